@@ -1,0 +1,12 @@
+#!/bin/sh
+# Writes the committed stubs from protos/. Run by `make protos`; a test fails when they are stale.
+# usage: protos/generate.sh PYTHON OUTPUT_DIRECTORY
+set -eu
+python=$1
+output=$2
+cd "$(dirname "$0")"
+"$python" -m grpc_tools.protoc -I . \
+  --plugin=protoc-gen-mypy="$(dirname "$python")/protoc-gen-mypy" \
+  --plugin=protoc-gen-mypy_grpc="$(dirname "$python")/protoc-gen-mypy_grpc" \
+  --python_out="$output" --grpc_python_out="$output" --mypy_out="$output" --mypy_grpc_out="$output" \
+  brainmets/v1/*.proto brainmets/internal/v1/*.proto

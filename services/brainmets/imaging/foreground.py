@@ -1,0 +1,90 @@
+"""Owns what of a volume is head: the whole of it with its skull, or the brain alone when that is all there is."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from brainmets.imaging.errors import EmptyVolumeError
+from brainmets.imaging.volume import Volume
+
+# A volume of which this much has exactly its lowest value was masked: air has noise.
+MASKED_FRACTION = 0.2
+# Air and head are told apart on voxels of about this size, on which noise is averaged out.
+COARSE_MM = 4.0
+# Otsu's threshold halves head and air by their means; CSF and bone of the head lie below it.
+THRESHOLD_FRACTION = 0.5
+# Brightest share that is cut off first: vessels and fat would lift the threshold.
+BRIGHT_PERCENTILE = 98.0
+# Levels of the histogram that the threshold is taken from.
+LEVELS = 255
+
+
+def find_foreground(volume: Volume) -> NDArray[np.bool_]:
+    """Return the head's voxels (D, H, W) without holes, with its skull when the volume has one.
+
+    Raises:
+        EmptyVolumeError: The volume shows nothing.
+
+    References:
+        Otsu 1979, A threshold selection method from gray-level histograms, IEEE Trans SMC 9:62.
+    """
+    lowest, highest = float(volume.voxels.min()), float(volume.voxels.max())
+    if lowest == highest:
+        raise _empty()
+    above = volume.voxels > lowest
+    if np.count_nonzero(above) < (1.0 - MASKED_FRACTION) * above.size:
+        return _largest_filled(above)
+    return _find_in_air(volume)
+
+
+def _find_in_air(volume: Volume) -> NDArray[np.bool_]:
+    """Return the head as it stands out from noisy air, found on coarse voxels."""
+    factors = [max(1, round(COARSE_MM / spacing_mm)) for spacing_mm in volume.geometry.spacing_mm]
+    coarse = _block_means(volume.voxels, factors)
+    top = np.percentile(coarse, BRIGHT_PERCENTILE)
+    bottom = coarse.min()
+    levels = ((coarse - bottom) / max(float(top - bottom), np.finfo(np.float32).tiny)).clip(0.0, 1.0) * LEVELS
+    threshold, _ = cv2.threshold(levels.astype(np.uint8).reshape(1, -1), 0, LEVELS, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
+    head = _largest_filled(levels > THRESHOLD_FRACTION * threshold)
+    for axis, factor in enumerate(factors):
+        head = np.repeat(head, factor, axis=axis)
+    return head[tuple(slice(0, size) for size in volume.voxels.shape)]
+
+
+def _block_means(voxels: NDArray[np.float32], factors: list[int]) -> NDArray[np.float32]:
+    """Return the means of blocks; a block that reaches beyond the end is filled with the last voxels."""
+    padding = [(0, -size % factor) for size, factor in zip(voxels.shape, factors, strict=True)]
+    padded = np.pad(voxels, padding, mode="edge")
+    split = [part for size, factor in zip(padded.shape, factors, strict=True) for part in (size // factor, factor)]
+    means: NDArray[np.float32] = padded.reshape(split).mean(axis=(1, 3, 5), dtype=np.float32)
+    return means
+
+
+def _largest_filled(voxels: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the largest face-connected component, its holes filled slice by slice on the first axis."""
+    labels, count = ndimage.label(voxels)
+    if count == 0:
+        raise _empty()
+    if count > 1:
+        voxel_counts = np.bincount(labels.ravel())
+        voxel_counts[0] = 0
+        voxels = labels == voxel_counts.argmax()
+    return np.stack([_fill(plane) for plane in voxels])
+
+
+def _fill(plane: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return a slice with every region filled that the outside does not reach."""
+    outside = np.pad(plane, 1).astype(np.uint8)
+    cv2.floodFill(outside, None, (0, 0), 2)
+    filled: NDArray[np.bool_] = outside[1:-1, 1:-1] != 2  # noqa: PLR2004 -- the colour of the flood
+    return filled
+
+
+def _empty() -> EmptyVolumeError:
+    return EmptyVolumeError(
+        "The T1c shows no head",
+        expected="a head that stands out from its background",
+        got="one value everywhere",
+        remedy="check the export of the series",
+    )

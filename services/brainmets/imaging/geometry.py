@@ -1,0 +1,136 @@
+"""Owns where a volume's voxels lie in the patient: one grid, one affine, and boxes on it."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainmets.imaging.errors import SingularAffineError
+
+# A determinant below this, of columns scaled to length 1, is a grid flatter than rounding: its axes lie in a plane.
+MIN_INDEPENDENCE = 1e-3
+# Grids whose corners agree within this share their voxels: float32 headers round to about a micrometre.
+SAME_GRID_TOLERANCE_MM = 1e-3
+
+Index = tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A half-open box of voxels on the axes (slice, row, column): `start` inside, `stop` one past the last."""
+
+    start: Index
+    stop: Index
+
+    @property
+    def slices(self) -> tuple[slice, slice, slice]:
+        """What cuts the box out of an array (D, H, W)."""
+        d, h, w = (slice(first, last) for first, last in zip(self.start, self.stop, strict=True))
+        return d, h, w
+
+    @property
+    def shape(self) -> Index:
+        """Voxels on each axis."""
+        d, h, w = (last - first for first, last in zip(self.start, self.stop, strict=True))
+        return d, h, w
+
+
+@dataclass(frozen=True, eq=False)
+class Geometry:
+    """A grid of voxels in the patient coordinate system.
+
+    Attributes:
+        shape: (D, H, W): slices, rows, columns.
+        affine: (4, 4) float64 from an index (slice, row, column, 1) of a voxel's centre to LPS millimetres:
+            x towards the patient's left, y towards the back, z towards the head.
+
+    Raises:
+        SingularAffineError: The affine is not finite, or does not span space.
+
+    References:
+        DICOM PS3.3 C.7.6.2.1.1, the patient coordinate system.
+    """
+
+    shape: Index
+    affine: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        affine = np.array(self.affine, dtype=np.float64)
+        if affine.shape != (4, 4) or not np.isfinite(affine).all():
+            raise _singular("a finite 4 x 4 matrix", got="another")
+        lengths_mm = np.linalg.norm(affine[:3, :3], axis=0)
+        if not lengths_mm.all() or abs(np.linalg.det(affine[:3, :3] / lengths_mm)) < MIN_INDEPENDENCE:
+            raise _singular("three axes that span space", got="axes of length 0 or in one plane")
+        affine.setflags(write=False)
+        object.__setattr__(self, "affine", affine)
+
+    def __eq__(self, other: object) -> bool:
+        """Compare shapes and exact affines; `matches` allows for rounding."""
+        if not isinstance(other, Geometry):
+            return NotImplemented
+        return self.shape == other.shape and bool(np.array_equal(self.affine, other.affine))
+
+    def __hash__(self) -> int:
+        return hash((self.shape, self.affine.tobytes()))
+
+    @cached_property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Distance of neighbouring voxels on each axis (slice, row, column), mm."""
+        d, h, w = np.linalg.norm(self.affine[:3, :3], axis=0).tolist()
+        return d, h, w
+
+    @cached_property
+    def voxel_volume_mm3(self) -> float:
+        """Volume of a voxel, mm³, also where the axes are not perpendicular."""
+        return float(abs(np.linalg.det(self.affine[:3, :3])))
+
+    @cached_property
+    def directions(self) -> NDArray[np.float64]:
+        """Unit vectors (3, 3), one column an axis, in LPS."""
+        directions: NDArray[np.float64] = self.affine[:3, :3] / self.spacing_mm
+        return directions
+
+    @cached_property
+    def inverse_affine(self) -> NDArray[np.float64]:
+        """(4, 4) from LPS millimetres to an index (slice, row, column, 1)."""
+        inverse: NDArray[np.float64] = np.linalg.inv(self.affine).astype(np.float64)
+        return inverse
+
+    def index_to_world(self, indices: NDArray[np.floating] | NDArray[np.integer]) -> NDArray[np.float64]:
+        """Return the LPS millimetres (N, 3) of indices (N, 3), which need not be whole or inside."""
+        world_mm: NDArray[np.float64] = indices @ self.affine[:3, :3].T + self.affine[:3, 3]
+        return world_mm
+
+    def world_to_index(self, points_mm: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Return the indices (N, 3) of LPS millimetres (N, 3), not rounded."""
+        indices: NDArray[np.float64] = points_mm @ self.inverse_affine[:3, :3].T + self.inverse_affine[:3, 3]
+        return indices
+
+    def corners_mm(self) -> NDArray[np.float64]:
+        """Return the centres (8, 3) of the voxels at the grid's corners, LPS mm."""
+        ends = np.stack(np.meshgrid(*((0, size - 1) for size in self.shape), indexing="ij"), axis=-1)
+        return self.index_to_world(ends.reshape(-1, 3))
+
+    def crop(self, box: Box) -> Self:
+        """Return the grid of a box of this one."""
+        affine = self.affine.copy()
+        affine[:3, 3] = self.index_to_world(np.array([box.start]))[0]
+        return type(self)(box.shape, affine)
+
+    def matches(self, other: Self) -> bool:
+        """True when both grids have the same voxels, but for rounding."""
+        if self.shape != other.shape:
+            return False
+        apart_mm = np.abs(self.corners_mm() - other.corners_mm()).max()
+        return bool(apart_mm <= SAME_GRID_TOLERANCE_MM)
+
+
+def _singular(expected: str, *, got: str) -> SingularAffineError:
+    return SingularAffineError(
+        "The grid does not place its voxels in the patient",
+        expected=expected,
+        got=got,
+        remedy="export the series again with its orientation",
+    )

@@ -1,0 +1,172 @@
+"""Owns lesions: probabilities become a mask, the mask becomes lesions, and each lesion is measured."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from brainmets.imaging.bounding_box import find_bounding_box
+from brainmets.imaging.brain import Midline, Side
+from brainmets.imaging.diameters import measure_diameters
+from brainmets.imaging.errors import InternalError
+from brainmets.imaging.geometry import Box, Geometry
+from brainmets.imaging.probability_map import ProbabilityMap
+
+# Voxels that share a face, an edge or a corner belong together, as in the BraTS-METS evaluation.
+CONNECTIVITY_26 = np.ones((3, 3, 3), dtype=np.bool_)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LesionMask:
+    """Which voxels of a grid are lesion.
+
+    Attributes:
+        voxels: (D, H, W).
+        geometry: The grid.
+
+    Raises:
+        InternalError: The voxels do not fit the grid.
+    """
+
+    voxels: NDArray[np.bool_]
+    geometry: Geometry
+
+    def __post_init__(self) -> None:
+        _check_fit(self.voxels, self.geometry, dtype=np.bool_)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class InstanceMap:
+    """Which lesion each voxel of a grid belongs to.
+
+    Attributes:
+        labels: (D, H, W), int32: 0 beside the lesions, 1 to `count` inside, by falling volume.
+        geometry: The grid.
+        count: Number of lesions.
+
+    Raises:
+        InternalError: The labels do not fit the grid.
+    """
+
+    labels: NDArray[np.int32]
+    geometry: Geometry
+    count: int
+
+    def __post_init__(self) -> None:
+        _check_fit(self.labels, self.geometry, dtype=np.int32)
+
+    @property
+    def mask(self) -> LesionMask:
+        """All lesions together."""
+        return LesionMask(self.labels > 0, self.geometry)
+
+
+@dataclass(frozen=True, slots=True)
+class Lesion:
+    """One lesion and its measurements.
+
+    Attributes:
+        label: Its number in the instance map, from 1, by falling volume.
+        volume_mm3: Volume.
+        longest_axial_diameter_mm: Longest diameter in an axial patient plane.
+        perpendicular_axial_diameter_mm: Longest diameter perpendicular to that one in the same plane.
+        longest_diameter_mm: Longest diameter in any direction.
+        bounding_box: Box of voxels that holds it.
+        centroid_mm: Centre of mass (x, y, z) in LPS.
+        mean_probability: Mean over its voxels, in [0, 1]; not a calibrated probability of disease.
+        max_probability: Largest among its voxels, in [0, 1].
+        side: Side of the brain that its centroid lies on.
+    """
+
+    label: int
+    volume_mm3: float
+    longest_axial_diameter_mm: float
+    perpendicular_axial_diameter_mm: float
+    longest_diameter_mm: float
+    bounding_box: Box
+    centroid_mm: tuple[float, float, float]
+    mean_probability: float
+    max_probability: float
+    side: Side
+
+
+def binarize(probability_map: ProbabilityMap, threshold: float) -> LesionMask:
+    """Return the voxels whose probability is the threshold or more."""
+    return LesionMask(probability_map.voxels >= threshold, probability_map.geometry)
+
+
+def find_lesions(mask: LesionMask, *, min_volume_mm3: float) -> InstanceMap:
+    """Return the mask's 26-connected components of the given volume or more, numbered by falling volume."""
+    labels = np.zeros(mask.geometry.shape, dtype=np.int32)
+    box = find_bounding_box(mask.voxels)
+    if box is None:
+        return InstanceMap(labels, mask.geometry, 0)
+    components, _ = ndimage.label(mask.voxels[box.slices], structure=CONNECTIVITY_26)
+    voxel_counts = np.bincount(components.ravel())
+    voxel_counts[0] = 0
+    # Stable, so that lesions of one size keep the order of their first voxels and a study its numbers.
+    by_size = np.argsort(-voxel_counts, kind="stable")
+    volumes_mm3 = voxel_counts[by_size] * mask.geometry.voxel_volume_mm3
+    kept = by_size[(volumes_mm3 >= min_volume_mm3) & (volumes_mm3 > 0.0)]
+    renumbered = np.zeros(len(voxel_counts), dtype=np.int32)
+    renumbered[kept] = np.arange(1, len(kept) + 1)
+    labels[box.slices] = renumbered[components]
+    return InstanceMap(labels, mask.geometry, len(kept))
+
+
+def measure_lesions(instances: InstanceMap, probability_map: ProbabilityMap, *, midline: Midline) -> tuple[Lesion, ...]:
+    """Measure every lesion, in order of their labels.
+
+    Args:
+        instances: The lesions.
+        probability_map: What they were decided from, on the same grid.
+        midline: The brain's midsagittal plane, which tells left from right.
+    """
+    whole = find_bounding_box(instances.labels > 0)
+    if whole is None:
+        return ()
+    places = ndimage.find_objects(instances.labels[whole.slices], max_label=instances.count)
+    boxes = (_shifted(place, whole.start) for place in places)
+    return tuple(
+        _measure(instances, probability_map, label=label, box=box, midline=midline)
+        for label, box in enumerate(boxes, start=1)
+    )
+
+
+def _shifted(place: tuple[slice, ...], start: tuple[int, int, int]) -> Box:
+    d, h, w = ((axis.start + first, axis.stop + first) for axis, first in zip(place, start, strict=True))
+    return Box((d[0], h[0], w[0]), (d[1], h[1], w[1]))
+
+
+def _measure(
+    instances: InstanceMap, probability_map: ProbabilityMap, *, label: int, box: Box, midline: Midline
+) -> Lesion:
+    voxels = instances.labels[box.slices] == label
+    geometry = instances.geometry.crop(box)
+    probabilities = probability_map.voxels[box.slices][voxels]
+    diameters = measure_diameters(voxels, geometry)
+    x_mm, y_mm, z_mm = geometry.index_to_world(np.argwhere(voxels).mean(axis=0, keepdims=True))[0].tolist()
+    return Lesion(
+        label=label,
+        volume_mm3=len(probabilities) * geometry.voxel_volume_mm3,
+        longest_axial_diameter_mm=diameters.longest_axial_mm,
+        perpendicular_axial_diameter_mm=diameters.perpendicular_axial_mm,
+        longest_diameter_mm=diameters.longest_mm,
+        bounding_box=box,
+        centroid_mm=(x_mm, y_mm, z_mm),
+        # Blending and interpolation may leave a probability of 1 a rounding error above it.
+        mean_probability=min(1.0, float(probabilities.mean(dtype=np.float64))),
+        max_probability=min(1.0, float(probabilities.max())),
+        side=midline.side_of((x_mm, y_mm, z_mm)),
+    )
+
+
+def _check_fit(voxels: NDArray[np.bool_] | NDArray[np.int32], geometry: Geometry, *, dtype: type[np.generic]) -> None:
+    if voxels.shape != geometry.shape or voxels.dtype != dtype:
+        raise InternalError(
+            "Lesion voxels do not fit their grid",
+            expected=f"{np.dtype(dtype)} {geometry.shape}",
+            got=f"{voxels.dtype} {voxels.shape}",
+            remedy="report it as a defect of brainmets",
+        )

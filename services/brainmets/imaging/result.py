@@ -1,0 +1,85 @@
+"""Owns the result of a segmented study: its lesions, what decided them, and a sentence that sums them up."""
+
+import math
+from dataclasses import dataclass
+
+from brainmets.imaging.geometry import Geometry
+from brainmets.imaging.lesions import Lesion
+from brainmets.imaging.study import Finding, Sequence
+
+INTENDED_USE = "Research use only. Not for diagnosis."
+
+
+@dataclass(frozen=True, slots=True)
+class ModelUse:
+    """A network that took part.
+
+    Attributes:
+        model_name: Triton's name of it.
+        model_version: Triton's version of it.
+        onnx_sha256: SHA-256 of its ONNX file, lower-case hexadecimal.
+    """
+
+    model_name: str
+    model_version: str
+    onnx_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentationResult:
+    """Everything a segmented study says, without voxels.
+
+    Attributes:
+        lesions: By falling volume; empty when none was found, which is a result like any other.
+        geometry: Acquired grid of the T1c, which is the mask's.
+        sequences_used: Sequences that the networks saw.
+        findings: What a reader should know about the input.
+        models: Networks whose probabilities were averaged.
+        threshold: Probability from which a voxel belongs to the mask.
+        min_lesion_volume_mm3: Components below this volume were left out.
+        target: What the mask's one class means.
+        input_sha256: SHA-256 over the study's files as submitted, lower-case hexadecimal.
+        software_version: Version of brainmets.
+    """
+
+    lesions: tuple[Lesion, ...]
+    geometry: Geometry
+    sequences_used: tuple[Sequence, ...]
+    findings: tuple[Finding, ...]
+    models: tuple[ModelUse, ...]
+    threshold: float
+    min_lesion_volume_mm3: float
+    target: str
+    input_sha256: str
+    software_version: str
+
+    @property
+    def intended_use(self) -> str:
+        """What the result may be used for."""
+        return INTENDED_USE
+
+    @property
+    def smallest_diameter_mm(self) -> float:
+        """Diameter of the sphere that is as large as the smallest lesion that can be reported."""
+        smallest_mm3 = max(self.min_lesion_volume_mm3, self.geometry.voxel_volume_mm3)
+        return equivalent_diameter_mm(smallest_mm3)
+
+    @property
+    def statement(self) -> str:
+        """One sentence that sums the result up and says what it cannot say."""
+        limit = f"{self.smallest_diameter_mm:.1f} mm"
+        names = " and ".join(model.model_name for model in self.models)
+        point = f"at this operating point ({names}, probability {self.threshold:.2f} or more)"
+        if not self.lesions:
+            return f"No lesion: none found above {limit} {point}; this does not exclude metastases."
+        longest_mm = max(lesion.longest_axial_diameter_mm for lesion in self.lesions)
+        found = "1 lesion" if len(self.lesions) == 1 else f"{len(self.lesions)} lesions"
+        return (
+            f"{found} found above {limit} {point}, up to {longest_mm:.1f} mm in the axial plane; "
+            "this does not exclude others."
+        )
+
+
+def equivalent_diameter_mm(volume_mm3: float) -> float:
+    """Return the diameter of the sphere of this volume."""
+    return float((6.0 * volume_mm3 / math.pi) ** (1.0 / 3.0))

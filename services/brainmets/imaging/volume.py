@@ -1,0 +1,38 @@
+"""Owns a volume: voxels that know where they lie in the patient."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainmets.imaging.errors import InternalError
+from brainmets.imaging.geometry import Box, Geometry
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Volume:
+    """One series as an array.
+
+    Attributes:
+        voxels: (D, H, W), float32, C-contiguous where it matters for speed.
+        geometry: Its grid.
+
+    Raises:
+        InternalError: The voxels do not fit the grid.
+    """
+
+    voxels: NDArray[np.float32]
+    geometry: Geometry
+
+    def __post_init__(self) -> None:
+        if self.voxels.shape != self.geometry.shape or self.voxels.dtype != np.float32:
+            raise InternalError(
+                "Voxels do not fit their grid",
+                expected=f"float32 {self.geometry.shape}",
+                got=f"{self.voxels.dtype} {self.voxels.shape}",
+                remedy="report it as a defect of brainmets",
+            )
+
+    def crop(self, box: Box) -> "Volume":
+        """Return a box of this volume, sharing its voxels."""
+        return Volume(self.voxels[box.slices], self.geometry.crop(box))

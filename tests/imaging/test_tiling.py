@@ -1,0 +1,180 @@
+"""Tiles cover what is occupied, have one shape, and cost little to send."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from brainmets.imaging.errors import InternalError, ModelContractError
+from brainmets.imaging.study import Sequence
+from brainmets.imaging.tiling import (
+    Tile,
+    TileContract,
+    TileGrid,
+    extract_tile,
+    plan_tiles,
+    restore_tile,
+    trim_tile,
+)
+from imaging_cases import normalized_volume
+
+CONTRACT = TileContract(
+    sequences=(Sequence.T1C, Sequence.T2F),
+    spacing_mm=1.0,
+    depth=20,
+    halo=2,
+    stride=16,
+    max_size=256,
+    overlap=0.125,
+)
+SMALL = dataclasses.replace(CONTRACT, depth=3, halo=1, stride=4, max_size=8, overlap=0.25)
+
+shapes = st.tuples(st.integers(1, 20), st.integers(1, 30), st.integers(1, 30))
+
+
+def covered(grid: TileGrid) -> np.ndarray:
+    """Return which voxels of the volume are decided by some tile."""
+    decided = np.zeros(grid.volume_shape, dtype=np.bool_)
+    for origin in grid.origins:
+        decided[tuple(slice(o, o + size) for o, size in zip(origin, grid.tile_shape, strict=True))] = True
+    return decided
+
+
+@given(shape=shapes)
+def test_every_voxel_is_covered(shape: tuple[int, int, int]) -> None:
+    """Tiles leave no voxel of a volume undecided, whatever its shape."""
+    assert covered(plan_tiles(shape, SMALL)).all()
+
+
+@given(shape=shapes, seed=st.integers(0, 2**32 - 1))
+def test_every_occupied_voxel_is_covered(shape: tuple[int, int, int], seed: int) -> None:
+    """Tiles leave no occupied voxel undecided, wherever it lies."""
+    occupied = np.random.default_rng(seed).random(shape) > 0.99
+    assert (covered(plan_tiles(shape, SMALL, occupied=occupied)) >= occupied).all()
+
+
+@given(shape=shapes)
+def test_tiles_keep_the_contract(shape: tuple[int, int, int]) -> None:
+    """No tile is deeper or wider than the contract allows, and the network's poolings divide its plane."""
+    depth, height, width = plan_tiles(shape, SMALL).tile_shape
+    assert depth <= SMALL.depth
+    assert max(height, width) <= SMALL.max_size
+    assert height % SMALL.stride == width % SMALL.stride == 0
+
+
+@given(length=st.integers(9, 100), overlap=st.floats(0.0, 0.9))
+def test_neighbours_in_the_plane_overlap_enough(length: int, overlap: float) -> None:
+    """Tiles that split a plane share the contract's fraction of their size, to the voxel."""
+    contract = dataclasses.replace(SMALL, overlap=overlap, max_size=40)
+    grid = plan_tiles((1, length, 4), contract)
+    rows = [row for _, row, _ in grid.origins]
+    assert all(np.diff(rows) <= grid.tile_shape[1] * (1.0 - overlap) + 1.0)
+
+
+@pytest.mark.parametrize("slices", range(21, 200))
+def test_slabs_are_even_in_number(slices: int) -> None:
+    """Two instances of a network get as many slabs each."""
+    assert len(plan_tiles((slices, 16, 16), CONTRACT).origins) % 2 == 0
+
+
+def test_a_thin_volume_is_one_slab() -> None:
+    """What fits one slab is not split."""
+    grid = plan_tiles((20, 16, 16), CONTRACT)
+    assert (grid.tile_shape, grid.origins) == ((20, 16, 16), ((0, 0, 0),))
+
+
+def test_slabs_fit_the_occupied_box() -> None:
+    """Slices and rows without a foreground are not decided."""
+    occupied = np.zeros((60, 64, 64), dtype=np.bool_)
+    occupied[10:50, 20:50, 30:33] = True
+    grid = plan_tiles(occupied.shape, CONTRACT, occupied=occupied)
+    assert grid.tile_shape == (20, 32, 16)
+    assert grid.origins == ((10, 20, 30), (30, 20, 30))
+
+
+def test_empty_tiles_are_left_out() -> None:
+    """A tile between two islands of foreground is neither sent nor inferred."""
+    occupied = np.zeros((80, 16, 16), dtype=np.bool_)
+    occupied[[0, 79]] = True
+    assert plan_tiles(occupied.shape, CONTRACT, occupied=occupied).origins == ((0, 0, 0), (60, 0, 0))
+
+
+def test_nothing_occupied_needs_no_tile() -> None:
+    """An empty foreground plans no tile."""
+    assert plan_tiles((8, 8, 8), CONTRACT, occupied=np.zeros((8, 8, 8), dtype=np.bool_)).origins == ()
+
+
+def test_a_tile_holds_its_voxels_and_its_context() -> None:
+    """Slice d of a tile with halo h is slice origin + d - h of the volume, for every channel."""
+    normalized = normalized_volume((60, 16, 16), channels=2)
+    grid = plan_tiles((60, 16, 16), CONTRACT)
+    tile = extract_tile(normalized, grid, index=1)
+    assert tile.origin == (15, 0, 0)
+    np.testing.assert_array_equal(tile.voxels, normalized.voxels[:, 13:32])
+
+
+def test_beyond_the_volume_is_zero() -> None:
+    """Halo and padding outside the volume are zeros, the value of an absent voxel."""
+    normalized = normalized_volume((5, 10, 10), channels=1)
+    tile = extract_tile(normalized, plan_tiles((5, 10, 10), CONTRACT), index=0)
+    assert tile.voxels.shape == (1, 9, 16, 16)
+    inside = np.zeros(tile.voxels.shape, dtype=np.bool_)
+    inside[:, 2:7, :10, :10] = True
+    np.testing.assert_array_equal(tile.voxels[inside], normalized.voxels.ravel())
+    assert not tile.voxels[~inside].any()
+
+
+@given(shape=shapes)
+def test_a_trimmed_tile_is_restored(shape: tuple[int, int, int]) -> None:
+    """What is sent of a tile is enough to have all of it."""
+    normalized = normalized_volume(shape, channels=2)
+    grid = plan_tiles(shape, SMALL)
+    for index in range(len(grid.origins)):
+        tile = extract_tile(normalized, grid, index=index)
+        restored = restore_tile(trim_tile(tile, grid), grid, index=index)
+        assert restored.origin == tile.origin
+        np.testing.assert_array_equal(restored.voxels, tile.voxels)
+
+
+def test_a_part_of_another_shape_is_refused() -> None:
+    """Voxels that are not the planned part of a tile are not placed anywhere."""
+    grid = plan_tiles((5, 10, 10), CONTRACT)
+    with pytest.raises(InternalError):
+        restore_tile(np.zeros((2, 5, 10, 11), dtype=np.float16), grid, index=0)
+
+
+@pytest.mark.parametrize("slices", range(136, 151))
+@pytest.mark.parametrize("plane", [(174, 135), (190, 140), (161, 129), (177, 145)])
+def test_a_brain_costs_little_more_than_its_voxels(slices: int, plane: tuple[int, int]) -> None:
+    """Sent as float16, a brain's tiles with their context are at most 1.3 times its cropped volume."""
+    margin = 2
+    shape = (slices + 2 * margin, plane[0] + 2 * margin, plane[1] + 2 * margin)
+    occupied = np.zeros(shape, dtype=np.bool_)
+    occupied[margin:-margin, margin:-margin, margin:-margin] = True
+    grid = plan_tiles(shape, CONTRACT, occupied=occupied)
+    depth, height, width = grid.tile_shape
+    blank = np.broadcast_to(np.float16(0), (1, depth + 2 * grid.halo, height, width))
+    sent = sum(trim_tile(Tile(index, origin, blank), grid).size for index, origin in enumerate(grid.origins))
+    assert sent <= 1.3 * np.prod(shape)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"sequences": ()},
+        {"sequences": (Sequence.T1C, Sequence.T1C)},
+        {"spacing_mm": 0.0},
+        {"depth": 0},
+        {"halo": -1},
+        {"stride": 0},
+        {"max_size": 250},
+        {"overlap": 1.0},
+    ],
+)
+def test_a_contract_that_no_tile_can_keep_is_refused(changes: dict[str, Any]) -> None:
+    """A model's bad parameter is found when its contract is read, not in the middle of a study."""
+    with pytest.raises(ModelContractError):
+        dataclasses.replace(CONTRACT, **changes)

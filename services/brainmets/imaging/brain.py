@@ -5,6 +5,7 @@ from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt, map_coordinates
 from scipy.optimize import minimize
 
 from brainmets.imaging.geometry import Geometry
@@ -13,12 +14,13 @@ from brainmets.imaging.geometry import Geometry
 MIDLINE_MM = 2.0
 # Heads are tilted by less than this when they are scanned; beyond it a mask is not a head's.
 MAX_TILT_RAD = 0.5
-# Voxels the plane is found from: more do not move it by a tenth of a millimetre.
-POINTS = 4000
+# The head's shape is judged on voxels of about this size, and at this many of them.
+COARSE_MM = 4.0
+POINTS = 3000
 # First steps of the search: turns, rad, and a shift, mm.
-FIRST_TURN_RAD = 0.08
+FIRST_TURN_RAD = 0.1
 FIRST_SHIFT_MM = 3.0
-ITERATIONS = 120
+ITERATIONS = 150
 
 
 class Side(StrEnum):
@@ -51,29 +53,31 @@ def find_midline(foreground: NDArray[np.bool_], geometry: Geometry) -> Midline:
         foreground: (D, H, W), the head's voxels.
         geometry: Their grid.
     """
-    points_mm = _sample_points(foreground, geometry)
-    if not len(points_mm):
+    factors = [max(1, round(COARSE_MM / spacing_mm)) for spacing_mm in geometry.spacing_mm]
+    coarse = foreground[tuple(slice(None, None, factor) for factor in factors)]
+    if not coarse.any():
         return Midline((1.0, 0.0, 0.0), 0.0)
-    centre_mm = points_mm.mean(axis=0)
+    grid = _coarsened(geometry, factors, coarse.shape)
+    depths_mm = _signed_depths(coarse, grid)
+    indices = np.argwhere(depths_mm > -COARSE_MM)
+    indices = indices[:: max(1, len(indices) // POINTS)]
+    points_mm, here_mm = grid.index_to_world(indices), depths_mm[tuple(indices.T)]
+    centre_mm = grid.index_to_world(np.argwhere(coarse)).mean(axis=0)
 
-    def mismatch(search: NDArray[np.float64]) -> float:
+    def mismatch_mm(search: NDArray[np.float64]) -> float:
         normal, shift_mm = _normal(search[:2]), float(search[2])
         beyond_mm = (points_mm - centre_mm) @ normal - shift_mm
-        mirrored_mm = points_mm - 2.0 * beyond_mm[:, np.newaxis] * normal
-        return 1.0 - float(_lookup(foreground, geometry.world_to_index(mirrored_mm)).mean())
+        mirrored = grid.world_to_index(points_mm - 2.0 * beyond_mm[:, np.newaxis] * normal)
+        there_mm = map_coordinates(depths_mm, mirrored.T, order=1, mode="nearest")
+        return float(np.abs(there_mm - here_mm).mean())
 
     steps = np.array([[0, 0, 0], [FIRST_TURN_RAD, 0, 0], [0, FIRST_TURN_RAD, 0], [0, 0, FIRST_SHIFT_MM]])
     found = minimize(
-        mismatch,
+        mismatch_mm,
         np.zeros(3),
         method="Nelder-Mead",
         bounds=[(-MAX_TILT_RAD, MAX_TILT_RAD)] * 2 + [(None, None)],
-        options={
-            "initial_simplex": steps - steps.mean(axis=0),
-            "maxiter": ITERATIONS,
-            "xatol": 1e-3,
-            "fatol": 1e-5,
-        },
+        options={"initial_simplex": steps - steps.mean(axis=0), "maxiter": ITERATIONS, "xatol": 1e-3, "fatol": 1e-4},
     )
     x, y, z = normal = _normal(found.x[:2])
     return Midline((float(x), float(y), float(z)), float(centre_mm @ normal + found.x[2]))
@@ -85,16 +89,15 @@ def _normal(turns_rad: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.array([np.cos(about_z) * np.cos(about_y), np.sin(about_z) * np.cos(about_y), np.sin(about_y)])
 
 
-def _sample_points(foreground: NDArray[np.bool_], geometry: Geometry) -> NDArray[np.float64]:
-    inside = np.flatnonzero(foreground)
-    chosen = inside[:: max(1, len(inside) // POINTS)]
-    return geometry.index_to_world(np.stack(np.unravel_index(chosen, foreground.shape), axis=1))
+def _coarsened(geometry: Geometry, factors: list[int], shape: tuple[int, ...]) -> Geometry:
+    d, h, w = shape
+    affine = geometry.affine.copy()
+    affine[:3, :3] *= factors
+    return Geometry((d, h, w), affine)
 
 
-def _lookup(foreground: NDArray[np.bool_], indices: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return whether the voxels at indices (N, 3) are head; those beyond the grid are not."""
-    nearest = np.rint(indices).astype(np.int64)
-    inside: NDArray[np.bool_] = np.all((nearest >= 0) & (nearest < foreground.shape), axis=1)
-    d, h, w = np.where(inside[:, np.newaxis], nearest, 0).T
-    found: NDArray[np.bool_] = foreground[d, h, w] & inside
-    return found
+def _signed_depths(head: NDArray[np.bool_], grid: Geometry) -> NDArray[np.float64]:
+    """Return how deep in the head each voxel lies, mm, negative outside."""
+    inside, outside = (distance_transform_edt(voxels, sampling=grid.spacing_mm) for voxels in (head, ~head))
+    depths_mm: NDArray[np.float64] = inside - outside
+    return depths_mm

@@ -1,0 +1,129 @@
+"""A study is cropped to its head, and its intensities come to mean the same whatever the scanner's scale."""
+
+import numpy as np
+import pytest
+
+from brainmets.imaging.errors import EmptyVolumeError
+from brainmets.imaging.foreground import find_foreground
+from brainmets.imaging.normalization import NormalizedVolume, normalize_study
+from brainmets.imaging.study import Sequence, Study, align_study
+from brainmets.imaging.volume import Volume
+from heads import HALF_AXES_MM, LESION_MM, head_geometry, head_on
+from imaging_cases import AXIAL, SAGITTAL, axial_geometry
+
+TWO_MM = (2.0, 2.0, 2.0)
+
+
+def normalize(*volumes: Volume) -> NormalizedVolume:
+    """Normalise volumes as t1c, t1n and so on."""
+    return normalize_study(align_study(Study(dict(zip(Sequence, volumes, strict=False))), spacing_mm=2.0))
+
+
+def ball_of_noise(size: int) -> Volume:
+    """Return a noisy ball in exact zeros."""
+    radius = np.linalg.norm(np.indices((size,) * 3) - (size - 1) / 2, axis=0)
+    texture = np.random.default_rng(0).normal(100.0, 10.0, radius.shape)
+    return Volume(np.where(radius < size / 2 - 2, texture, 0.0).astype(np.float32), axial_geometry(radius.shape))
+
+
+def test_the_crop_is_the_head() -> None:
+    """The normalised grid ends where the head does, within a voxel on either side."""
+    normalized = normalize(head_on(head_geometry(AXIAL, spacing_mm=TWO_MM)))
+    extent_mm = 2.0 * (np.array(normalized.geometry.shape) - 1)
+    np.testing.assert_allclose(extent_mm, 2.0 * np.array(HALF_AXES_MM)[::-1], atol=4.0)
+
+
+def test_voxels_keep_their_place() -> None:
+    """The lesion is bright where it lay, and its mirror image in the other half is not."""
+    normalized = normalize(head_on(head_geometry(SAGITTAL, spacing_mm=TWO_MM)))
+    x, y, z = LESION_MM
+    lesion, mirrored = np.rint(normalized.geometry.world_to_index(np.array([(x, y, z), (-x, y, z)]))).astype(int)
+    assert normalized.voxels[0][tuple(lesion)] == normalized.voxels[0].max()
+    assert normalized.voxels[0][tuple(mirrored)] < 1.0
+
+
+def test_the_head_has_mean_zero_and_deviation_one() -> None:
+    """Z-scores are over the head alone, and air is zero."""
+    normalized = normalize(head_on(head_geometry(AXIAL, spacing_mm=TWO_MM)))
+    inside = normalized.voxels[0][normalized.foreground]
+    assert (inside.mean(), inside.std()) == pytest.approx((0.0, 1.0), abs=0.01)
+    assert not normalized.voxels[0][~normalized.foreground].any()
+
+
+def test_the_scanners_scale_does_not_matter() -> None:
+    """Three times the intensity is the same head."""
+    head = head_on(head_geometry(AXIAL, spacing_mm=TWO_MM))
+    tripled = Volume(3.0 * head.voxels, head.geometry)
+    np.testing.assert_allclose(normalize(head).voxels, normalize(tripled).voxels, atol=1e-4)
+
+
+def test_spikes_are_clipped() -> None:
+    """A few voxels of a thousandfold intensity do not press the rest together."""
+    head = head_on(head_geometry(AXIAL, spacing_mm=TWO_MM))
+    spiked = head.voxels.copy()
+    spiked[32, 32, 30:34] = 1e6
+    assert normalize(Volume(spiked, head.geometry)).voxels[0].max() < 10.0
+
+
+def test_channels_are_in_the_networks_order() -> None:
+    """Sequences come as the enumeration names them, each normalised on its own."""
+    grid = head_geometry(AXIAL, spacing_mm=TWO_MM)
+    study = Study({Sequence.T2W: head_on(grid, contrast="t2w"), Sequence.T1C: head_on(grid)})
+    normalized = normalize_study(align_study(study, spacing_mm=2.0))
+    assert normalized.sequences == (Sequence.T1C, Sequence.T2W)
+    ventricle = tuple(np.rint(normalized.geometry.world_to_index(np.array([[8.0, 0.0, 0.0]]))[0]).astype(int))
+    assert normalized.voxels[0][ventricle] < -1.0
+    assert normalized.voxels[1][ventricle] > 1.0
+
+
+def test_a_sequence_of_a_smaller_field_of_view_is_zero_beyond_it() -> None:
+    """What was not acquired is neither bright nor dark."""
+    t1c = head_on(head_geometry(AXIAL, spacing_mm=TWO_MM))
+    slab = head_on(head_geometry(AXIAL, spacing_mm=TWO_MM, reach_mm=40.0), contrast="t2w")
+    normalized = normalize(t1c, slab)
+    top = normalized.foreground.copy()
+    top[: normalized.geometry.shape[0] - 1] = False
+    assert not normalized.voxels[1][top].any()
+    seen = normalized.voxels[1][normalized.voxels[1] != 0.0]
+    assert (seen.mean(), seen.std()) == pytest.approx((0.0, 1.0), abs=0.01)
+
+
+@pytest.mark.parametrize("noise", [0.0, 15.0])
+def test_a_head_with_skull_is_foreground_as_a_whole(noise: float) -> None:
+    """Scalp and skull count, air does not, noisy or not."""
+    head = head_on(head_geometry(AXIAL, spacing_mm=TWO_MM, reach_mm=80.0), skull=True, noise=noise)
+    truth = head_on(head.geometry, skull=True).voxels > 0
+    found = find_foreground(head)
+    overlap = 2.0 * np.count_nonzero(found & truth) / (np.count_nonzero(found) + np.count_nonzero(truth))
+    assert overlap > 0.93
+
+
+def test_a_dark_ventricle_is_no_hole() -> None:
+    """The foreground is filled, so that a cyst of exact zeros is inside."""
+    head = head_on(head_geometry(AXIAL, spacing_mm=TWO_MM))
+    holed = head.voxels.copy()
+    holed[28:34, 28:34, 28:34] = 0.0
+    assert find_foreground(Volume(holed, head.geometry))[28:34, 28:34, 28:34].all()
+
+
+def test_a_spot_beside_the_head_is_not_foreground() -> None:
+    """The largest component is the head; a marker in the air is not."""
+    volume = ball_of_noise(40)
+    volume.voxels[1:3, 1:3, 1:3] = 500.0
+    assert not find_foreground(volume)[1:3, 1:3, 1:3].any()
+
+
+@pytest.mark.parametrize("value", [0.0, 7.0])
+def test_one_value_everywhere_is_no_head(value: float) -> None:
+    """A constant volume is refused."""
+    with pytest.raises(EmptyVolumeError):
+        find_foreground(Volume(np.full((8, 8, 8), value, dtype=np.float32), axial_geometry((8, 8, 8))))
+
+
+def test_a_head_of_one_intensity_is_refused() -> None:
+    """A mask sent in place of a series shows nothing that could be found."""
+    ball = ball_of_noise(40)
+    mask = Volume((ball.voxels > 0).astype(np.float32), ball.geometry)
+    aligned = align_study(Study({Sequence.T1C: mask}), spacing_mm=1.0)
+    with pytest.raises(EmptyVolumeError, match="t1c"):
+        normalize_study(aligned)

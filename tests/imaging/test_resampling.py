@@ -1,0 +1,114 @@
+"""Voxels keep their place and their meaning on the way from grid to grid."""
+
+import itertools
+
+import numpy as np
+import pytest
+from scipy.ndimage import map_coordinates
+
+from brainmets.imaging.geometry import Geometry
+from brainmets.imaging.probability_map import ProbabilityMap
+from brainmets.imaging.resampling import axial_grid, grids_overlap, resample_like, resample_volume
+from brainmets.imaging.volume import Volume
+from imaging_cases import AXIAL, OBLIQUE, axial_geometry, make_geometry
+
+# All ways in which three array axes can run along the patient's: 6 orders and 8 senses.
+ORIENTATIONS = [
+    np.eye(3)[:, list(order)] * senses
+    for order in itertools.permutations(range(3))
+    for senses in itertools.product((1.0, -1.0), repeat=3)
+]
+
+
+def ramp_on(geometry: Geometry) -> Volume:
+    """Return a volume whose intensity is a linear function of the place in the patient."""
+    indices = np.stack(np.meshgrid(*(np.arange(size) for size in geometry.shape), indexing="ij"), axis=-1)
+    points_mm = geometry.index_to_world(indices.reshape(-1, 3))
+    ramp = points_mm @ np.array([1.0, 10.0, 100.0]) + 5000.0
+    return Volume(ramp.reshape(geometry.shape).astype(np.float32), geometry)
+
+
+@pytest.mark.parametrize("directions", ORIENTATIONS)
+def test_every_orientation_comes_to_the_same_axial_voxels(directions: np.ndarray) -> None:
+    """All 48 ways to store a volume lead to the same canonical one, without interpolation."""
+    canonical = ramp_on(make_geometry((4, 5, 6), directions=AXIAL, origin_mm=(-30.0, 7.0, 11.0)))
+    # The world axes that this orientation's array axes run along, and how often.
+    order = np.abs(directions).argmax(axis=0)
+    shape = tuple(np.array((6, 5, 4))[order].tolist())
+    stored = make_geometry(shape, directions=directions)
+    origin_mm = np.array((-30.0, 7.0, 11.0)) - stored.corners_mm().min(axis=0)
+    stored = make_geometry(shape, directions=directions, origin_mm=tuple(origin_mm.tolist()))
+    grid = axial_grid(stored, spacing_mm=1.0)
+    assert grid.matches(canonical.geometry)
+    np.testing.assert_allclose(resample_volume(ramp_on(stored), grid).voxels, canonical.voxels, rtol=1e-6)
+
+
+def test_the_axial_grid_holds_every_voxel_of_an_oblique_one() -> None:
+    """No voxel centre of the acquired grid lies a whole voxel outside."""
+    acquired = make_geometry((20, 30, 25), spacing_mm=(3.0, 0.8, 0.8), directions=OBLIQUE, origin_mm=(5.0, 6.0, 7.0))
+    grid = axial_grid(acquired, spacing_mm=1.0)
+    indices = grid.world_to_index(acquired.corners_mm())
+    assert (indices > -1e-6).all()
+    assert (indices < np.array(grid.shape)).all()
+
+
+def test_a_linear_intensity_survives_a_finer_grid() -> None:
+    """Linear interpolation is exact on a ramp, inside the volume."""
+    source = ramp_on(make_geometry((6, 6, 6), spacing_mm=(4.0, 2.0, 2.0)))
+    grid = make_geometry((10, 8, 8), origin_mm=(1.0, 1.0, 3.0))
+    np.testing.assert_allclose(resample_volume(source, grid).voxels, ramp_on(grid).voxels, rtol=1e-6)
+
+
+def test_a_linear_intensity_survives_an_oblique_grid() -> None:
+    """The same holds between grids whose axes lean."""
+    source = ramp_on(make_geometry((40, 40, 40), directions=OBLIQUE))
+    centre_mm = source.geometry.index_to_world(np.array([[20.0, 20.0, 20.0]]))[0]
+    grid = make_geometry((8, 8, 8), origin_mm=tuple((centre_mm - 4.0).tolist()))
+    np.testing.assert_allclose(resample_volume(source, grid).voxels, ramp_on(grid).voxels, rtol=1e-4)
+
+
+def test_interpolation_between_parallel_grids_is_trilinear() -> None:
+    """An independent implementation gives the same values."""
+    voxels = np.random.default_rng(0).random((7, 8, 9), dtype=np.float32)
+    source = ProbabilityMap(voxels, axial_geometry(voxels.shape))
+    grid = make_geometry((9, 9, 9), spacing_mm=(0.6, 0.7, 0.8), origin_mm=(0.3, 0.2, 0.1))
+    indices = np.stack(np.meshgrid(*(np.arange(size) for size in grid.shape), indexing="ij"), axis=-1).reshape(-1, 3)
+    places = source.geometry.world_to_index(grid.index_to_world(indices)).T
+    expected = map_coordinates(voxels, places, order=1).reshape(grid.shape)
+    np.testing.assert_allclose(resample_like(source, grid).voxels, expected, atol=1e-5)
+
+
+def test_finer_intensities_are_averaged() -> None:
+    """A checkerboard of half-millimetre voxels is grey at one millimetre, and not black or white."""
+    board = np.indices((16, 16, 16)).sum(axis=0) % 2
+    source = Volume(board.astype(np.float32), make_geometry((16, 16, 16), spacing_mm=(0.5, 0.5, 0.5)))
+    inside = resample_volume(source, axial_geometry((8, 8, 8))).voxels[2:-2, 2:-2, 2:-2]
+    np.testing.assert_allclose(inside, 0.5, atol=1e-6)
+
+
+def test_beyond_the_volume_there_is_nothing() -> None:
+    """A larger grid is zero where nothing was acquired, and has every voxel where there was."""
+    source = ramp_on(make_geometry((4, 4, 4)))
+    grid = make_geometry((10, 10, 10), origin_mm=(-3.0, -3.0, -3.0))
+    resampled = resample_volume(source, grid).voxels
+    np.testing.assert_array_equal(resampled[3:7, 3:7, 3:7], source.voxels)
+    assert np.count_nonzero(resampled) == source.voxels.size
+
+
+@pytest.mark.parametrize("directions", [AXIAL, OBLIQUE])
+def test_probabilities_come_back_onto_the_acquired_grid(directions: np.ndarray) -> None:
+    """There and back a smooth map is the same to a few per cent."""
+    acquired = make_geometry((30, 30, 30), directions=directions)
+    indices = np.indices(acquired.shape) - 14.5
+    smooth = np.exp(-(indices**2).sum(axis=0) / 60.0).astype(np.float32)
+    grid = axial_grid(acquired, spacing_mm=1.0)
+    there = resample_volume(Volume(smooth, acquired), grid)
+    back = resample_like(ProbabilityMap(there.voxels, grid), acquired)
+    assert np.abs(back.voxels - smooth).max() < 0.05
+
+
+def test_grids_side_by_side_do_not_overlap() -> None:
+    """Fields of view that touch share nothing; nested ones do."""
+    near, far = make_geometry((20, 20, 20)), make_geometry((20, 20, 20), origin_mm=(19.0, 0.0, 0.0))
+    assert not grids_overlap(near, far)
+    assert grids_overlap(near, make_geometry((8, 8, 8), origin_mm=(5.0, 5.0, 5.0)))

@@ -1,0 +1,74 @@
+# The stack and the checks; all set-up is deploy/local's, which needs nothing but Python, and lands in build/.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+OUT ?= out
+export PYTHONPATH := deploy
+
+BIN := build/venv/bin
+SETUP := $(PYTHON) -m local.setup
+LOCAL := $(BIN)/python -m local
+TRAINING := $(BIN)/python -m brainmets.training
+# Pytest's answer when nothing was selected.
+NO_TESTS := 5
+
+.PHONY: help run up down test check bench faults integration protos protos-baseline train evaluate export clean
+
+help: ## this list
+	@grep -hE '^[a-z -]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
+
+run: ## segment STUDY=path into OUT=dir (out/); without STUDY a demonstration study
+	@$(SETUP) run
+	@$(LOCAL) run $(if $(STUDY),--study "$(STUDY)") --output "$(OUT)"
+
+up: ## start the service and leave it running
+	@$(SETUP) run
+	@$(LOCAL) up
+
+down: ## stop the service
+	@test ! -x $(BIN)/python || $(LOCAL) down
+
+test: ## unit tests, contracts, and the whole path on the real Triton and Redis
+	@$(SETUP) test
+	@$(BIN)/python -m pytest -m "not integration and not fault" $(TESTS)
+
+check: ## ruff, mypy, import contracts, buf
+	@$(SETUP) test
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy -p brainmets -p local
+	@$(BIN)/lint-imports
+	@$(BIN)/buf lint
+	@$(BIN)/buf format --diff --exit-code
+
+bench: ## measure STUDY=path, by default the demonstration study, and print; asserts nothing about speed
+	@$(SETUP) test
+	@$(LOCAL) up
+	@trap '$(LOCAL) down' EXIT; study="$(STUDY)"; \
+	$(BIN)/python tests/benchmarks/study_bench.py --study "$${study:-$$($(BIN)/python -m local.demonstration)}"
+
+faults: ## tests that kill and freeze real processes
+	@$(SETUP) test
+	@$(BIN)/python -m pytest -m fault $(TESTS)
+
+integration: ## tests that need Debian packages
+	@$(SETUP) test
+	@$(BIN)/python -m pytest -m integration $(TESTS) || test $$? -eq $(NO_TESTS)
+
+protos: ## write the committed stubs after a change of protos/
+	@$(SETUP) test
+	@protos/generate.sh $(BIN)/python services
+
+protos-baseline: ## make the contract of now the released one
+	@$(SETUP) test
+	@$(BIN)/buf build --exclude-source-info --path protos/brainmets/v1 -o protos/baseline.binpb
+
+train evaluate export: ## train, evaluate or export the networks; ARGS="--help" tells how
+	@$(SETUP) test
+	@$(TRAINING) $@ $(ARGS)
+
+clean: down ## take build/ away, and with it all that was set up
+	@rm -rf build

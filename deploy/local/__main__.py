@@ -1,0 +1,147 @@
+"""Runs the embedded stack (`python -m local run|up|down`): what `make run`, `make up` and `make down` do."""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+from local.comparison import compare, comparison_table, false_positive_words
+from local.demonstration import Demonstration, load_demonstration
+from local.errors import StackError
+from local.layout import LOGS, MODEL_REPOSITORY, PYTHON
+from local.ports import Ports
+from local.processes import Place
+from local.readiness import wait_until_ready
+from local.stack import Stack
+
+DEFAULT_OUTPUT = Path("out")
+INTERRUPTED = 130
+_POLL_S = 0.1
+
+
+def run(study: Path | None, output: Path) -> int:
+    """Segment a study, by default the demonstration's, on a stack that lives as long as that takes."""
+    _check_models()
+    if study is not None and not study.exists():
+        raise StackError(f"There is nothing at {study}; expected a NIfTI file or a folder of them.")
+    with _running_stack() as stack:
+        if study is not None:
+            return _segment(stack, study, output)
+        demonstration = load_demonstration()
+        exit_code = _segment(stack, demonstration.study, output)
+    if exit_code == 0:
+        _print_comparison(demonstration, output)
+    return exit_code
+
+
+def up() -> int:
+    """Start a stack and leave it running."""
+    _check_models()
+    stack = Stack.find() or _start(alone=True)
+    print(f"The service is at {stack.place.api_address}; `make down` stops it. Logs: {LOGS}")
+    return 0
+
+
+def down() -> int:
+    """Stop the stack that was left running."""
+    stack = Stack.find()
+    if stack is None:
+        print("No stack is running.")
+        return 0
+    stack.stop()
+    print("The stack has stopped.")
+    return 0
+
+
+@contextmanager
+def _running_stack() -> Iterator[Stack]:
+    """Yield the stack that was left running, else one for the time of the block."""
+    found = Stack.find()
+    if found is not None:
+        yield found
+        return
+    stack = _start(alone=False)
+    try:
+        yield stack
+    finally:
+        stack.stop()
+
+
+def _start(*, alone: bool) -> Stack:
+    ports = Ports.from_environment(os.environ)
+    ports.check_free()
+    print("Starting Redis, Triton, preprocessing, API and worker ...", end=" ", flush=True)
+    began_s = time.monotonic()
+    stack = Stack.start(Place(ports), alone=alone)
+    try:
+        wait_until_ready(stack.place, stack.check_alive)
+    except BaseException:
+        print(flush=True)
+        stack.stop()
+        raise
+    print(f"{time.monotonic() - began_s:.1f} s", flush=True)
+    return stack
+
+
+def _segment(stack: Stack, study: Path, output: Path) -> int:
+    """Run the command line as a person would, and return its exit code."""
+    words = [str(PYTHON), "-m", "brainmets.client", "segment", str(study), "--output", str(output)]
+    command = subprocess.Popen([*words, "--address", stack.place.api_address])
+    try:
+        while command.poll() is None:
+            stack.check_alive()
+            time.sleep(_POLL_S)
+    finally:
+        # On Ctrl-C it got the signal too: it cancels its job and ends.
+        if command.poll() is None and sys.exc_info()[0] is not KeyboardInterrupt:
+            command.terminate()
+        command.wait()
+    return command.returncode
+
+
+def _print_comparison(demonstration: Demonstration, output: Path) -> None:
+    comparison = compare(demonstration, output / "mask.nii.gz")
+    console = Console()
+    console.print(comparison_table(comparison))
+    console.print(false_positive_words(comparison))
+
+
+def _check_models() -> None:
+    if not list(MODEL_REPOSITORY.glob("*/*/model.onnx")):
+        raise StackError(f"There are no networks in {MODEL_REPOSITORY}; `make train export` makes them.")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="local", description=__doc__)
+    parser.add_argument("action", choices=("run", "up", "down"))
+    parser.add_argument("--study", type=Path)
+    parser.add_argument("--output", type=Path, default=DEFAULT_OUTPUT)
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Do what is asked for; what keeps it from being done is told in one sentence."""
+    # A closed terminal ends the stack as Ctrl-C does.
+    for signal_number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signal_number, signal.default_int_handler)
+    arguments = _arguments()
+    actions = {"run": lambda: run(arguments.study, arguments.output), "up": up, "down": down}
+    try:
+        return actions[arguments.action]()
+    except StackError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,148 @@
+"""Owns the embedded Triton's engines: what runs an ONNX network on this machine's cores, and how well it agrees.
+
+The default was chosen by measurement (DECISIONS.md): OpenVINO in bfloat16 where the processor has it, else ONNX
+Runtime. BRAINMETS_ENGINE overrides it.
+"""
+
+import os
+from collections import OrderedDict
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+import openvino
+
+VARIABLE = "BRAINMETS_ENGINE"
+INPUT_NAME = "tile"
+# All tiles of a study have one shape, and a few studies are under way at a time. One more shape costs 0.1 s.
+MAX_COMPILED_SHAPES = 8
+# Between an engine and ONNX Runtime in float32. bfloat16 moves a probability by about 0.01; what a broken exchange
+# of tensors answers correlates with nothing.
+MAX_PROBABILITY_DIFFERENCE = 0.1
+MIN_LOGIT_CORRELATION = 0.99
+
+Array = npt.NDArray[np.float32]
+
+
+class EngineKind(StrEnum):
+    """What can run a network."""
+
+    ONNXRUNTIME = "onnxruntime"
+    OPENVINO_F32 = "openvino-f32"
+    OPENVINO_BF16 = "openvino-bf16"
+
+
+class Engine(Protocol):
+    """Runs one network."""
+
+    def infer(self, tiles: Array) -> Array:
+        """Return the probability (B, 1, D, H, W) of tiles (B, C, D + 2 halo, H, W)."""
+        ...
+
+
+class OnnxRuntimeEngine:
+    """ONNX Runtime in float32: the reference of every other engine."""
+
+    def __init__(self, model: Path, *, threads: int) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        # Sessions that spin while they wait slow each other and every other process.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+    def infer(self, tiles: Array) -> Array:
+        """Return the probability of tiles."""
+        probability: Array = self._session.run(None, {INPUT_NAME: tiles})[0]
+        return probability
+
+
+class OpenVinoEngine:
+    """OpenVINO, compiled anew for each shape: some 10 % faster than one compilation for any shape."""
+
+    def __init__(self, model: Path, *, threads: int, precision: str) -> None:
+        self._core = openvino.Core()
+        self._model = model
+        self._settings = {
+            "INFERENCE_PRECISION_HINT": precision,
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": 1,
+            # Two networks pinned to the same core would wait for each other.
+            "ENABLE_CPU_PINNING": False,
+        }
+        self._compiled: OrderedDict[tuple[int, ...], openvino.InferRequest] = OrderedDict()
+
+    def infer(self, tiles: Array) -> Array:
+        """Return the probability of tiles."""
+        request = self._compiled.get(tiles.shape) or self._compile(tiles.shape)
+        self._compiled.move_to_end(tiles.shape)
+        # Copied, because the next inference writes into the same memory.
+        probability: Array = np.array(request.infer([tiles], share_inputs=True, share_outputs=True)[0])
+        return probability
+
+    def _compile(self, shape: tuple[int, ...]) -> openvino.InferRequest:
+        model = self._core.read_model(self._model)
+        model.reshape({INPUT_NAME: list(shape)})
+        request = self._core.compile_model(model, "CPU", self._settings).create_infer_request()
+        self._compiled[shape] = request
+        if len(self._compiled) > MAX_COMPILED_SHAPES:
+            self._compiled.popitem(last=False)
+        return request
+
+
+def choose_kind(environment: Mapping[str, str]) -> EngineKind:
+    """Return the engine that BRAINMETS_ENGINE names, else the fastest on this processor.
+
+    Raises:
+        ValueError: The variable names none.
+    """
+    name = environment.get(VARIABLE, "")
+    if not name:
+        has_bf16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        return EngineKind.OPENVINO_BF16 if has_bf16 else EngineKind.ONNXRUNTIME
+    if name not in set(EngineKind):
+        raise ValueError(f"{VARIABLE}: expected one of {', '.join(EngineKind)}, got {name}")
+    return EngineKind(name)
+
+
+def open_engine(kind: EngineKind, model: Path, *, threads: int | None = None) -> Engine:
+    """Return an engine that runs an ONNX file, on all cores unless told otherwise."""
+    threads = threads or len(os.sched_getaffinity(0))
+    match kind:
+        case EngineKind.ONNXRUNTIME:
+            return OnnxRuntimeEngine(model, threads=threads)
+        case EngineKind.OPENVINO_F32:
+            return OpenVinoEngine(model, threads=threads, precision="f32")
+        case EngineKind.OPENVINO_BF16:
+            return OpenVinoEngine(model, threads=threads, precision="bf16")
+
+
+def sample_tile(*, channels: int, depth: int, size: int) -> Array:
+    """Return tiles (1, C, D, H, W) that are always the same: noise around a bright ball, as after normalisation."""
+    values = np.random.default_rng(0).normal(scale=0.5, size=(1, channels, depth, size, size))
+    rows, columns = np.indices((size, size))
+    ball = np.hypot(rows - size / 2, columns - size / 2) < size / 5
+    tiles: Array = (values + 3.0 * ball).astype(np.float32)
+    return tiles
+
+
+def find_disagreement(probability: Array, reference: Array) -> str:
+    """Return how far values are from the reference's in words, empty when they agree."""
+    if probability.shape != reference.shape:
+        return f"shape {probability.shape} instead of {reference.shape}"
+    difference = float(np.abs(probability - reference).max())
+    correlation = float(np.corrcoef(_logit(probability).ravel(), _logit(reference).ravel())[0, 1])
+    # Written so that a NaN disagrees.
+    if difference <= MAX_PROBABILITY_DIFFERENCE and correlation >= MIN_LOGIT_CORRELATION:
+        return ""
+    return f"probabilities differ by up to {difference:.3f}, logits correlate by {correlation:.4f}"
+
+
+def _logit(probability: Array) -> npt.NDArray[np.float64]:
+    # float32's distance from 1: beyond it a sigmoid tells nothing any more.
+    inside = np.clip(probability.astype(np.float64), 1e-30, 1.0 - 1e-7)
+    logit: npt.NDArray[np.float64] = np.log(inside) - np.log1p(-inside)
+    return logit

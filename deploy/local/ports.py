@@ -1,0 +1,112 @@
+"""Owns the stack's ports: all on loopback, all within the hundred that begins with the API's."""
+
+import socket
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from random import SystemRandom
+from typing import Self
+
+from local.errors import StackError
+
+HOST = "127.0.0.1"
+VARIABLE = "BRAINMETS_FIRST_PORT"
+DEFAULT_FIRST_PORT = 8500
+SPAN = 100
+_HIGHEST_FIRST_PORT = 65_500
+_LOWEST_FIRST_PORT = 1024
+_TRIES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where each part of a stack listens."""
+
+    api: int
+    triton: int
+    triton_metrics: int
+    preprocessing: int
+    redis: int
+    api_health: int
+    worker_health: int
+    preprocessing_health: int
+    api_metrics: int
+    worker_metrics: int
+    preprocessing_metrics: int
+
+    @classmethod
+    def starting_at(cls, first: int) -> Self:
+        """Return the ports of the hundred that begins with `first`."""
+        return cls(
+            api=first,
+            triton=first + 1,
+            triton_metrics=first + 2,
+            preprocessing=first + 10,
+            redis=first + 79,
+            api_health=first + 80,
+            worker_health=first + 81,
+            preprocessing_health=first + 82,
+            api_metrics=first + 90,
+            worker_metrics=first + 91,
+            preprocessing_metrics=first + 92,
+        )
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Self:
+        """Return the ports that BRAINMETS_FIRST_PORT asks for, by default those of the documentation.
+
+        Raises:
+            StackError: The variable is no number that leaves room for the others.
+        """
+        text = environment.get(VARIABLE, "") or str(DEFAULT_FIRST_PORT)
+        if not text.isdecimal() or not _LOWEST_FIRST_PORT <= int(text) <= _HIGHEST_FIRST_PORT:
+            raise StackError(
+                f"{VARIABLE}: expected a number from {_LOWEST_FIRST_PORT} to {_HIGHEST_FIRST_PORT}, got {text}."
+            )
+        return cls.starting_at(int(text))
+
+    @classmethod
+    def find_free(cls) -> Self:
+        """Return ports that nothing listens on now.
+
+        Raises:
+            StackError: None were found.
+        """
+        for _ in range(_TRIES):
+            # Below the range that outgoing connections take theirs from.
+            ports = cls.starting_at(SystemRandom().randrange(10_000, 32_000, SPAN))
+            if ports.find_busy() is None:
+                return ports
+        raise StackError("No hundred free ports were found on this machine; end what uses them.")
+
+    def find_busy(self) -> tuple[str, int] | None:
+        """Return the first part and port that something listens on, or None."""
+        return next(((part, port) for part, port in self.named() if not _is_free(port)), None)
+
+    def check_free(self) -> None:
+        """Return when every port is free.
+
+        Raises:
+            StackError: One is not.
+        """
+        busy = self.find_busy()
+        if busy is not None:
+            part, port = busy
+            raise StackError(
+                f"Port {port} ({part.replace('_', ' ')}) is in use. Stop what listens there (`make down` stops "
+                f"a stack left running), or take other ports: {VARIABLE}={self.api + 10 * SPAN} make run."
+            )
+
+    def named(self) -> Iterator[tuple[str, int]]:
+        """Iterate over the parts and their ports."""
+        return ((field.name, getattr(self, field.name)) for field in fields(self))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # As servers do: a connection that has just ended does not hold a port.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,93 @@
+"""Owns the embedded Triton's backend "onnxruntime": models of that backend run on PyPI's engines.
+
+Triton takes a folder of this name for the backend of every model whose config says `backend: "onnxruntime"`. So the
+production server, which has the native backend, and this one load the same model repository.
+
+Tensors go in and out by DLPack only. With NumPy 2 `as_numpy()` and `Tensor(name, array)` are silently corrupt here:
+right shapes, wrong values, no error.
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import triton_python_backend_utils as pb
+
+from local.engine import (
+    Engine,
+    EngineKind,
+    choose_kind,
+    find_disagreement,
+    open_engine,
+    sample_tile,
+)
+
+OUTPUT_NAME = "probability"
+INPUT_NAME = "tile"
+DEFAULT_FILE_NAME = "model.onnx"
+
+
+class TritonPythonModel:
+    """One instance of one model, in a process of its own; Triton calls its methods."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Open the network, and compare its values with ONNX Runtime's.
+
+        Raises:
+            TritonModelException: The file is not the one the config promises, or the engine's values are wrong.
+        """
+        config = json.loads(args["model_config"])
+        folder = Path(args["model_repository"]) / args["model_version"]
+        model = folder / (config.get("default_model_filename") or DEFAULT_FILE_NAME)
+        _check_digest(model, config["parameters"])
+        kind = choose_kind(os.environ)
+        self._engine = open_engine(kind, model, threads=_threads(config))
+        _check_values(self._engine, model, config)
+        pb.Logger.log_info(f"{args['model_instance_name']} runs on {kind}, {_threads(config)} threads")
+
+    def execute(self, requests: list[Any]) -> list[Any]:  # Any: Triton's own types are not published
+        """Return a response to each request; one that was given up meanwhile costs nothing."""
+        return [self._respond(request) for request in requests]
+
+    def _respond(self, request: Any) -> Any:
+        if request.is_cancelled():
+            return pb.InferenceResponse(error=pb.TritonError("given up by its client", pb.TritonError.CANCELLED))
+        tiles = np.from_dlpack(pb.get_input_tensor_by_name(request, INPUT_NAME))
+        try:
+            probability = self._engine.infer(np.ascontiguousarray(tiles, dtype=np.float32))
+        except RuntimeError as error:
+            # The engines' own errors, about shapes: the next request is another's.
+            return pb.InferenceResponse(error=pb.TritonError(f"the network refuses {tiles.shape}: {error}"))
+        output = pb.Tensor.from_dlpack(OUTPUT_NAME, probability)
+        return pb.InferenceResponse(output_tensors=[output])
+
+
+def _check_digest(model: Path, parameters: dict[str, dict[str, str]]) -> None:
+    expected = parameters["onnx_sha256"]["string_value"]
+    got = hashlib.sha256(model.read_bytes()).hexdigest()
+    if got != expected:
+        raise pb.TritonModelException(
+            f"{model.name}: expected SHA-256 {expected} as in config.pbtxt, got {got}; export the model again"
+        )
+
+
+def _threads(config: dict[str, Any]) -> int:
+    """Return the threads of one instance; together a model's instances use every core once."""
+    instances: int = sum(group["count"] for group in config["instance_group"])
+    return max(1, len(os.sched_getaffinity(0)) // max(1, instances))
+
+
+def _check_values(engine: Engine, model: Path, config: dict[str, Any]) -> None:
+    parameters = {name: value["string_value"] for name, value in config["parameters"].items()}
+    tiles = sample_tile(
+        channels=len(parameters["sequences"].split(",")),
+        depth=2 + 2 * int(parameters["tile_halo"]),
+        size=2 * int(parameters["tile_stride"]),
+    )
+    reference = open_engine(EngineKind.ONNXRUNTIME, model).infer(tiles)
+    disagreement = find_disagreement(engine.infer(tiles), reference)
+    if disagreement:
+        raise pb.TritonModelException(f"the engine disagrees with ONNX Runtime in float32: {disagreement}")

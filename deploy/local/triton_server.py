@@ -1,0 +1,40 @@
+"""Owns how the embedded Triton is started: loopback, gRPC and metrics only, models by name."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from local.layout import PYTHON_LIBRARY, TRITON_BACKENDS, TRITON_LIBRARIES, TRITON_SERVER, VENV
+from local.ports import HOST, Ports
+
+# Requests under way at SIGTERM may take this long; without a bound a killed backend process holds it up for 30 s.
+EXIT_TIMEOUT_S = 3
+
+
+def triton_words(ports: Ports, model_repository: Path) -> tuple[str, ...]:
+    """Return Triton's command line."""
+    return (
+        str(TRITON_SERVER / "bin" / "tritonserver"),
+        f"--model-repository={model_repository}",
+        f"--backend-directory={TRITON_BACKENDS}",
+        # Only so can a model whose backend process died be unloaded and loaded again.
+        "--model-control-mode=explicit",
+        "--load-model=*",
+        f"--grpc-address={HOST}",
+        f"--grpc-port={ports.triton}",
+        "--allow-http=false",
+        f"--metrics-address={HOST}",
+        f"--metrics-port={ports.triton_metrics}",
+        "--allow-gpu-metrics=false",
+        f"--exit-timeout-secs={EXIT_TIMEOUT_S}",
+    )
+
+
+def triton_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment Triton and its backend processes run in."""
+    return {
+        **environment,
+        "LD_LIBRARY_PATH": os.pathsep.join(map(str, (PYTHON_LIBRARY, TRITON_LIBRARIES))),
+        # The backend process is the Python that comes first here, with its packages.
+        "PATH": os.pathsep.join((str(VENV / "bin"), environment.get("PATH", os.defpath))),
+    }

@@ -1,0 +1,62 @@
+"""Owns the check that what Triton answers is what the network answers: right shapes can carry wrong values."""
+
+from pathlib import Path
+from typing import Any
+
+from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput
+
+from local.engine import Array, EngineKind, find_disagreement, open_engine, sample_tile
+from local.errors import StackError
+
+INFERENCE_TIMEOUT_S = 30.0
+
+
+def check_values(triton_address: str, model_repository: Path) -> None:
+    """Return when each model's answer through Triton agrees with ONNX Runtime in this process.
+
+    Raises:
+        StackError: One does not.
+    """
+    client = InferenceServerClient(triton_address)
+    try:
+        for model in sorted(model_repository.glob("*/*/model.onnx")):
+            _check_model(client, model)
+    finally:
+        client.close()
+
+
+def _check_model(client: InferenceServerClient, model: Path) -> None:
+    name = model.parents[1].name
+    tiles = sample_model_tile(client, name)
+    probability = infer(client, name, tiles)
+    disagreement = find_disagreement(probability, open_engine(EngineKind.ONNXRUNTIME, model).infer(tiles))
+    if disagreement:
+        raise StackError(
+            f"Triton's answers for {name} are not those of {model.name}: {disagreement}. "
+            "Try BRAINMETS_ENGINE=onnxruntime."
+        )
+
+
+def sample_model_tile(client: InferenceServerClient, model_name: str) -> Array:
+    """Return a small tile of the shape that a model takes, always the same."""
+    parameters = client.get_model_config(model_name).config.parameters
+    return sample_tile(
+        channels=len(_text(parameters, "sequences").split(",")),
+        depth=2 + 2 * int(_text(parameters, "tile_halo")),
+        size=2 * int(_text(parameters, "tile_stride")),
+    )
+
+
+def infer(client: InferenceServerClient, model_name: str, tiles: Array) -> Array:
+    """Return what Triton answers for tiles (B, C, D + 2 halo, H, W)."""
+    tensor = InferInput("tile", tiles.shape, "FP32")
+    tensor.set_data_from_numpy(tiles)
+    outputs = [InferRequestedOutput("probability")]
+    answer = client.infer(model_name, [tensor], outputs=outputs, client_timeout=INFERENCE_TIMEOUT_S)
+    probability: Array = answer.as_numpy("probability")
+    return probability
+
+
+def _text(parameters: Any, name: str) -> str:  # Any: tritonclient is published without types
+    text: str = parameters[name].string_value
+    return text

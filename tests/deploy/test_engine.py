@@ -1,0 +1,110 @@
+"""Every engine answers what ONNX Runtime answers in float32, and a broken exchange of tensors is noticed."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from local.engine import (
+    MAX_COMPILED_SHAPES,
+    VARIABLE,
+    Array,
+    EngineKind,
+    OpenVinoEngine,
+    choose_kind,
+    find_disagreement,
+    open_engine,
+    sample_tile,
+)
+
+CHANNELS = 4
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An ONNX file that keeps the model contract: a convolution over three slices, and a sigmoid."""
+    weights = np.random.default_rng(1).normal(scale=0.2, size=(1, CHANNELS, 3, 3, 3)).astype(np.float32)
+    shape = ("B", CHANNELS, "D + 2", "H", "W")
+    graph = helper.make_graph(
+        [
+            helper.make_node("Conv", ["tile", "weights"], ["logit"], pads=[0, 1, 1, 0, 1, 1]),
+            helper.make_node("Sigmoid", ["logit"], ["probability"]),
+        ],
+        "network",
+        [helper.make_tensor_value_info("tile", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("probability", TensorProto.FLOAT, ("B", 1, "D", "H", "W"))],
+        [numpy_helper.from_array(weights, "weights")],
+    )
+    path = tmp_path_factory.mktemp("network") / "model.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def reference(network: Path) -> Array:
+    """What ONNX Runtime answers for the sample tile."""
+    return open_engine(EngineKind.ONNXRUNTIME, network).infer(make_tile())
+
+
+def make_tile(size: int = 32) -> Array:
+    """Return the sample tile, which decides two slices."""
+    return sample_tile(channels=CHANNELS, depth=4, size=size)
+
+
+@pytest.mark.parametrize("kind", EngineKind)
+def test_engines_agree(network: Path, reference: Array, kind: EngineKind) -> None:
+    """Within what bfloat16 costs."""
+    assert find_disagreement(open_engine(kind, network).infer(make_tile()), reference) == ""
+
+
+def test_openvino_in_float32_is_as_exact(network: Path, reference: Array) -> None:
+    """It differs by rounding alone."""
+    probability = open_engine(EngineKind.OPENVINO_F32, network).infer(make_tile())
+    np.testing.assert_allclose(probability, reference, atol=1e-5)
+
+
+def test_tiles_of_many_shapes_do_not_pile_up(network: Path) -> None:
+    """Only the last few compilations are kept, and a forgotten shape still infers."""
+    engine = OpenVinoEngine(network, threads=1, precision="f32")
+    sizes = [16 * number for number in range(1, MAX_COMPILED_SHAPES + 3)]
+    for size in [*sizes, sizes[0]]:
+        assert engine.infer(make_tile(size)).shape == (1, 1, 2, size, size)
+
+
+def test_an_answer_stays_when_the_next_tile_is_inferred(network: Path) -> None:
+    """The engine's memory is used again, the answer's is not."""
+    engine = open_engine(EngineKind.OPENVINO_F32, network)
+    first = engine.infer(make_tile())
+    kept = first.copy()
+    engine.infer(-make_tile())
+    np.testing.assert_array_equal(first, kept)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        pytest.param(np.zeros_like, id="zeros"),
+        pytest.param(lambda values: np.full_like(values, np.nan), id="no numbers"),
+        pytest.param(lambda values: np.roll(values, 3, axis=-1), id="shifted"),
+        pytest.param(lambda values: values[..., ::-1], id="mirrored"),
+        pytest.param(lambda values: values[:, :, :1], id="a slice short"),
+    ],
+)
+def test_wrong_values_are_noticed(reference: Array, broken: object) -> None:
+    """Whatever right shapes they come in."""
+    assert callable(broken)
+    with np.errstate(all="ignore"):
+        assert find_disagreement(broken(reference), reference)
+
+
+def test_the_variable_chooses_the_engine() -> None:
+    """Over what the processor would be best at."""
+    assert choose_kind({VARIABLE: "openvino-f32"}) is EngineKind.OPENVINO_F32
+
+
+def test_an_unknown_engine_is_refused() -> None:
+    """The sentence lists those that there are."""
+    with pytest.raises(ValueError, match="openvino-bf16"):
+        choose_kind({VARIABLE: "abacus"})

@@ -1,0 +1,66 @@
+"""bfloat16 decides as float32 does, with the networks of this repository, on the demonstration study."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from brainmets.formats.nifti import read_nifti
+from brainmets.imaging.normalization import normalize_study
+from brainmets.imaging.study import Sequence, Study, align_study
+from brainmets.imaging.tiling import TileContract, extract_tile, plan_tiles
+from local.carried import TEMPLATE_T1
+from local.demonstration import load_demonstration
+from local.engine import EngineKind, open_engine
+from local.layout import MODEL_REPOSITORY
+
+MODELS = ("nested_unet", "attention_unet")
+MIN_DICE = 0.998
+# Every third tile of the study: enough lesions, and some seconds of float32.
+TILE_STEP = 3
+CONTRACT = TileContract(
+    sequences=tuple(Sequence), spacing_mm=1.0, depth=16, halo=2, stride=16, max_size=256, overlap=0.125
+)
+
+
+@pytest.fixture(scope="module")
+def tiles(tmp_path_factory: pytest.TempPathFactory) -> list[NDArray[np.float32]]:
+    """Tiles (1, C, D + 2 halo, H, W) of the demonstration study, as the networks get them."""
+    if not TEMPLATE_T1.exists():
+        pytest.skip("needs the brain template in build/ (make test unpacks it)")
+    study = load_demonstration(tmp_path_factory.mktemp("demonstration")).study
+    volume = read_nifti(study.read_bytes(), file_index=0)
+    normalized = normalize_study(align_study(Study({Sequence.T1C: volume}), spacing_mm=CONTRACT.spacing_mm))
+    grid = plan_tiles(normalized.geometry.shape, CONTRACT, occupied=normalized.foreground)
+    cut = []
+    for index in range(1, len(grid.origins), TILE_STEP):
+        voxels = extract_tile(normalized, grid, index=index).voxels
+        tile = np.zeros((1, len(CONTRACT.sequences), *voxels.shape[1:]), dtype=np.float32)
+        tile[0, CONTRACT.sequences.index(Sequence.T1C)] = voxels[0]
+        cut.append(tile)
+    return cut
+
+
+@pytest.mark.parametrize("model_name", MODELS)
+def test_bfloat16_finds_the_same_voxels(tiles: list[NDArray[np.float32]], model_name: str) -> None:
+    """Dice of both engines' masks at the network's own threshold."""
+    folder = MODEL_REPOSITORY / model_name
+    if not (folder / "1" / "model.onnx").exists():
+        pytest.skip("needs the networks in model_repository (make train export makes them)")
+    threshold = read_threshold(folder / "config.pbtxt")
+    masks = []
+    for kind in (EngineKind.ONNXRUNTIME, EngineKind.OPENVINO_BF16):
+        engine = open_engine(kind, folder / "1" / "model.onnx")
+        masks.append(np.stack([engine.infer(tile) >= threshold for tile in tiles]))
+    exact, fast = masks
+    assert exact.sum() > 1000
+    assert 2 * (exact & fast).sum() / (exact.sum() + fast.sum()) >= MIN_DICE
+
+
+def read_threshold(config: Path) -> float:
+    """Return a model's threshold from its configuration."""
+    match = re.search(r'key: "threshold" value: \{ string_value: "([0-9.]+)" \}', config.read_text())
+    assert match is not None
+    return float(match.group(1))

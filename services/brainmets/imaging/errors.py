@@ -20,6 +20,7 @@ BrainmetsError
 │   ├── RequestIdReusedError       the idempotency key belongs to another request
 │   ├── UploadIncompleteError      submitted before it was all there
 │   ├── UploadOffsetError          a chunk that does not go on where the last one ended
+│   ├── ArtifactOffsetError        a part of an artefact that begins beyond its end
 │   └── InvalidJobStateError       too late, or too early
 └── ServiceError                   the service's own fault, or its load
     ├── OverloadedError            over capacity; come back after retry_after_s
@@ -193,6 +194,12 @@ class UploadOffsetError(RequestError):
     """A file does not go on where it ended."""
 
     reason = "UPLOAD_OFFSET"
+
+
+class ArtifactOffsetError(RequestError):
+    """A part of an artefact is asked for that begins beyond its end."""
+
+    reason = "ARTIFACT_OFFSET"
 
 
 class InvalidJobStateError(RequestError):

@@ -1,0 +1,1 @@
+"""Process plumbing: settings, logging, gRPC servers and clients, errors, health, metrics, artefacts."""

@@ -1,0 +1,119 @@
+"""Owns how a gRPC server is built, bound, and stopped without losing a call."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import grpc
+import grpc.aio
+from grpc_reflection.v1alpha import reflection
+
+from brainmets.runtime.grpc_interceptors import error_interceptor, metrics_interceptor
+from brainmets.runtime.health import SERVICE_NAME, Health
+from brainmets.runtime.metrics import RpcMetrics
+
+# A peer that is gone, or stopped, is noticed within interval and timeout together; without
+# http2.ping_timeout_ms a frozen one takes a minute.
+KEEPALIVE_INTERVAL_MS = 20_000
+PING_TIMEOUT_MS = 10_000
+# Clients may ping this often; below it they are told to calm down and cut off.
+MIN_PING_INTERVAL_MS = 5_000
+MAX_METADATA_BYTES = 16 * 1024
+_MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ServerLimits:
+    """What one server takes.
+
+    Attributes:
+        max_message_bytes: Largest message either way.
+        max_concurrent_rpcs: Calls under way, streams included; one more is RESOURCE_EXHAUSTED.
+    """
+
+    max_message_bytes: int
+    max_concurrent_rpcs: int
+
+
+# A chunk of the published contract is at most 1 MiB, and a job with its result far less than 4.
+PUBLIC_LIMITS = ServerLimits(max_message_bytes=4 * _MIB, max_concurrent_rpcs=512)
+# The largest tile: 4 sequences, 20 slices and 512 x 512 in float16 are 42 MB.
+INTERNAL_LIMITS = ServerLimits(max_message_bytes=64 * _MIB, max_concurrent_rpcs=64)
+PROBE_LIMITS = ServerLimits(max_message_bytes=64 * 1024, max_concurrent_rpcs=64)
+
+
+def build_server(limits: ServerLimits, metrics: RpcMetrics) -> grpc.aio.Server:
+    """Return a server whose calls are counted, timed, and end in a status with details."""
+    return grpc.aio.server(
+        interceptors=[metrics_interceptor(metrics), error_interceptor()],
+        options=_options(limits),
+        maximum_concurrent_rpcs=limits.max_concurrent_rpcs,
+    )
+
+
+def _options(limits: ServerLimits) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", limits.max_message_bytes),
+        ("grpc.max_send_message_length", limits.max_message_bytes),
+        ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+        ("grpc.max_concurrent_streams", limits.max_concurrent_rpcs),
+        ("grpc.keepalive_time_ms", KEEPALIVE_INTERVAL_MS),
+        ("grpc.keepalive_timeout_ms", PING_TIMEOUT_MS),
+        ("grpc.http2.ping_timeout_ms", PING_TIMEOUT_MS),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", MIN_PING_INTERVAL_MS),
+        ("grpc.keepalive_permit_without_calls", 1),
+        # Else two processes share a port, and half of the calls go to the one nobody thinks of.
+        ("grpc.so_reuseport", 0),
+    ]
+
+
+def bind(server: grpc.aio.Server, address: str) -> str:
+    """Bind a server to host:port and return where that is; port 0 takes a free one.
+
+    Raises:
+        OSError: The port is taken, or the host is not this machine's.
+    """
+    host, _, wanted = address.rpartition(":")
+    try:
+        port = server.add_insecure_port(address)
+    except RuntimeError:
+        port = 0
+    if port == 0:
+        message = f"cannot listen on port {wanted} of {host}: is it in use?"
+        raise OSError(message)
+    return f"{host}:{port}"
+
+
+def publish(server: grpc.aio.Server, service_names: Iterable[str], health: Health) -> None:
+    """Add grpc.health.v1 and reflection beside the named services, which were added before."""
+    health.add_to(server)
+    reflection.enable_server_reflection((*service_names, SERVICE_NAME, reflection.SERVICE_NAME), server)
+
+
+async def serve_until(stopping: asyncio.Event, server: grpc.aio.Server, *, health: Health, grace_s: float) -> None:
+    """Serve until told to stop; then take no new calls and give those under way `grace_s` seconds to end."""
+    await server.start()
+    await stopping.wait()
+    await health.drain()
+    await server.stop(grace_s)
+
+
+@asynccontextmanager
+async def serve_health(health: Health, address: str) -> AsyncIterator[str]:
+    """Serve grpc.health.v1 at host:port, in plaintext, while the block runs; yields where that is.
+
+    Probes have a port of their own because those of orchestrators speak no TLS.
+
+    Raises:
+        OSError: The port is taken.
+    """
+    server = grpc.aio.server(options=_options(PROBE_LIMITS), maximum_concurrent_rpcs=PROBE_LIMITS.max_concurrent_rpcs)
+    health.add_to(server)
+    await health.begin()
+    bound = bind(server, address)
+    await server.start()
+    try:
+        yield bound
+    finally:
+        await server.stop(None)

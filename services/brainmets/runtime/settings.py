@@ -1,0 +1,167 @@
+"""Owns each process's settings: one frozen object, read once, every fault in one message."""
+
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic.functional_validators import BeforeValidator
+
+PREFIX = "BRAINMETS_"
+_HOST_AND_PORT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
+_MAX_PORT = 65535
+_GIB = 1024**3
+
+
+class SettingsError(ValueError):
+    """The environment does not describe a process that can run; the message lists every fault."""
+
+
+class LogFormat(StrEnum):
+    """How log events are written."""
+
+    JSON = "json"
+    CONSOLE = "console"
+
+
+def _checked_address(text: str) -> str:
+    match = _HOST_AND_PORT.fullmatch(text)
+    if match is None or int(match.group(2)) > _MAX_PORT:
+        message = "expected host:port"
+        raise ValueError(message)
+    return text
+
+
+def _split_names(value: object) -> object:
+    return tuple(name.strip() for name in value.split(",")) if isinstance(value, str) else value
+
+
+Address = Annotated[str, AfterValidator(_checked_address)]
+"""host:port; port 0 takes any free one."""
+
+ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
+ModelNames = Annotated[tuple[ModelName, ...], BeforeValidator(_split_names), Field(min_length=1)]
+Url = Annotated[str, Field(pattern=r"^[a-z0-9]+://")]
+Duration = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class ProcessSettings(BaseModel):
+    """What every process has.
+
+    Attributes:
+        health_address: Where grpc.health.v1 is served in plaintext, for probes.
+        metrics_address: Where /metrics is served over HTTP.
+        log_format: How log events are written.
+    """
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+    health_address: Address
+    metrics_address: Address
+    log_format: LogFormat = LogFormat.JSON
+
+
+class PreprocessingSettings(ProcessSettings):
+    """Settings of the preprocessing service.
+
+    Attributes:
+        listen_address: Where PrepareStudy is served.
+        artifact_url: The artefact store.
+        max_study_bytes: Largest study, bytes as stored.
+        max_studies: Studies prepared at a time; each holds some 300 MB. One more is told to come back.
+    """
+
+    listen_address: Address = "127.0.0.1:8510"
+    health_address: Address = "127.0.0.1:8582"
+    metrics_address: Address = "127.0.0.1:8592"
+    artifact_url: Url
+    max_study_bytes: Count = _GIB
+    max_studies: Count = 4
+
+
+class GatewaySettings(ProcessSettings):
+    """What the gateway's processes share; the job store's limits must be the same in all of them.
+
+    Attributes:
+        redis_url: Redis with jobs, queue and leases; may hold a password, hence masked.
+        artifact_url: The artefact store.
+        triton_address: Triton's gRPC port.
+        models: Names of the networks.
+        max_queued_jobs: Jobs that may wait; one more is told to come back.
+        job_deadline_s: Time from acceptance to a final state, unless the client sets one.
+        upload_lifetime_s: How long an upload lives without being written to.
+        input_lifetime_s: How long a study's files live after its job has ended.
+        result_lifetime_s: How long a result lives after its job has ended.
+        lease_s: How long a worker that went silent keeps its job.
+        max_attempts: How often a job is begun.
+    """
+
+    redis_url: SecretStr = SecretStr("redis://127.0.0.1:8579/0")
+    artifact_url: Url
+    triton_address: Address = "127.0.0.1:8501"
+    models: ModelNames = ("nested_unet", "attention_unet")
+    max_queued_jobs: Count = 1000
+    job_deadline_s: Duration = 600.0
+    upload_lifetime_s: Duration = 3600.0
+    input_lifetime_s: Duration = 3600.0
+    result_lifetime_s: Duration = 86400.0
+    lease_s: Duration = 10.0
+    max_attempts: Count = 3
+
+
+class ApiSettings(GatewaySettings):
+    """Settings of the gateway's API.
+
+    Attributes:
+        listen_address: Where the published contract is served.
+        max_study_bytes: Largest study, bytes as sent.
+    """
+
+    listen_address: Address = "127.0.0.1:8500"
+    health_address: Address = "127.0.0.1:8580"
+    metrics_address: Address = "127.0.0.1:8590"
+    max_study_bytes: Count = _GIB
+
+
+class WorkerSettings(GatewaySettings):
+    """Settings of a gateway worker.
+
+    Attributes:
+        preprocessing_address: Where PrepareStudy is served.
+        tiles_in_flight: Inferences that run at a time.
+    """
+
+    health_address: Address = "127.0.0.1:8581"
+    metrics_address: Address = "127.0.0.1:8591"
+    preprocessing_address: Address = "127.0.0.1:8510"
+    tiles_in_flight: Count = 4
+
+
+Settings = TypeVar("Settings", bound=ProcessSettings)
+
+
+def load_settings(kind: type[Settings], environment: Mapping[str, str]) -> Settings:
+    """Read a process's settings from its environment; variables of other processes are left alone.
+
+    Raises:
+        SettingsError: A variable is missing or wrong. The message names each one and never quotes a value.
+    """
+    variables = {name: variable_name(name) for name in kind.model_fields}
+    values = {name: environment[variable] for name, variable in variables.items() if variable in environment}
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        faults = "; ".join(_fault(details["loc"], details["msg"]) for details in error.errors())
+        message = f"The environment is not usable: {faults}."
+        raise SettingsError(message) from None
+
+
+def variable_name(field_name: str) -> str:
+    """Return the environment variable that a field is read from."""
+    return PREFIX + field_name.upper()
+
+
+def _fault(location: tuple[int | str, ...], reason: str) -> str:
+    return f"{variable_name(str(location[0]))}: {reason.removeprefix('Value error, ')}"

@@ -1,0 +1,113 @@
+"""The artefact store keeps files whole and durable, finds them by prefix, and erases them."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from brainmets.imaging.errors import DataLossError, DependencyUnavailableError
+from brainmets.runtime.artifact_store import STREAM_CHUNK_BYTES, ArtifactStore
+
+PATTERN = bytes(range(256)) * 5000  # 1.28 MB: more than one piece of a stream
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ArtifactStore:
+    """Return an empty store."""
+    return ArtifactStore.open(f"file://{tmp_path}/store")
+
+
+async def test_what_was_put_is_read(store: ArtifactStore) -> None:
+    """A file's bytes and size come back as they were put."""
+    await store.put("jobs/a/1/mask.nii.gz", PATTERN)
+    assert await store.read("jobs/a/1/mask.nii.gz") == PATTERN
+    assert await store.size("jobs/a/1/mask.nii.gz") == len(PATTERN)
+
+
+async def test_url_may_hold_escaped_characters(tmp_path: Path) -> None:
+    """A folder with a space, escaped in the URL, is the folder meant."""
+    await ArtifactStore.open(f"file://{tmp_path}/two%20words").put("a", b"x")
+    assert (tmp_path / "two words" / "a").read_bytes() == b"x"
+
+
+async def test_stored_bytes_survive_reopening(tmp_path: Path) -> None:
+    """Another process that opens the URL reads the same file."""
+    await ArtifactStore.open(f"file://{tmp_path}").put("a/b", b"bytes")
+    assert await ArtifactStore.open(f"file://{tmp_path}").read("a/b") == b"bytes"
+
+
+@pytest.mark.parametrize(("offset", "length"), [(0, len(PATTERN)), (7, 100), (len(PATTERN) - 1, 1), (5, 0)])
+async def test_stream_yields_exactly_the_range(store: ArtifactStore, offset: int, length: int) -> None:
+    """A range is streamed whole, in pieces of at most 1 MiB."""
+    await store.put("a", PATTERN)
+    pieces = [piece async for piece in store.stream("a", offset_bytes=offset, length_bytes=length)]
+    assert b"".join(pieces) == PATTERN[offset : offset + length]
+    assert all(len(piece) <= STREAM_CHUNK_BYTES for piece in pieces)
+
+
+async def test_stream_of_a_file_that_ends_early_is_data_loss(store: ArtifactStore) -> None:
+    """A file shorter than promised is an error, never a short answer."""
+    await store.put("a", b"12345")
+    with pytest.raises(DataLossError):
+        _ = [piece async for piece in store.stream("a", offset_bytes=0, length_bytes=6)]
+
+
+async def test_missing_file_is_data_loss(store: ArtifactStore) -> None:
+    """Reading, measuring and copying what is not there say so."""
+    with pytest.raises(DataLossError):
+        await store.read("a")
+    with pytest.raises(DataLossError):
+        await store.size("a")
+    with pytest.raises(DataLossError):
+        await store.copy("a", "b")
+
+
+async def test_copy_leaves_the_source(store: ArtifactStore) -> None:
+    """A copy has the same bytes at another path."""
+    await store.put("jobs/a/1/x", PATTERN)
+    await store.copy("jobs/a/1/x", "jobs/b/1/x")
+    assert await store.read("jobs/b/1/x") == await store.read("jobs/a/1/x") == PATTERN
+
+
+async def test_delete_prefix_erases_the_folder_and_nothing_else(store: ArtifactStore, tmp_path: Path) -> None:
+    """A prefix ends at a folder's border; no empty folder remains; erasing again is no error."""
+    for path in ("jobs/a/1/x", "jobs/a/2/y", "jobs/ab/1/x"):
+        await store.put(path, b"x")
+    await store.delete_prefix("jobs/a/")
+    await store.delete_prefix("jobs/a/")
+    assert await store.list_paths("jobs/") == ("jobs/ab/1/x",)
+    assert not (tmp_path / "store/jobs/a").exists()
+
+
+async def test_delete_prefix_erases_one_exact_path(store: ArtifactStore) -> None:
+    """A path without a trailing slash names the file itself too."""
+    await store.put("uploads/u/0/part", b"x")
+    await store.delete_prefix("uploads/u/0/part")
+    assert await store.list_paths("uploads/") == ()
+
+
+@pytest.mark.parametrize("path", ["../a", "a/../b", "/a", "", "a//b", "a/./b", ".hidden", "a\nb", "a b"])
+async def test_only_plain_paths_are_taken(store: ArtifactStore, path: str) -> None:
+    """Nothing outside the store's folder can be named."""
+    with pytest.raises(ValueError, match="Not a path"):
+        await store.put(path, b"x")
+
+
+async def test_parallel_writers_of_one_path_do_not_mix(store: ArtifactStore) -> None:
+    """Whoever comes last, the file is wholly one writer's, also for readers in between."""
+    contents = [bytes([value]) * 200_000 for value in range(8)]
+
+    async def read_often() -> None:
+        for _ in range(20):
+            assert await store.read("a") in contents
+
+    await store.put("a", contents[0])
+    await asyncio.gather(read_often(), *(store.put("a", content) for content in contents))
+    assert await store.read("a") in contents
+
+
+async def test_folder_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:
+    """A URL that points below a file cannot become a store."""
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(DependencyUnavailableError):
+        ArtifactStore.open(f"file://{tmp_path}/file/store")

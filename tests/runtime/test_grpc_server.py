@@ -1,0 +1,276 @@
+"""A real server on a free port: errors become statuses, calls are counted, stopping loses none."""
+
+# ruff: noqa: ARG002, N802 -- a servicer's methods have gRPC's names and arguments
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+import structlog.testing
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from prometheus_client import CollectorRegistry
+
+from brainmets.imaging.errors import BrainmetsError, InternalError, UnknownModelError
+from brainmets.internal.v1 import preprocessing_service_pb2 as streams
+from brainmets.internal.v1 import preprocessing_service_pb2_grpc
+from brainmets.runtime.grpc_client import open_channel, rpc_errors
+from brainmets.runtime.grpc_server import (
+    INTERNAL_LIMITS,
+    PUBLIC_LIMITS,
+    ServerLimits,
+    bind,
+    build_server,
+    publish,
+    serve_health,
+    serve_until,
+)
+from brainmets.runtime.health import Health
+from brainmets.runtime.metrics import RpcMetrics
+from brainmets.runtime.shutdown import stop_on_signals
+from brainmets.v1 import model_service_pb2 as models
+from brainmets.v1 import model_service_pb2_grpc
+
+QUOTED = "a patient's name"
+PART = "brainmets.v1.ModelService"
+TILE = streams.PrepareStudyResponse(tile=streams.PreparedTile(index=0))
+
+
+class Models(model_service_pb2_grpc.ModelServiceServicer):
+    """Answers one call in each way."""
+
+    async def GetModel(self, request: models.GetModelRequest, context: Any) -> models.GetModelResponse:
+        """Fail as the model's name says."""
+        if request.model_name == "unknown":
+            raise UnknownModelError("No such model", expected="one listed", got="another", remedy="list them")
+        if request.model_name == "broken":
+            raise ZeroDivisionError(QUOTED)
+        if request.model_name == "aborted":
+            await context.abort(grpc.StatusCode.OUT_OF_RANGE, "by itself")
+        return models.GetModelResponse()
+
+    async def ListModels(self, request: models.ListModelsRequest, context: Any) -> models.ListModelsResponse:
+        """Take a while."""
+        await asyncio.sleep(0.3)
+        return models.ListModelsResponse()
+
+
+class Tiles(preprocessing_service_pb2_grpc.PreprocessingServiceServicer):
+    """Streams for ever, or fails after one message."""
+
+    def __init__(self) -> None:
+        self.closed = asyncio.Event()
+
+    async def PrepareStudy(
+        self, request: streams.PrepareStudyRequest, context: Any
+    ) -> AsyncIterator[streams.PrepareStudyResponse]:
+        """Stream, and tell when that has ended."""
+        try:
+            yield TILE
+            if request.job_id == "unknown":
+                raise UnknownModelError("No such model", expected="one listed", got="another", remedy="list")
+            while request.job_id == "endless":
+                yield streams.PrepareStudyResponse(tile=streams.PreparedTile(voxels=bytes(1 << 20)))
+        finally:
+            self.closed.set()
+
+
+class Running:
+    """A server under test and a channel to it."""
+
+    def __init__(self, server: grpc.aio.Server, channel: grpc.aio.Channel, address: str) -> None:
+        self.server, self.address = server, address
+        self.registry = CollectorRegistry()
+        self.models = model_service_pb2_grpc.ModelServiceStub(channel)
+        self.streams = preprocessing_service_pb2_grpc.PreprocessingServiceStub(channel)
+        self.health = health_pb2_grpc.HealthStub(channel)
+        self.reflection = reflection_pb2_grpc.ServerReflectionStub(channel)
+
+
+@asynccontextmanager
+async def running(tiles: Tiles | None = None, limits: ServerLimits = PUBLIC_LIMITS) -> AsyncIterator[Running]:
+    """Run a server with both services."""
+    registry = CollectorRegistry()
+    metrics = RpcMetrics(registry, service="gateway", methods=("GetModel", "ListModels", "PrepareStudy"))
+    server = build_server(limits, metrics)
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(Models(), server)
+    preprocessing_service_pb2_grpc.add_PreprocessingServiceServicer_to_server(tiles or Tiles(), server)
+    publish(server, (PART,), Health(PART))
+    address = bind(server, "127.0.0.1:0")
+    await server.start()
+    async with open_channel(address) as channel:
+        started = Running(server, channel, address)
+        started.registry = registry
+        try:
+            yield started
+        finally:
+            await server.stop(None)
+
+
+async def fail(model_name: str, server: Running) -> BrainmetsError:
+    """Return the error of a call that fails."""
+    with pytest.raises(BrainmetsError) as caught, rpc_errors():
+        await server.models.GetModel(models.GetModelRequest(model_name=model_name))
+    return caught.value
+
+
+async def test_an_error_reaches_the_caller_as_it_was_raised() -> None:
+    """A servicer raises, and the caller has the same kind with the same fields."""
+    async with running() as server:
+        error = await fail("unknown", server)
+    assert isinstance(error, UnknownModelError)
+    assert error.remedy == "list them"
+
+
+async def test_an_error_ends_a_stream_with_a_status() -> None:
+    """What was streamed before it arrives, then the error does."""
+    async with running() as server:
+        call = server.streams.PrepareStudy(streams.PrepareStudyRequest(job_id="unknown"))
+        assert await call.read() == TILE
+        with pytest.raises(UnknownModelError), rpc_errors():
+            await call.read()
+
+
+async def test_an_unexpected_error_is_opaque() -> None:
+    """The caller learns a number to quote, never what the exception says."""
+    async with running() as server:
+        error = await fail("broken", server)
+    assert isinstance(error, InternalError)
+    assert "request id" in str(error)
+    assert QUOTED not in repr(error)
+
+
+async def test_an_unexpected_error_is_logged_under_its_request_id() -> None:
+    """The operator finds the event by the number that the caller quotes."""
+    with structlog.testing.capture_logs() as events:
+        async with running() as server:
+            error = await fail("broken", server)
+    (event,) = [event for event in events if event["event"] == "rpc_broke"]
+    assert event["request_id"] in error.message
+    assert event["method"] == "/brainmets.v1.ModelService/GetModel"
+
+
+async def test_a_call_may_still_end_itself() -> None:
+    """A status set by hand is left as it is."""
+    async with running() as server:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await server.models.GetModel(models.GetModelRequest(model_name="aborted"))
+    assert caught.value.code() is grpc.StatusCode.OUT_OF_RANGE
+
+
+@pytest.mark.parametrize(
+    ("model_name", "code"),
+    [("fine", "OK"), ("unknown", "NOT_FOUND"), ("broken", "INTERNAL"), ("aborted", "OUT_OF_RANGE")],
+)
+async def test_a_unary_call_is_counted_by_its_code(model_name: str, code: str) -> None:
+    """The code that is counted is the code that the caller sees."""
+    async with running() as server:
+        call = server.models.GetModel(models.GetModelRequest(model_name=model_name))
+        assert (await call.code()).name == code
+        labels = {"method": "GetModel", "code": code}
+        assert server.registry.get_sample_value("brainmets_gateway_rpcs_total", labels) == 1
+
+
+async def test_a_stream_is_counted_when_it_ends() -> None:
+    """Streams have codes and durations too."""
+    async with running() as server:
+        with pytest.raises(grpc.aio.AioRpcError):
+            async for _ in server.streams.PrepareStudy(streams.PrepareStudyRequest(job_id="unknown")):
+                pass
+        labels = {"method": "PrepareStudy", "code": "NOT_FOUND"}
+        assert server.registry.get_sample_value("brainmets_gateway_rpcs_total", labels) == 1
+
+
+async def test_cancelling_a_stream_closes_its_generator_at_once() -> None:
+    """Work behind a stream ends with it, also while gRPC waits for the caller to read."""
+    tiles = Tiles()
+    async with running(tiles, INTERNAL_LIMITS) as server:
+        call = server.streams.PrepareStudy(streams.PrepareStudyRequest(job_id="endless"))
+        await call.read()
+        await asyncio.sleep(0.1)
+        call.cancel()
+        await asyncio.wait_for(tiles.closed.wait(), timeout=1.0)
+        labels = {"method": "PrepareStudy", "code": "CANCELLED"}
+        assert server.registry.get_sample_value("brainmets_gateway_rpcs_total", labels) == 1
+
+
+async def test_a_message_above_the_limit_is_refused() -> None:
+    """Nobody fills the server's memory with one message."""
+    async with running(limits=ServerLimits(max_message_bytes=1000, max_concurrent_rpcs=8)) as server:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await server.models.GetModel(models.GetModelRequest(model_name="m" * 2000))
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_calls_above_the_limit_are_refused() -> None:
+    """A server takes as many calls at a time as it was built for, and says so to the rest."""
+    async with running(limits=ServerLimits(max_message_bytes=1000, max_concurrent_rpcs=2)) as server:
+        calls = (server.models.ListModels(models.ListModelsRequest()) for _ in range(8))
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+    refused = {answer.code() for answer in answers if isinstance(answer, grpc.aio.AioRpcError)}
+    assert refused <= {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE}
+    assert sum(isinstance(answer, models.ListModelsResponse) for answer in answers) >= 2
+    assert refused
+
+
+async def test_services_can_be_listed() -> None:
+    """A tool that knows no protos finds out what the server answers."""
+    async with running() as server:
+        request = reflection_pb2.ServerReflectionRequest(list_services="")
+        answer = await anext(aiter(server.reflection.ServerReflectionInfo(iter([request]))))
+    names = {service.name for service in answer.list_services_response.service}
+    assert {PART, "grpc.health.v1.Health"} <= names
+
+
+async def test_a_taken_port_is_refused() -> None:
+    """Two processes never share a port unawares."""
+    async with running() as server:
+        second = build_server(PUBLIC_LIMITS, RpcMetrics(CollectorRegistry(), service="gateway", methods=()))
+        with pytest.raises(OSError, match="in use"):
+            bind(second, server.address)
+        await second.stop(None)
+
+
+async def test_a_call_under_way_ends_well_when_the_server_stops() -> None:
+    """SIGTERM takes no new calls and lets those under way end."""
+    health = Health()
+    stopping = stop_on_signals()
+    server = build_server(PUBLIC_LIMITS, RpcMetrics(CollectorRegistry(), service="gateway", methods=()))
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(Models(), server)
+    address = bind(server, "127.0.0.1:0")
+    serving = asyncio.create_task(serve_until(stopping, server, health=health, grace_s=5.0))
+    async with open_channel(address) as channel:
+        stub = model_service_pb2_grpc.ModelServiceStub(channel)
+        call = asyncio.ensure_future(stub.ListModels(models.ListModelsRequest(), wait_for_ready=True))
+        await asyncio.sleep(0.15)
+        signal.raise_signal(signal.SIGTERM)
+        assert await call == models.ListModelsResponse()
+        await serving
+
+
+async def test_health_is_told_by_name_on_its_own_port() -> None:
+    """A part does not serve until it is said to, and nothing serves once the process drains."""
+    health = Health(PART)
+    async with serve_health(health, "127.0.0.1:0") as address, open_channel(address) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+
+        async def status(name: str) -> str:
+            answer = await stub.Check(health_pb2.HealthCheckRequest(service=name))
+            return health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+
+        assert [await status(""), await status(PART)] == ["SERVING", "NOT_SERVING"]
+        await health.note(PART, serving=True)
+        assert await status(PART) == "SERVING"
+        await health.drain()
+        assert [await status(""), await status(PART)] == ["NOT_SERVING", "NOT_SERVING"]
+
+
+async def test_health_has_no_parts_that_nobody_named() -> None:
+    """A misspelt part is a defect, not a new part."""
+    with pytest.raises(KeyError):
+        await Health(PART).note("inferense", serving=True)

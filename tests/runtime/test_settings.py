@@ -1,0 +1,80 @@
+"""Settings come from the environment, are checked together, and keep secrets."""
+
+import pytest
+from pydantic import ValidationError
+
+from brainmets.runtime.settings import (
+    ApiSettings,
+    LogFormat,
+    PreprocessingSettings,
+    ProcessSettings,
+    SettingsError,
+    WorkerSettings,
+    load_settings,
+)
+
+NEEDED = {"BRAINMETS_ARTIFACT_URL": "file:///artifacts"}
+
+
+@pytest.mark.parametrize("kind", [ApiSettings, WorkerSettings, PreprocessingSettings])
+def test_the_artefact_store_is_all_that_must_be_said(kind: type[ProcessSettings]) -> None:
+    """Every other variable has a default that suits one machine."""
+    assert load_settings(kind, NEEDED).log_format is LogFormat.JSON
+
+
+def test_processes_of_one_machine_do_not_collide() -> None:
+    """No two default addresses to listen on are the same."""
+    kinds = (ApiSettings, WorkerSettings, PreprocessingSettings)
+    taken = [
+        address
+        for kind in kinds
+        for name, address in load_settings(kind, NEEDED)
+        if name in {"listen_address", "health_address", "metrics_address"}
+    ]
+    assert len(taken) == len(set(taken)) == 8
+
+
+def test_variables_are_read() -> None:
+    """A variable wins over its default, and lists are separated by commas."""
+    stated = {"BRAINMETS_MODELS": "nested_unet, attention_unet", "BRAINMETS_TILES_IN_FLIGHT": "2"}
+    settings = load_settings(WorkerSettings, NEEDED | stated)
+    assert settings.models == ("nested_unet", "attention_unet")
+    assert settings.tiles_in_flight == 2
+
+
+def test_every_fault_is_named_at_once() -> None:
+    """Nobody has to start a process three times to learn of three faults."""
+    environment = {"BRAINMETS_LISTEN_ADDRESS": "8500", "BRAINMETS_MAX_STUDY_BYTES": "0"}
+    with pytest.raises(SettingsError) as caught:
+        load_settings(ApiSettings, environment)
+    for name in ("LISTEN_ADDRESS: expected host:port", "MAX_STUDY_BYTES", "ARTIFACT_URL"):
+        assert f"BRAINMETS_{name}" in str(caught.value)
+
+
+def test_a_wrong_value_is_not_quoted() -> None:
+    """A message about settings goes to a log, so it names the variable and not what it holds."""
+    with pytest.raises(SettingsError) as caught:
+        load_settings(ApiSettings, {"BRAINMETS_ARTIFACT_URL": "hunter2"})
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_password_is_masked() -> None:
+    """Settings can be printed."""
+    environment = NEEDED | {"BRAINMETS_REDIS_URL": "redis://:hunter2@redis:6379/0"}
+    settings = load_settings(ApiSettings, environment)
+    assert "hunter2" not in repr(settings)
+    assert "hunter2" in settings.redis_url.get_secret_value()
+
+
+@pytest.mark.parametrize("address", ["localhost", "localhost:70000", "a b:1", ":1"])
+def test_what_is_no_address_is_refused(address: str) -> None:
+    """An address is a host and a port that exists."""
+    with pytest.raises(SettingsError):
+        load_settings(PreprocessingSettings, NEEDED | {"BRAINMETS_LISTEN_ADDRESS": address})
+
+
+def test_settings_do_not_change() -> None:
+    """What a process was started with stays."""
+    settings = load_settings(PreprocessingSettings, NEEDED)
+    with pytest.raises(ValidationError):
+        settings.max_studies = 9  # type: ignore[misc]  # that is the test

@@ -1,0 +1,169 @@
+"""Owns NIfTI files, the only place where RAS exists: voxels stay as stored, and the affine maps them to LPS."""
+
+from typing import Any
+
+import numpy as np
+from nibabel.nifti1 import Nifti1Header
+from numpy.typing import NDArray
+
+from brainmets.formats.gzip_stream import MAGIC, MAX_EXPANSION, GzipStream, GzipStreamError, write_gzip
+from brainmets.formats.nifti_header import LONGEST_HEADER_BYTES, NiftiHeader, read_header
+from brainmets.imaging.errors import (
+    BrainmetsError,
+    EmptyVolumeError,
+    InternalError,
+    InvalidIntensityError,
+    MalformedFileError,
+)
+from brainmets.imaging.geometry import Geometry
+from brainmets.imaging.volume import Volume
+
+DESCRIPTION = b"brainmets. Research use only. Not for diagnosis."
+# A written header, and the four zero bytes that say that no extension follows.
+_OFFSET_BYTES = 352
+# Codes of NIfTI: coordinates of the scanner's patient.
+_SCANNER = 1
+# Both are their own inverse: RAS to LPS, and (column, row, slice) to (slice, row, column).
+_FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
+_REVERSED = [2, 1, 0, 3]
+
+
+def read_nifti(content: bytes, *, file_index: int) -> Volume:
+    """Read a volume from a NIfTI-1 or NIfTI-2 file, compressed or not, whatever plane it is stored in.
+
+    The axes keep their stored order, slowest first, so that a mask can be written back voxel for voxel. No more
+    memory is taken than the checked header allows.
+
+    Args:
+        content: The whole file.
+        file_index: The client's number of the file, named in errors.
+
+    Raises:
+        StudyError: The file cannot be read or used; the kind says why (see `read_header` for the header's).
+        MalformedFileError: The file is broken off, damaged, or longer than its header says.
+        InvalidIntensityError: A voxel is NaN or infinite.
+        EmptyVolumeError: All voxels are equal.
+    """
+    compressed = content[:2] == MAGIC
+    try:
+        header, inflated = _inflate(content, file_index) if compressed else _open(content, file_index)
+    except GzipStreamError as error:
+        raise _malformed("a whole gzip stream", got=str(error), file_index=file_index) from error
+    stored = np.frombuffer(inflated, header.stored_type, header.voxel_count, header.offset_bytes)
+    voxels = _scale(stored, header, file_index=file_index).reshape(header.shape)
+    return Volume(voxels, Geometry(header.shape, _FLIP @ header.affine_ras[:, _REVERSED]))
+
+
+def _open(content: bytes, file_index: int) -> tuple[NiftiHeader, bytes]:
+    header = read_header(content[:LONGEST_HEADER_BYTES], file_index=file_index)
+    if len(content) != header.file_bytes:
+        raise _malformed(f"{header.file_bytes} bytes", got=f"{len(content)} bytes", file_index=file_index)
+    return header, content
+
+
+def _inflate(content: bytes, file_index: int) -> tuple[NiftiHeader, bytes]:
+    stream = GzipStream(content)
+    beginning = stream.read(LONGEST_HEADER_BYTES)
+    header = read_header(beginning, file_index=file_index)
+    if header.file_bytes > MAX_EXPANSION * len(content):
+        raise _malformed(
+            f"{header.file_bytes} bytes", got="fewer than its compressed bytes can hold", file_index=file_index
+        )
+    # One byte more finds what is too long, and lets the stream check its own digest.
+    inflated = beginning + stream.read(header.file_bytes + 1 - len(beginning))
+    if len(inflated) != header.file_bytes:
+        got = f"{len(inflated)} bytes" if len(inflated) < header.file_bytes else "more"
+        raise _malformed(f"{header.file_bytes} bytes", got=got, file_index=file_index)
+    return header, inflated
+
+
+def _scale(
+    stored: NDArray[Any],
+    header: NiftiHeader,
+    *,
+    file_index: int,  # Any: as in NiftiHeader
+) -> NDArray[np.float32]:
+    # Told before another array of the volume's size is made. NaN and infinity pass this and fail below.
+    lowest, highest = stored.min(), stored.max()
+    if lowest == highest and np.isfinite(lowest):
+        raise EmptyVolumeError(
+            "The volume is empty",
+            expected="a head",
+            got=f"{lowest:g} in every voxel",
+            remedy="export the series again",
+            file_index=file_index,
+        )
+    # Ends that are finite in float32 after scaling mean that everything between them is.
+    with np.errstate(over="ignore", invalid="ignore"):
+        ends = np.array([lowest, highest]).astype(np.float32) * np.float32(header.slope)
+        ends += np.float32(header.intercept)
+    if not np.isfinite(ends).all():
+        raise InvalidIntensityError(
+            "A voxel's intensity is not usable",
+            expected="finite intensities that float32 can hold",
+            got="NaN, infinity or a number too large",
+            remedy="replace these voxels, and export the series again",
+            file_index=file_index,
+        )
+    voxels = stored.astype(np.float32)
+    if header.slope != 1.0:
+        voxels *= np.float32(header.slope)
+    if header.intercept:
+        voxels += np.float32(header.intercept)
+    return voxels
+
+
+def write_nifti(
+    voxels: NDArray[np.uint8] | NDArray[np.int16] | NDArray[np.float32],
+    geometry: Geometry,
+    *,
+    slope: float = 1.0,
+) -> bytes:
+    """Write a volume as a compressed NIfTI-1 file with the shape and affine of the file its grid was read from.
+
+    Args:
+        voxels: (D, H, W), on the grid.
+        geometry: The grid.
+        slope: What a stored value is to be multiplied by when it is read.
+
+    Raises:
+        InternalError: The voxels do not fit the grid.
+    """
+    if voxels.shape != geometry.shape:
+        raise InternalError(
+            "Voxels do not fit the grid they are to be written on",
+            expected=str(geometry.shape),
+            got=str(voxels.shape),
+            remedy="report it as a defect of brainmets",
+        )
+    header = _written_header(voxels.dtype, geometry, slope=slope)
+    extension = bytes(_OFFSET_BYTES - len(header.binaryblock))
+    # NIfTI's first axis is its fastest; in C order it is our last.
+    return write_gzip(header.binaryblock + extension + voxels.astype(voxels.dtype.newbyteorder("<")).tobytes())
+
+
+def _written_header(
+    stored_type: np.dtype[Any], geometry: Geometry, *, slope: float
+) -> Nifti1Header:  # Any: one of three
+    header = Nifti1Header(endianness="<")
+    header.set_data_dtype(stored_type)
+    header.set_data_shape(geometry.shape[::-1])
+    affine_ras = _FLIP @ geometry.affine[:, _REVERSED]
+    # Both, because viewers differ in which they read; a qform cannot hold shears and leaves them out.
+    header.set_qform(affine_ras, code=_SCANNER)
+    header.set_sform(affine_ras, code=_SCANNER)
+    header.set_xyzt_units("mm")
+    header.set_slope_inter(slope, 0.0)
+    header["vox_offset"] = _OFFSET_BYTES
+    header["descrip"] = DESCRIPTION
+    return header
+
+
+def _malformed(expected: str, *, got: str, file_index: int) -> BrainmetsError:
+    return MalformedFileError(
+        "The file is not whole",
+        expected=expected,
+        got=got,
+        remedy="send the file again, or export it again if it is broken",
+        file_index=file_index,
+    )

@@ -1,0 +1,254 @@
+"""Owns the picture of a result: axial slices of the T1c with every lesion outlined and numbered.
+
+Slices are shown in radiological convention, as if from the patient's feet: the patient's left is on the right.
+"""
+
+import io
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from scipy.ndimage import map_coordinates
+
+from brainmets.formats.overlay_slices import choose_slices
+from brainmets.imaging.geometry import Box, Geometry
+from brainmets.imaging.lesions import InstanceMap, Lesion
+from brainmets.imaging.result import INTENDED_USE, SegmentationResult
+from brainmets.imaging.volume import Volume
+
+Color = tuple[int, int, int]
+Line = tuple[str, Color, int]
+"""A line of text: words, colour, and size in pixels."""
+
+CONVENTION = "T1c, axial, radiological convention: the patient's left is on the right."
+PAPER: Color = (17, 19, 23)
+INK: Color = (232, 234, 237)
+FAINT: Color = (150, 156, 166)
+WARNING: Color = (255, 196, 87)
+# Told apart on grey, also by people with red-green blindness (Okabe and Ito 2008, brightened).
+LESION_COLORS: tuple[Color, ...] = ((255, 176, 32), (86, 200, 255), (60, 230, 170), (255, 120, 200), (245, 235, 80))
+# Screen pixels for a millimetre, by the most slices shown at that size.
+PIXELS_PER_MM = ((2, 3.0), (6, 2.25), (12, 1.8))
+MAX_COLUMNS = 4
+MIN_WIDTH = 760
+# Black around the head, so that marks do not lie on it.
+FRAME_MM = 9.0
+# Width of a lesion's line below the picture, pixels.
+LISTED_WIDTH = 330
+MARGIN = 14
+SCALE_BAR_MM = 20.0
+# Darkest and brightest tissue shown, percentiles of the head.
+WINDOW_PERCENTILES = (1.0, 99.7)
+# Lesions listed below the picture; all of them stand in the table.
+MAX_LISTED = 12
+LINE_WIDTH = 2
+HALF = 0.5
+TITLE_SIZE, TEXT_SIZE, SMALL_SIZE = 24, 15, 13
+# Mean width of a character of the built-in font, as a fraction of its size.
+CHARACTER_WIDTH = 0.5
+# From line to line, as a fraction of the size.
+LINE_SPACING = 1.45
+# A level that costs little time; the highest saves a tenth of the bytes.
+PNG_LEVEL = 3
+
+
+def render_overlay(t1c: Volume, instances: InstanceMap, result: SegmentationResult) -> bytes:
+    """Draw a result as PNG.
+
+    Args:
+        t1c: The T1c on an axial grid, rows towards the back and columns towards the left, zero beside the head.
+        instances: The lesions, on any grid.
+        result: Their measurements.
+    """
+    slices = choose_slices(instances, t1c.geometry)
+    panels = [_draw_panel(view, instances, result.lesions) for view in _views(t1c, slices)]
+    # As few rows as there can be, all of about one length.
+    rows = -(-len(panels) // MAX_COLUMNS)
+    columns = -(-len(panels) // rows)
+    width = max(MIN_WIDTH, columns * (panels[0].width + MARGIN) + MARGIN)
+    head, foot = _draw_head(result, width), _draw_foot(result, width)
+    sheet = Image.new("RGB", (width, head.height + rows * (panels[0].height + MARGIN) + foot.height), PAPER)
+    sheet.paste(head, (0, 0))
+    left = (width - columns * (panels[0].width + MARGIN) + MARGIN) // 2
+    for number, panel in enumerate(panels):
+        row, column = divmod(number, columns)
+        place = (left + column * (panel.width + MARGIN), head.height + row * (panel.height + MARGIN))
+        sheet.paste(panel, place)
+    sheet.paste(foot, (0, sheet.height - foot.height))
+    png = io.BytesIO()
+    sheet.save(png, "PNG", compress_level=PNG_LEVEL)
+    return png.getvalue()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _View:
+    """One slice on the screen.
+
+    Attributes:
+        grey: (H, W), the slice's voxels as brightness.
+        grid: The volume's axial grid, with the frame around it.
+        index: Which of its slices.
+        scale: Pixels of the screen for a voxel.
+    """
+
+    grey: NDArray[np.uint8]
+    grid: Geometry
+    index: int
+    scale: float
+
+    @property
+    def pixels(self) -> NDArray[np.uint8]:
+        """The slice at the screen's resolution, (H, W)."""
+        size = (round(self.grey.shape[1] * self.scale), round(self.grey.shape[0] * self.scale))
+        return np.asarray(cv2.resize(self.grey, size, interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
+
+
+def _views(t1c: Volume, slices: tuple[int, ...]) -> Iterator[_View]:
+    per_mm = next(pixels for most, pixels in PIXELS_PER_MM if len(slices) <= most)
+    depth, height, width = t1c.geometry.shape
+    frame = round(FRAME_MM / t1c.geometry.spacing_mm[1])
+    grid = t1c.geometry.crop(Box((0, -frame, -frame), (depth, height + frame, width + frame)))
+    inside = t1c.voxels[t1c.voxels != 0.0]
+    low, high = np.percentile(inside, WINDOW_PERCENTILES).tolist() if inside.size else (0.0, 1.0)
+    contrast = 255.0 / max(high - low, float(np.finfo(np.float32).tiny))
+    for index in slices:
+        plane = t1c.voxels[index]
+        # Zero is no intensity of the head's but the place beside it, which is black.
+        grey = np.where(plane != 0.0, ((plane - low) * contrast).clip(0.0, 255.0), 0.0).astype(np.uint8)
+        yield _View(np.pad(grey, frame), grid, index, per_mm * grid.spacing_mm[1])
+
+
+def _draw_panel(view: _View, instances: InstanceMap, lesions: tuple[Lesion, ...]) -> Image.Image:
+    picture: NDArray[np.uint8] = np.repeat(view.pixels[..., np.newaxis], 3, axis=2)
+    numbers: list[tuple[Lesion, tuple[int, int]]] = []
+    for lesion in lesions:
+        outline = _outline(view, instances, lesion)
+        if outline:
+            cv2.polylines(picture, outline, True, _color(lesion), LINE_WIDTH, cv2.LINE_AA)
+            points = np.concatenate(outline)[:, 0]
+            # Beside the corner that lies furthest to the upper right.
+            x, y = points[(points[:, 0] - points[:, 1]).argmax()].tolist()
+            numbers.append((lesion, (x, y)))
+    panel = Image.fromarray(picture)
+    pen = ImageDraw.Draw(panel)
+    for lesion, (x, y) in numbers:
+        place = (min(x + 4, panel.width - 18), max(y - 2, TEXT_SIZE))
+        pen.text(
+            place,
+            str(lesion.label),
+            _color(lesion),
+            _font(TEXT_SIZE),
+            anchor="ls",
+            stroke_width=2,
+            stroke_fill=(0, 0, 0),
+        )
+    _draw_marks(pen, view, size=panel.size)
+    return panel
+
+
+def _outline(view: _View, instances: InstanceMap, lesion: Lesion) -> list[NDArray[np.int32]]:
+    """Return a lesion's outlines in a slice, each (N, 1, 2) of pixels (x, y)."""
+    padded = np.array([np.array(lesion.bounding_box.start) - 1, np.array(lesion.bounding_box.stop)])
+    corners = np.stack(np.meshgrid(*padded.T, indexing="ij"), axis=-1).reshape(-1, 3)
+    places = view.grid.world_to_index(instances.geometry.index_to_world(corners))
+    first, last = places.min(axis=0), places.max(axis=0)
+    if not first[0] <= view.index <= last[0]:
+        return []
+    top, left = (np.floor((first[1:] + HALF) * view.scale).astype(int) - 1).tolist()
+    bottom, right = (np.ceil((last[1:] + HALF) * view.scale).astype(int) + 1).tolist()
+    rows, columns = np.mgrid[top : bottom + 1, left : right + 1]
+    pixels = np.stack([np.full(rows.size, view.index), *(_to_voxel(view, axis) for axis in (rows, columns))], axis=1)
+    indices = instances.geometry.world_to_index(view.grid.index_to_world(pixels)) - padded[0]
+    inside = instances.labels[lesion.bounding_box.slices] == lesion.label
+    sampled = map_coordinates(np.pad(inside, 1).astype(np.float32), indices.T, order=1, mode="constant")
+    mask = (sampled.reshape(rows.shape) >= HALF).astype(np.uint8)
+    outlines, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=(left, top))
+    return [np.asarray(outline, dtype=np.int32) for outline in outlines]
+
+
+def _to_voxel(view: _View, pixels: NDArray[np.int_]) -> NDArray[np.float64]:
+    """Return where pixels lie in voxels: both are squares, and the first ones share their outer corner."""
+    return np.asarray((pixels.ravel() + HALF) / view.scale - HALF, dtype=np.float64)
+
+
+def _draw_marks(pen: ImageDraw.ImageDraw, view: _View, *, size: tuple[int, int]) -> None:
+    width, height = size
+    font = _font(SMALL_SIZE)
+    for letter, place, anchor in (
+        ("R", (5, height // 2), "lm"),
+        ("L", (width - 5, height // 2), "rm"),
+        ("A", (width // 2, 4), "ma"),
+        ("P", (width // 2, height - 4), "md"),
+    ):
+        pen.text(place, letter, FAINT, font, anchor=anchor)
+    height_mm = float(view.grid.index_to_world(np.array([[view.index, 0, 0]]))[0, 2])
+    pen.text((6, height - 5), f"z {height_mm:.0f} mm", FAINT, font, anchor="ld")
+    bar = round(SCALE_BAR_MM / view.grid.spacing_mm[1] * view.scale)
+    pen.line((width - 6 - bar, height - 7, width - 6, height - 7), INK, 2)
+    pen.text((width - 6 - bar // 2, height - 10), f"{SCALE_BAR_MM:.0f} mm", FAINT, font, anchor="md")
+
+
+def _draw_head(result: SegmentationResult, width: int) -> Image.Image:
+    count = len(result.lesions)
+    title = "No lesion found" if count == 0 else "1 lesion found" if count == 1 else f"{count} lesions found"
+    lines: list[Line] = [
+        (title, INK, TITLE_SIZE),
+        *((line, FAINT, TEXT_SIZE) for line in _wrap(result.statement, width)),
+    ]
+    lines += [(finding.message, WARNING, TEXT_SIZE) for finding in result.findings]
+    return _draw_lines(lines, width)
+
+
+def _draw_foot(result: SegmentationResult, width: int) -> Image.Image:
+    listed = result.lesions[:MAX_LISTED]
+    lines: list[Line] = []
+    if len(result.lesions) > len(listed):
+        lines.append((f"and {len(result.lesions) - len(listed)} more in the lesion table", FAINT, TEXT_SIZE))
+    sequences = ", ".join(result.sequences_used)
+    origin = f"brainmets {result.software_version}, sequences {sequences}. {CONVENTION}"
+    lines += [(line, FAINT, SMALL_SIZE) for line in _wrap(origin, width)]
+    text = _draw_lines([*lines, (INTENDED_USE, WARNING, TEXT_SIZE)], width)
+    columns = width // LISTED_WIDTH
+    per_column = -(-len(listed) // columns)
+    line_height = round(LINE_SPACING * TEXT_SIZE)
+    foot = Image.new("RGB", (width, per_column * line_height + text.height), PAPER)
+    pen = ImageDraw.Draw(foot)
+    for number, lesion in enumerate(listed):
+        column, row = divmod(number, per_column)
+        place = (MARGIN + column * LISTED_WIDTH, row * line_height)
+        pen.text(place, _describe(lesion), _color(lesion), _font(TEXT_SIZE))
+    foot.paste(text, (0, per_column * line_height))
+    return foot
+
+
+def _describe(lesion: Lesion) -> str:
+    axial_mm = f"{lesion.longest_axial_diameter_mm:.1f} x {lesion.perpendicular_axial_diameter_mm:.1f} mm axial"
+    return f"{lesion.label}   {lesion.side}, {axial_mm}, {lesion.volume_mm3 / 1000:.2f} mL"
+
+
+def _draw_lines(lines: list[Line], width: int) -> Image.Image:
+    heights = [round(LINE_SPACING * size) for _, _, size in lines]
+    block = Image.new("RGB", (width, sum(heights) + 2 * MARGIN), PAPER)
+    pen = ImageDraw.Draw(block)
+    top = MARGIN
+    for (text, color, size), height in zip(lines, heights, strict=True):
+        pen.text((MARGIN, top), text, color, _font(size))
+        top += height
+    return block
+
+
+def _wrap(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, int((width - 2 * MARGIN) / (CHARACTER_WIDTH * TEXT_SIZE)))
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    # Pillow's own, so that a picture looks the same in every image.
+    return ImageFont.load_default(size)
+
+
+def _color(lesion: Lesion) -> Color:
+    return LESION_COLORS[(lesion.label - 1) % len(LESION_COLORS)]

@@ -1,0 +1,1 @@
+"""Proto messages to imaging types and back, shared by both ends of a call."""

@@ -1,0 +1,44 @@
+"""Enum names of the protos and of imaging, both ways."""
+
+from __future__ import annotations
+
+from brainmets.imaging.brain import Side
+from brainmets.imaging.study import FindingCode, Sequence
+from brainmets.v1 import result_pb2, study_pb2
+
+_SEQUENCES = {
+    Sequence.T1C: study_pb2.SEQUENCE_T1C,
+    Sequence.T1N: study_pb2.SEQUENCE_T1N,
+    Sequence.T2W: study_pb2.SEQUENCE_T2W,
+    Sequence.T2F: study_pb2.SEQUENCE_T2F,
+}
+_SIDES = {
+    Side.LEFT: result_pb2.SIDE_LEFT,
+    Side.RIGHT: result_pb2.SIDE_RIGHT,
+    Side.MIDLINE: result_pb2.SIDE_MIDLINE,
+}
+
+
+def sequence_to_proto(sequence: Sequence | None) -> study_pb2.Sequence.ValueType:
+    """Return the proto's number; None is unspecified."""
+    return study_pb2.SEQUENCE_UNSPECIFIED if sequence is None else _SEQUENCES[sequence]
+
+
+def sequence_from_proto(number: study_pb2.Sequence.ValueType) -> Sequence | None:
+    """Return the sequence; None for unspecified and for numbers of a newer contract."""
+    return next((sequence for sequence, known in _SEQUENCES.items() if known == number), None)
+
+
+def side_to_proto(side: Side) -> result_pb2.Side.ValueType:
+    """Return the proto's number."""
+    return _SIDES[side]
+
+
+def finding_code_to_proto(code: FindingCode) -> result_pb2.FindingCode.ValueType:
+    """Return the proto's number; the names agree, which a test holds."""
+    return result_pb2.FindingCode.Value(f"FINDING_CODE_{code.name}")
+
+
+def finding_code_from_proto(number: result_pb2.FindingCode.ValueType) -> FindingCode:
+    """Return the code."""
+    return FindingCode[result_pb2.FindingCode.Name(number).removeprefix("FINDING_CODE_")]

@@ -1,0 +1,47 @@
+"""Results of segmented studies, as the published contract states them."""
+
+from brainmets.imaging.lesions import Lesion
+from brainmets.imaging.result import ModelUse, SegmentationResult
+from brainmets.v1 import result_pb2
+from brainmets.wire.findings import finding_to_proto
+from brainmets.wire.geometry import box_to_proto, geometry_to_proto, point_to_proto
+from brainmets.wire.names import sequence_to_proto, side_to_proto
+
+
+def result_to_proto(result: SegmentationResult) -> result_pb2.SegmentationResult:
+    """Write a result."""
+    return result_pb2.SegmentationResult(
+        lesions=[_lesion_to_proto(lesion) for lesion in result.lesions],
+        statement=result.statement,
+        findings=[finding_to_proto(finding) for finding in result.findings],
+        sequences_used=[sequence_to_proto(sequence) for sequence in result.sequences_used],
+        models=[_model_to_proto(model) for model in result.models],
+        threshold=result.threshold,
+        min_lesion_volume_mm3=result.min_lesion_volume_mm3,
+        geometry=geometry_to_proto(result.geometry),
+        input_sha256=result.input_sha256,
+        software_version=result.software_version,
+        target=result.target,
+        intended_use=result.intended_use,
+    )
+
+
+def _lesion_to_proto(lesion: Lesion) -> result_pb2.Lesion:
+    return result_pb2.Lesion(
+        label=lesion.label,
+        volume_mm3=lesion.volume_mm3,
+        longest_axial_diameter_mm=lesion.longest_axial_diameter_mm,
+        perpendicular_axial_diameter_mm=lesion.perpendicular_axial_diameter_mm,
+        longest_diameter_mm=lesion.longest_diameter_mm,
+        centroid=point_to_proto(lesion.centroid_mm),
+        side=side_to_proto(lesion.side),
+        bounding_box=box_to_proto(lesion.bounding_box),
+        mean_probability=lesion.mean_probability,
+        max_probability=lesion.max_probability,
+    )
+
+
+def _model_to_proto(model: ModelUse) -> result_pb2.ModelUse:
+    return result_pb2.ModelUse(
+        model_name=model.model_name, model_version=model.model_version, onnx_sha256=model.onnx_sha256
+    )

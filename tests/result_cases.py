@@ -1,0 +1,33 @@
+"""Owns decided studies with known lesions, for the tests of what is made of them."""
+
+import numpy as np
+
+from brainmets.imaging.brain import Midline
+from brainmets.imaging.lesions import Lesion, LesionMask, find_lesions, measure_lesions
+from brainmets.imaging.probability_map import ProbabilityMap
+from brainmets.imaging.result import ModelUse, SegmentationResult
+from brainmets.imaging.study import Finding, FindingCode, Sequence
+
+MIDLINE = Midline((1.0, 0.0, 0.0), 15.0)
+
+
+def decided_lesions(mask: LesionMask) -> tuple[Lesion, ...]:
+    """Return the lesions of a mask, each of probability 0.75."""
+    probability = ProbabilityMap(mask.voxels.astype(np.float32) * np.float32(0.75), mask.geometry)
+    return measure_lesions(find_lesions(mask, min_volume_mm3=0.0), probability, midline=MIDLINE)
+
+
+def make_result(mask: LesionMask) -> SegmentationResult:
+    """Return a result with something in every field."""
+    return SegmentationResult(
+        lesions=decided_lesions(mask),
+        geometry=mask.geometry,
+        sequences_used=(Sequence.T1C, Sequence.T2F),
+        findings=(Finding(FindingCode.THICK_SLICES, "The slices are thick.", Sequence.T1C),),
+        models=(ModelUse("nested_unet", "3", "ab" * 32),),
+        threshold=0.5,
+        min_lesion_volume_mm3=14.0,
+        target="tumour core",
+        input_sha256="cd" * 32,
+        software_version="0.1.0",
+    )

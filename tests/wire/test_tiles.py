@@ -1,0 +1,129 @@
+"""Header, tiles and contract come out as they went in, and what is of another version is refused."""
+
+import numpy as np
+import pytest
+
+from brainmets.imaging.brain import Midline
+from brainmets.imaging.errors import InternalError, ModelContractError
+from brainmets.imaging.study import Finding, FindingCode, Sequence
+from brainmets.imaging.tiling import TileContract, extract_tile, plan_tiles
+from brainmets.internal.v1 import preprocessing_service_pb2 as messages
+from brainmets.wire.tiles import (
+    StudyHeader,
+    contract_from_proto,
+    contract_to_proto,
+    header_from_proto,
+    header_to_proto,
+    tile_from_proto,
+    tile_to_proto,
+)
+from imaging_cases import OBLIQUE, make_geometry, normalized_volume
+
+CONTRACT = TileContract(
+    sequences=(Sequence.T1C, Sequence.T2F), spacing_mm=1.0, depth=8, halo=2, stride=16, max_size=32, overlap=0.125
+)
+# Neither size is a multiple of the stride, so that tiles reach beyond the volume.
+VOLUME = normalized_volume((21, 30, 45), channels=2)
+HEADER = StudyHeader(
+    acquired=make_geometry((20, 31, 46), spacing_mm=(1.1, 0.9, 0.7), directions=OBLIQUE, origin_mm=(1.0, 2.0, 3.0)),
+    normalized=VOLUME.geometry,
+    sequences=VOLUME.sequences,
+    findings=(Finding(FindingCode.SEQUENCE_DROPPED, "It was left out.", Sequence.T2W),),
+    grid=plan_tiles(VOLUME.geometry.shape, CONTRACT),
+    midline=Midline((0.8, 0.6, 0.0), -3.25),
+    t1c_file_index=5,
+)
+
+
+def sent(header: StudyHeader) -> messages.StudyHeader:
+    """Return a header as it arrives."""
+    return messages.StudyHeader.FromString(header_to_proto(header).SerializeToString())
+
+
+def test_a_header_reads_back_exactly() -> None:
+    """Grids, midline and tiles are those that were planned with."""
+    assert header_from_proto(sent(HEADER)) == HEADER
+
+
+def test_a_study_without_tiles_has_a_header() -> None:
+    """Nothing to decide is no error."""
+    nothing = plan_tiles(VOLUME.geometry.shape, CONTRACT, occupied=np.zeros(VOLUME.geometry.shape, dtype=np.bool_))
+    header = StudyHeader(
+        HEADER.acquired, HEADER.normalized, HEADER.sequences, (), nothing, HEADER.midline, HEADER.t1c_file_index
+    )
+    assert header_from_proto(sent(header)).grid.origins == ()
+
+
+@pytest.mark.parametrize("field", ["acquired", "normalized", "tile_shape", "midline"])
+def test_an_incomplete_header_is_refused(field: str) -> None:
+    """A worker does not guess where tiles lie."""
+    message = sent(HEADER)
+    message.ClearField(field)
+    with pytest.raises(InternalError):
+        header_from_proto(message)
+
+
+def test_an_unknown_sequence_is_refused() -> None:
+    """Leaving a channel out would shift the others."""
+    message = sent(HEADER)
+    message.sequences.append(99)
+    with pytest.raises(InternalError):
+        header_from_proto(message)
+
+
+@pytest.mark.parametrize("index", range(len(HEADER.grid.origins)))
+def test_a_tile_reads_back_in_half_precision(index: int) -> None:
+    """What lies beyond the volume is zero again, although it is not sent."""
+    tile = extract_tile(VOLUME, HEADER.grid, index=index)
+    received = tile_from_proto(tile_to_proto(tile, HEADER.grid), HEADER)
+    assert (received.index, received.origin) == (tile.index, tile.origin)
+    np.testing.assert_array_equal(received.voxels, tile.voxels.astype(np.float16))
+
+
+def test_only_the_inside_of_a_tile_is_sent() -> None:
+    """The wire carries no zeros from beyond the volume."""
+    wire_bytes = sum(
+        len(tile_to_proto(extract_tile(VOLUME, HEADER.grid, index=index), HEADER.grid).voxels)
+        for index in range(len(HEADER.grid.origins))
+    )
+    depth, height, width = HEADER.grid.tile_shape
+    assert wire_bytes < len(HEADER.grid.origins) * 2 * (depth + 4) * height * width * 2
+
+
+def test_a_tile_of_another_size_is_refused() -> None:
+    """Half a tile is no tile."""
+    message = tile_to_proto(extract_tile(VOLUME, HEADER.grid, index=0), HEADER.grid)
+    message.voxels = message.voxels[:-2]
+    with pytest.raises(InternalError):
+        tile_from_proto(message, HEADER)
+
+
+def test_a_tile_that_was_not_planned_is_refused() -> None:
+    """Its place is not known."""
+    message = tile_to_proto(extract_tile(VOLUME, HEADER.grid, index=0), HEADER.grid)
+    message.index = len(HEADER.grid.origins)
+    with pytest.raises(InternalError):
+        tile_from_proto(message, HEADER)
+
+
+def test_a_contract_reads_back_exactly() -> None:
+    """Preprocessing cuts what the model asked for."""
+    assert contract_from_proto(contract_to_proto(CONTRACT)) == CONTRACT
+
+
+@pytest.mark.parametrize("change", [{"depth": 0}, {"stride": 0}, {"spacing_mm": 0.0}])
+def test_a_contract_that_no_tile_can_keep_is_refused(change: dict[str, float]) -> None:
+    """Before a study is read."""
+    message = contract_to_proto(CONTRACT)
+    for name, value in change.items():
+        setattr(message, name, value)
+    with pytest.raises(ModelContractError):
+        contract_from_proto(message)
+
+
+def test_a_contract_with_an_unknown_sequence_is_refused() -> None:
+    """A newer network is not served with fewer channels."""
+    message = contract_to_proto(CONTRACT)
+    message.sequences.append(99)
+    with pytest.raises(ModelContractError):
+        contract_from_proto(message)

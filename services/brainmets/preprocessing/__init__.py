@@ -1,0 +1,1 @@
+"""The gRPC service that turns stored files into normalised tiles."""

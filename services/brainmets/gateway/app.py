@@ -1,0 +1,217 @@
+"""Builds the gateway's two processes, the API and the worker, and runs each until it is told to stop."""
+
+import asyncio
+import functools
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+import grpc.aio
+import structlog
+from prometheus_client import CollectorRegistry
+from tritonclient.grpc.aio import InferenceServerClient
+
+from brainmets.gateway.attempt import Attempts
+from brainmets.gateway.grpc_study_preparer import METHOD as PREPARE_METHOD
+from brainmets.gateway.grpc_study_preparer import GrpcStudyPreparer
+from brainmets.gateway.housekeeping import keep_house
+from brainmets.gateway.inference_health import InferenceHealth
+from brainmets.gateway.jobs import FailureReason, QueueDepth, Stage
+from brainmets.gateway.measured_inferencer import MeasuredInferencer
+from brainmets.gateway.model_servicer import ModelServicer
+from brainmets.gateway.process import Stores, in_background, open_stores
+from brainmets.gateway.readiness import watch_readiness
+from brainmets.gateway.redis_upload_store import RedisUploadStore
+from brainmets.gateway.servicer import SegmentationServicer
+from brainmets.gateway.submission import StudyDesk
+from brainmets.gateway.triton_connection import connect_triton
+from brainmets.gateway.triton_model_catalogue import TritonModelCatalogue
+from brainmets.gateway.triton_recovery import revive
+from brainmets.gateway.triton_tile_inferencer import METHOD as INFER_METHOD
+from brainmets.gateway.triton_tile_inferencer import TritonTileInferencer
+from brainmets.gateway.worker import StudyWorker, WorkerIdentity
+from brainmets.gateway.workflow import Workbench
+from brainmets.runtime.grpc_client import open_channel
+from brainmets.runtime.grpc_server import PUBLIC_LIMITS, bind, build_server, publish, serve_health, serve_until
+from brainmets.runtime.health import Health
+from brainmets.runtime.metrics import ApiMetrics, QueueMetrics, RpcMetrics, WorkerMetrics
+from brainmets.runtime.metrics_server import new_registry, serve_metrics
+from brainmets.runtime.settings import ApiSettings, WorkerSettings
+from brainmets.v1 import (
+    model_service_pb2,
+    model_service_pb2_grpc,
+    segmentation_service_pb2,
+    segmentation_service_pb2_grpc,
+)
+
+_SERVICES = (
+    segmentation_service_pb2.DESCRIPTOR.services_by_name["SegmentationService"],
+    model_service_pb2.DESCRIPTOR.services_by_name["ModelService"],
+)
+API_PARTS = tuple(service.full_name for service in _SERVICES)
+API_METHODS = tuple(method.name for service in _SERVICES for method in service.methods)
+# "worker" serves while jobs can be claimed and recorded, "inference" while every network infers.
+WORKER_PART, INFERENCE_PART = "worker", "inference"
+# Uploads and downloads under way may end; orchestrators kill after 30 s.
+SHUTDOWN_GRACE_S = 20.0
+
+_log = structlog.get_logger(__name__)
+
+
+async def run_api(settings: ApiSettings, stopping: asyncio.Event) -> None:
+    """Serve the published contract until told to stop, and end the calls under way.
+
+    Raises:
+        OSError: A port is taken.
+        DependencyUnavailableError: Redis or the artefact store cannot be opened.
+    """
+    registry, health = new_registry(), Health(*API_PARTS)
+    async with AsyncExitStack() as stack:
+        stores = await stack.enter_async_context(open_stores(settings))
+        triton = await stack.enter_async_context(connect_triton(settings.triton_address))
+        desk = StudyDesk(stores.jobs, _uploads(stores, settings), stores.artifacts)
+        server = build_api(settings, stores, triton, desk=desk, registry=registry)
+        publish(server, API_PARTS, health)
+        stack.push_async_callback(server.stop, None)
+        address = bind(server, settings.listen_address)
+        stack.enter_context(serve_metrics(registry, settings.metrics_address))
+        await stack.enter_async_context(serve_health(health, settings.health_address))
+        async with in_background(
+            watch_readiness(stores.client, stores.artifacts, note=_noting(health, *API_PARTS)),
+            keep_house(stores.jobs, stores.artifacts, on_depth=_noting_depth(registry, service="gateway")),
+            _drain_when(stopping, desk),
+        ):
+            _log.info("api_serves", address=address)
+            await serve_until(stopping, server, health=health, grace_s=SHUTDOWN_GRACE_S)
+    _log.info("api_stopped")
+
+
+def build_api(
+    settings: ApiSettings,
+    stores: Stores,
+    triton: InferenceServerClient,
+    *,
+    desk: StudyDesk,
+    registry: CollectorRegistry,
+) -> grpc.aio.Server:
+    """Return the API's server, not yet bound."""
+    server = build_server(PUBLIC_LIMITS, RpcMetrics(registry, service="gateway", methods=API_METHODS))
+    segmentation = SegmentationServicer(
+        desk,
+        stores.jobs,
+        _uploads(stores, settings),
+        metrics=ApiMetrics(registry),
+        job_deadline_s=settings.job_deadline_s,
+    )
+    segmentation_service_pb2_grpc.add_SegmentationServiceServicer_to_server(segmentation, server)
+    models = ModelServicer(TritonModelCatalogue(triton), settings.models)
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(models, server)
+    return server
+
+
+def _uploads(stores: Stores, settings: ApiSettings) -> RedisUploadStore:
+    return RedisUploadStore(
+        stores.client, upload_lifetime_s=settings.upload_lifetime_s, max_study_bytes=settings.max_study_bytes
+    )
+
+
+async def _drain_when(stopping: asyncio.Event, desk: StudyDesk) -> None:
+    await stopping.wait()
+    desk.drain()
+
+
+async def run_worker(settings: WorkerSettings, stopping: asyncio.Event) -> None:
+    """Work studies off until told to stop; the one under way is finished, or given back.
+
+    Raises:
+        OSError: A port is taken.
+        DependencyUnavailableError: Redis or the artefact store cannot be opened.
+    """
+    registry, health = new_registry(), Health(WORKER_PART, INFERENCE_PART)
+    async with AsyncExitStack() as stack:
+        stores = await stack.enter_async_context(open_stores(settings))
+        triton = await stack.enter_async_context(connect_triton(settings.triton_address))
+        preprocessing = await stack.enter_async_context(open_channel(settings.preprocessing_address))
+        stack.enter_context(serve_metrics(registry, settings.metrics_address))
+        await stack.enter_async_context(serve_health(health, settings.health_address))
+        crew = build_worker(settings, stores, triton, preprocessing=preprocessing, health=health, registry=registry)
+        async with in_background(
+            watch_readiness(stores.client, stores.artifacts, note=_noting(health, WORKER_PART)),
+            keep_house(stores.jobs, stores.artifacts, on_depth=_noting_depth(registry, service="worker")),
+            crew.inference.watch(),
+        ):
+            _log.info("worker_works", worker=crew.name)
+            await crew.worker.run(stopping)
+            await health.drain()
+    _log.info("worker_stopped")
+
+
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """A worker, and what watches over the networks that it needs."""
+
+    name: str
+    worker: StudyWorker
+    inference: InferenceHealth
+
+
+def build_worker(
+    settings: WorkerSettings,
+    stores: Stores,
+    triton: InferenceServerClient,
+    *,
+    preprocessing: grpc.aio.Channel,
+    health: Health,
+    registry: CollectorRegistry,
+) -> Crew:
+    """Return a worker that waits for inference to work, not yet running."""
+    metrics = WorkerMetrics(
+        registry,
+        stages=(stage for stage in Stage if stage is not Stage.NONE),
+        reasons=FailureReason,
+        models=settings.models,
+    )
+    calls = RpcMetrics(registry, service="worker", methods=(PREPARE_METHOD, INFER_METHOD))
+    catalogue, inferencer = TritonModelCatalogue(triton), TritonTileInferencer(triton, calls)
+    bench = Workbench(
+        preparer=GrpcStudyPreparer(preprocessing, calls, on_received=metrics.received_bytes.inc),
+        inferencer=MeasuredInferencer(inferencer, metrics),
+        tiles_in_flight=settings.tiles_in_flight,
+    )
+
+    async def note_inference(serving: bool) -> None:  # noqa: FBT001 -- a callback's one argument
+        metrics.inference_healthy.set(serving)
+        await health.note(INFERENCE_PART, serving=serving)
+
+    inference = InferenceHealth(
+        catalogue,
+        inferencer.infer_once,
+        settings.models,
+        on_change=note_inference,
+        revive=functools.partial(revive, triton),
+    )
+    # Tells two workers of one host apart, and two hosts.
+    identity = WorkerIdentity(
+        f"{socket.gethostname()}-{os.getpid()}", settings.redis_url.get_secret_value(), settings.lease_s
+    )
+    attempts = Attempts(stores.jobs, stores.artifacts, catalogue, bench, metrics)
+    return Crew(identity.name, StudyWorker(identity, stores.jobs, attempts, inference), inference)
+
+
+def _noting(health: Health, *parts: str) -> Callable[[bool], Awaitable[None]]:
+    async def note(serving: bool) -> None:  # noqa: FBT001 -- a callback's one argument
+        for part in parts:
+            await health.note(part, serving=serving)
+
+    return note
+
+
+def _noting_depth(registry: CollectorRegistry, *, service: str) -> Callable[[QueueDepth], None]:
+    metrics = QueueMetrics(registry, service=service)
+
+    def note(depth: QueueDepth) -> None:
+        metrics.note(queued=depth.queued, running=depth.running, oldest_age_s=depth.oldest_age_s)
+
+    return note

@@ -1,0 +1,49 @@
+"""Owns the gateway's two ports to the networks: one that infers tiles, one that tells what the models are."""
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainmets.gateway.deadline import Deadline
+from brainmets.gateway.model_contract import ModelContract, ModelDescription
+
+
+class TileInferencer(Protocol):
+    """Runs a network on one tile."""
+
+    async def infer(
+        self, model: ModelContract, voxels: NDArray[np.float32], *, deadline: Deadline
+    ) -> NDArray[np.float32]:
+        """Return the probability (D, H, W), in [0, 1], of a tile's voxels (C, D + 2 halo, H, W).
+
+        An adapter repeats the call while the network is unavailable. Cancelling it stops the inference.
+
+        Raises:
+            InferenceFailedError: The network stayed unavailable until the deadline, or what it answers is none.
+            DeadlineExceededError: The deadline had passed before the call.
+        """
+        ...
+
+
+class TileInference(Protocol):
+    """`TileInferencer.infer`, or another function that does the same in its own way."""
+
+    async def __call__(
+        self, model: ModelContract, voxels: NDArray[np.float32], /, *, deadline: Deadline
+    ) -> NDArray[np.float32]:
+        """Return the probability (D, H, W) of a tile's voxels (C, D + 2 halo, H, W)."""
+        ...
+
+
+class ModelCatalogue(Protocol):
+    """Tells what the models are."""
+
+    async def describe(self, model_name: str) -> ModelDescription:
+        """Return what is known of a model now.
+
+        Raises:
+            UnknownModelError: There is no such model.
+            DependencyUnavailableError: It cannot be asked now.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""Redis scripts, one transition a file; `shared.lua` comes before each of them."""

@@ -1,0 +1,14 @@
+-- Ends a held job with its result, and publishes the result in the cache.
+local id, fence, result, artifacts, cache_key, from_cache = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+if not ended_by(id, fence, 'succeeded') then
+  local hold = check_fence(id, fence)
+  if hold ~= 'held' then
+    return {hold}
+  end
+  finish_job(id, 'succeeded',
+    'result', result, 'artifacts', artifacts, 'cache_key', cache_key, 'from_cache', from_cache)
+  if cache_key ~= '' then
+    redis.call('SET', key('cache', cache_key), id)
+  end
+end
+return {'held', read_job(id)}

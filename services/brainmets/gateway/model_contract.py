@@ -1,0 +1,188 @@
+"""Owns the model contract: what a network wants, what it decides by, and which networks may decide together."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from brainmets.imaging.errors import BrainmetsError, ModelContractError
+from brainmets.imaging.study import Sequence
+from brainmets.imaging.tiling import TileContract
+
+INPUT_NAME = "tile"
+OUTPUT_NAME = "probability"
+# The only normalisation preprocessing knows; a network trained on another would see intensities it never saw.
+NORMALIZATION = "percentile-zscore-v1"
+_SHA256_HEX_LENGTH = 64
+
+
+class ModelChoice(StrEnum):
+    """Which networks decide."""
+
+    NESTED_UNET = "nested_unet"
+    ATTENTION_UNET = "attention_unet"
+    MEAN = "mean"
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """Triton's names of the networks whose probabilities are averaged."""
+        if self is ModelChoice.MEAN:
+            return (ModelChoice.NESTED_UNET.value, ModelChoice.ATTENTION_UNET.value)
+        return (self.value,)
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """A tensor as Triton's ModelConfig describes it; a size of -1 may vary, the batch axis is left out."""
+
+    name: str
+    data_type: str
+    dims: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDescription:
+    """What Triton says about a model: its newest version, `parameters`, inputs and outputs."""
+
+    model_name: str
+    model_version: str
+    parameters: Mapping[str, str]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    ready: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ModelContract:
+    """A network this gateway can serve. `threshold` lies inside (0, 1); `onnx_sha256` is lower-case hexadecimal."""
+
+    model_name: str
+    model_version: str
+    onnx_sha256: str
+    tiles: TileContract
+    threshold: float
+    min_lesion_volume_mm3: float
+    target: str
+    training: str
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionOptions:
+    """How a client wants a study decided; None leaves the choice to the networks' own contract."""
+
+    model: ModelChoice = ModelChoice.MEAN
+    threshold: float | None = None
+    min_lesion_volume_mm3: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentationPlan:
+    """Networks that agree on their tiles, and the operating point at which they decide together."""
+
+    models: tuple[ModelContract, ...]
+    threshold: float
+    min_lesion_volume_mm3: float
+
+    @property
+    def tiles(self) -> TileContract:
+        """How all of the networks want their tiles."""
+        return self.models[0].tiles
+
+    @property
+    def target(self) -> str:
+        """What the mask's one class means."""
+        return self.models[0].target
+
+
+def read_contract(description: ModelDescription) -> ModelContract:
+    """Return a model's contract.
+
+    Raises:
+        ModelContractError: Triton's description lacks a part of it, or disagrees with what this gateway can do.
+    """
+    parameters = description.parameters
+    try:
+        contract = ModelContract(
+            model_name=description.model_name,
+            model_version=description.model_version,
+            onnx_sha256=parameters["onnx_sha256"],
+            tiles=_read_tile_contract(parameters),
+            threshold=float(parameters["threshold"]),
+            min_lesion_volume_mm3=float(parameters["min_lesion_volume_mm3"]),
+            target=parameters["target"],
+            training=parameters["training"],
+        )
+    except KeyError as error:
+        raise _refuse(description.model_name, expected=f"parameter {error.args[0]}", got="none") from error
+    except ValueError as error:
+        raise _refuse(description.model_name, expected="parameters that can be read", got=str(error)) from error
+    _check_promises(contract, parameters)
+    _check_tensors(description, channels=len(contract.tiles.sequences))
+    return contract
+
+
+def _read_tile_contract(parameters: Mapping[str, str]) -> TileContract:
+    return TileContract(
+        sequences=tuple(Sequence(name) for name in parameters["sequences"].split(",")),
+        spacing_mm=float(parameters["spacing_mm"]),
+        depth=int(parameters["tile_depth"]),
+        halo=int(parameters["tile_halo"]),
+        stride=int(parameters["tile_stride"]),
+        max_size=int(parameters["tile_max_size"]),
+        overlap=float(parameters["tile_overlap"]),
+    )
+
+
+def _check_promises(contract: ModelContract, parameters: Mapping[str, str]) -> None:
+    name = contract.model_name
+    if parameters.get("normalization") != NORMALIZATION:
+        got = parameters.get("normalization", "none")
+        raise _refuse(name, expected=f"normalization {NORMALIZATION}", got=got)
+    if parameters.get("research_use_only") != "true":
+        raise _refuse(name, expected="research_use_only true", got=parameters.get("research_use_only", "none"))
+    if not 0.0 < contract.threshold < 1.0:
+        raise _refuse(name, expected="a threshold inside (0, 1)", got=str(contract.threshold))
+    if not 0.0 <= contract.min_lesion_volume_mm3 < float("inf"):
+        raise _refuse(name, expected="a volume of 0 mm³ or more", got=str(contract.min_lesion_volume_mm3))
+    digest = contract.onnx_sha256
+    if len(digest) != _SHA256_HEX_LENGTH or set(digest) - set("0123456789abcdef"):
+        raise _refuse(name, expected="onnx_sha256 of 64 lower-case hexadecimal digits", got="something else")
+
+
+def _check_tensors(description: ModelDescription, *, channels: int) -> None:
+    expected_input = TensorSpec(INPUT_NAME, "TYPE_FP32", (channels, -1, -1, -1))
+    expected_output = TensorSpec(OUTPUT_NAME, "TYPE_FP32", (1, -1, -1, -1))
+    for expected, got in ((expected_input, description.inputs), (expected_output, description.outputs)):
+        if got != (expected,):
+            raise _refuse(description.model_name, expected=str(expected), got=str(got))
+
+
+def plan_segmentation(options: DecisionOptions, contracts: tuple[ModelContract, ...]) -> SegmentationPlan:
+    """Return how the networks decide together: by the options, else by the mean of their own operating points.
+
+    Raises:
+        ModelContractError: The networks want different tiles or mean different things.
+    """
+    first = contracts[0]
+    for other in contracts[1:]:
+        if (other.tiles, other.target) != (first.tiles, first.target):
+            raise _refuse(
+                other.model_name,
+                expected=f"the tiles and target of {first.model_name}, to be averaged with it",
+                got="others",
+            )
+    threshold, volume_mm3 = options.threshold, options.min_lesion_volume_mm3
+    if threshold is None:
+        threshold = sum(contract.threshold for contract in contracts) / len(contracts)
+    if volume_mm3 is None:
+        # The cautious one: below it at least one of the networks promises nothing.
+        volume_mm3 = max(contract.min_lesion_volume_mm3 for contract in contracts)
+    return SegmentationPlan(contracts, threshold, volume_mm3)
+
+
+def _refuse(model_name: str, *, expected: str, got: str) -> BrainmetsError:
+    return ModelContractError(
+        f"Model {model_name} does not keep the model contract",
+        expected=expected,
+        got=got,
+        remedy="export the model again with this version's training code, or correct its config.pbtxt",
+    )

@@ -1,0 +1,52 @@
+"""Owns what a result's files hold: which function writes which of them."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from google.protobuf import json_format
+
+from brainmets.formats.lesion_table import write_lesion_table
+from brainmets.formats.nifti import write_nifti
+from brainmets.formats.overlay import render_overlay
+from brainmets.gateway.decision import DecidedStudy
+from brainmets.gateway.jobs import ArtifactKind
+from brainmets.imaging.probability_map import ProbabilityMap
+from brainmets.imaging.result import SegmentationResult
+from brainmets.imaging.volume import Volume
+from brainmets.wire.result import result_to_proto
+
+# Probabilities are stored as bytes with NIfTI's slope 1/255: a tenth of float32's size, and a step of 0.4 %. Half, the
+# usual threshold, lies between two steps, so that the file thresholded there is the mask's own components.
+PROBABILITY_STEPS = 255
+# NIfTI keeps it in float32, which would round it up, and 1 above 1.
+_SLOPE = float(np.nextafter(np.float32(1.0 / PROBABILITY_STEPS), np.float32(0.0)))
+
+
+def result_writers(decided: DecidedStudy, t1c: Volume) -> Mapping[ArtifactKind, Callable[[], bytes]]:
+    """Return what writes each file of a result.
+
+    Args:
+        decided: The result, on the acquired grid.
+        t1c: The T1c as the networks saw it, for the picture.
+    """
+    result, instances = decided.result, decided.instances
+    return {
+        ArtifactKind.MASK_NIFTI: lambda: write_nifti(instances.mask.voxels.view(np.uint8), instances.geometry),
+        ArtifactKind.PROBABILITY_NIFTI: lambda: write_probability(decided.probability),
+        ArtifactKind.REPORT_JSON: lambda: write_report(result),
+        ArtifactKind.LESIONS_CSV: lambda: write_lesion_table(result.lesions),
+        ArtifactKind.OVERLAY_PNG: lambda: render_overlay(t1c, instances, result),
+    }
+
+
+def write_probability(probability: ProbabilityMap) -> bytes:
+    """Write probabilities as NIfTI, in steps of 1/255."""
+    # Cut off after adding a half, which rounds; a rounding error outside of [0, 1] is cut off with it.
+    steps = (probability.voxels * np.float32(PROBABILITY_STEPS) + np.float32(0.5)).astype(np.uint8)
+    return write_nifti(steps, probability.geometry, slope=_SLOPE)
+
+
+def write_report(result: SegmentationResult) -> bytes:
+    """Write a result as the canonical JSON of its message; what is empty or zero is written out too."""
+    message = result_to_proto(result)
+    return json_format.MessageToJson(message, always_print_fields_with_no_presence=True, indent=1).encode()

@@ -1,0 +1,160 @@
+"""Owns how a study's bytes come in: parts in the artefact store, a record of them, and a digest at the end."""
+
+import asyncio
+import hashlib
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from brainmets.gateway.jobs import MediaType, Upload
+from brainmets.gateway.redis_upload_store import RedisUploadStore
+from brainmets.gateway.store_refusals import invalid_argument
+from brainmets.imaging.errors import BrainmetsError, DigestMismatchError, RequestError, StudyError
+from brainmets.imaging.study import Sequence
+from brainmets.runtime.artifact_store import ArtifactStore
+
+MAX_FILES = 64
+# Largest message of the published contract.
+MAX_CHUNK_BYTES = 1024 * 1024
+# One write and fsync a part; also the most a broken call loses and the most memory an upload takes.
+PART_BYTES = 8 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class FileOpening:
+    """Opens a file, or goes on with one at `offset_bytes`; `sequence` is None when the service is to decide."""
+
+    file_index: int
+    media_type: MediaType
+    sequence: Sequence | None
+    offset_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileClosing:
+    """Closes the open file; `sha256` holds 32 bytes, over the whole file."""
+
+    sha256: bytes
+
+
+UploadPiece = FileOpening | FileClosing | bytes
+
+
+async def write_upload(
+    upload: Upload, pieces: AsyncIterator[UploadPiece], *, uploads: RedisUploadStore, artifacts: ArtifactStore
+) -> None:
+    """Store the files that `pieces` carry: opening, bytes, closing, and so on for the next file.
+
+    What came before the pieces broke off is stored and can be gone on with.
+
+    Raises:
+        InvalidArgumentError: The pieces are out of order or out of range.
+        UploadOffsetError: A file does not go on where it ends.
+        DigestMismatchError: A file's bytes do not have the stated SHA-256; it must be sent again from 0.
+        StudyTooLargeError: The files together are larger than the service takes.
+    """
+    writer: _FileWriter | None = None
+    try:
+        async for piece in pieces:
+            if isinstance(piece, FileOpening):
+                if writer is not None:
+                    raise _out_of_order("an end of the open file", got="a header")
+                writer = await _FileWriter.open(upload, piece, uploads=uploads, artifacts=artifacts)
+            elif writer is None:
+                raise _out_of_order("a header", got="an end" if isinstance(piece, FileClosing) else "a chunk")
+            elif isinstance(piece, FileClosing):
+                await writer.close(piece.sha256)
+                writer = None
+            else:
+                await writer.write(piece)
+    finally:
+        if writer is not None:
+            # A call that breaks off cancels this task; what came must be stored all the same.
+            await asyncio.shield(writer.flush())
+
+
+class _FileWriter:
+    """One open file: collects its bytes and stores them part by part."""
+
+    def __init__(
+        self, upload: Upload, opening: FileOpening, *, uploads: RedisUploadStore, artifacts: ArtifactStore
+    ) -> None:
+        self._upload = upload
+        self._file_index = opening.file_index
+        self._offset_bytes = opening.offset_bytes
+        self._uploads = uploads
+        self._artifacts = artifacts
+        self._buffer = bytearray()
+        self._digest = hashlib.sha256()
+
+    @classmethod
+    async def open(
+        cls, upload: Upload, opening: FileOpening, *, uploads: RedisUploadStore, artifacts: ArtifactStore
+    ) -> "_FileWriter":
+        if not 0 <= opening.file_index < MAX_FILES:
+            raise invalid_argument("file_index", expected=f"0 to {MAX_FILES - 1}", got=str(opening.file_index))
+        file = await uploads.open_file(
+            upload.tenant,
+            upload.upload_id,
+            file_index=opening.file_index,
+            media_type=opening.media_type,
+            sequence=opening.sequence,
+            offset_bytes=opening.offset_bytes,
+        )
+        writer = cls(upload, opening, uploads=uploads, artifacts=artifacts)
+        for part in file.parts:
+            await writer._digest_stored(part)
+        return writer
+
+    async def _digest_stored(self, path: str) -> None:
+        size_bytes = await self._artifacts.size(path)
+        async for piece in self._artifacts.stream(path, offset_bytes=0, length_bytes=size_bytes):
+            self._digest.update(piece)
+
+    async def write(self, chunk: bytes) -> None:
+        if len(chunk) > MAX_CHUNK_BYTES:
+            raise invalid_argument("chunk", expected=f"at most {MAX_CHUNK_BYTES} bytes", got=str(len(chunk)))
+        self._buffer += chunk
+        if len(self._buffer) > PART_BYTES - MAX_CHUNK_BYTES:
+            await self.flush()
+
+    async def flush(self) -> None:
+        if not self._buffer:
+            return
+        part, self._buffer = bytes(self._buffer), bytearray()
+        # Two writers of one offset must not share a path: the record keeps the one that came first.
+        path = f"{self._upload.prefix}{self._file_index}/{self._offset_bytes}-{uuid.uuid4().hex[:8]}"
+        await asyncio.gather(self._artifacts.put(path, part), asyncio.to_thread(self._digest.update, part))
+        try:
+            await self._uploads.advance_file(
+                self._upload.tenant,
+                self._upload.upload_id,
+                file_index=self._file_index,
+                offset_bytes=self._offset_bytes,
+                path=path,
+                size_bytes=len(part),
+            )
+        except (RequestError, StudyError):
+            # Refused, so no record names it, and a client that tries for ever must not fill the disk. After a lost
+            # reply, in contrast, a record may name it.
+            await self._artifacts.delete_prefix(path)
+            raise
+        self._offset_bytes += len(part)
+
+    async def close(self, sha256: bytes) -> None:
+        await self.flush()
+        if self._digest.digest() != sha256:
+            raise DigestMismatchError(
+                "The file's bytes do not have the stated SHA-256",
+                expected=sha256.hex(),
+                got=self._digest.hexdigest(),
+                remedy="send the file again from offset 0",
+                file_index=self._file_index,
+            )
+        await self._uploads.close_file(
+            self._upload.tenant, self._upload.upload_id, file_index=self._file_index, sha256=sha256
+        )
+
+
+def _out_of_order(expected: str, *, got: str) -> BrainmetsError:
+    return invalid_argument("The order of messages", expected=expected, got=got)

@@ -1,0 +1,242 @@
+"""Owns the steps by which a study is accepted, followed to its end, handed out and erased."""
+
+import asyncio
+import base64
+import hashlib
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass
+
+from brainmets.gateway.jobs import ArtifactKind, Job, NewJob, StoredArtifact, StoredFile, Upload
+from brainmets.gateway.redis_job_store import RedisJobStore
+from brainmets.gateway.redis_upload_store import RedisUploadStore
+from brainmets.gateway.store_refusals import invalid_argument, upload_incomplete
+from brainmets.gateway.study_upload import UploadPiece, write_upload
+from brainmets.imaging.errors import (
+    ArtifactOffsetError,
+    BrainmetsError,
+    DataLossError,
+    InvalidArgumentError,
+    MissingT1cError,
+    UnknownArtifactError,
+)
+from brainmets.imaging.study import Sequence
+from brainmets.runtime.artifact_store import ArtifactStore
+
+MAX_REQUEST_ID_LENGTH = 128
+
+
+@dataclass(frozen=True, slots=True)
+class SubmissionOrder:
+    """How an upload is to become a job.
+
+    `request_id` is the client's idempotency key, empty for the upload's own identifier; `options` is a serialised
+    SegmentationOptions; `deadline_s` counts from acceptance to a final state.
+    """
+
+    request_id: str
+    options: bytes
+    deadline_s: float
+
+    def __post_init__(self) -> None:
+        """Refuse a request_id that is no key.
+
+        Raises:
+            InvalidArgumentError: It is too long or not printable ASCII.
+        """
+        name = self.request_id
+        if len(name) > MAX_REQUEST_ID_LENGTH or not (name.isascii() and name.isprintable()):
+            raise invalid_argument(
+                "request_id",
+                expected=f"at most {MAX_REQUEST_ID_LENGTH} printable ASCII characters",
+                got=f"{len(name)} characters",
+            )
+
+
+class StudyDesk:
+    """Takes studies in and hands results out, for any number of calls at a time."""
+
+    def __init__(self, jobs: RedisJobStore, uploads: RedisUploadStore, artifacts: ArtifactStore) -> None:
+        self._jobs = jobs
+        self._uploads = uploads
+        self._artifacts = artifacts
+        self._draining = False
+
+    def drain(self) -> None:
+        """Stop taking the end of a call for its client's wish, because from now on it is this process's."""
+        self._draining = True
+
+    async def write(self, tenant: str, upload_id: str, pieces: AsyncIterator[UploadPiece]) -> Upload:
+        """Write files into an upload and return it as it is then; raises as `write_upload`."""
+        upload = await self._uploads.read_upload(tenant, upload_id)
+        await write_upload(upload, pieces, uploads=self._uploads, artifacts=self._artifacts)
+        return await self._uploads.read_upload(tenant, upload_id)
+
+    async def submit(self, tenant: str, upload_id: str, order: SubmissionOrder) -> Job:
+        """Accept an upload; once this returns the study outlives the loss of any one process.
+
+        Raises:
+            UnknownUploadError: The upload has expired.
+            UploadIncompleteError: A file is not complete.
+            MissingT1cError: No file can be the T1c.
+            RequestIdReusedError: The request_id was used for other bytes or options.
+            InvalidJobStateError: The upload was submitted under another request_id.
+            OverloadedError: The queue is full.
+        """
+        upload = await self._uploads.read_upload(tenant, upload_id)
+        new_job = NewJob(upload, order.request_id or upload_id, order.options, order.deadline_s)
+        if not upload.job_id:
+            _check_files(upload)
+            # Before the job exists: Redis and the store together must never know less than the client does.
+            await self._artifacts.put(f"{upload.prefix}manifest.json", _manifest(new_job))
+        return await self._jobs.submit(new_job)
+
+    async def accept(self, tenant: str, pieces: AsyncIterator[UploadPiece], order: SubmissionOrder) -> Job:
+        """Upload and submit a study at once; what was stored is erased again unless it becomes a job."""
+        upload = await self._uploads.create_upload(tenant)
+        job = None
+        try:
+            await write_upload(upload, pieces, uploads=self._uploads, artifacts=self._artifacts)
+            job = await self.submit(tenant, upload.upload_id, order)
+        finally:
+            # The job may be an older one, of the same request_id, with an upload of its own.
+            if job is None or job.upload_id != upload.upload_id:
+                await asyncio.shield(self._discard(upload))
+        return job
+
+    async def _discard(self, upload: Upload) -> None:
+        for erasure in await self._uploads.delete_upload(upload.tenant, upload.upload_id):
+            await self._artifacts.delete_prefix(erasure.prefix)
+
+    async def follow(self, job: Job) -> AsyncGenerator[Job]:
+        """Yield a job as it changes, to its end; a follower who leaves before cancels it.
+
+        Raises:
+            UnknownJobError: It was erased meanwhile.
+        """
+        try:
+            async for change in self._jobs.watch(job.tenant, job.job_id):
+                yield change
+        except (asyncio.CancelledError, GeneratorExit):
+            if not self._draining:
+                await asyncio.shield(self._jobs.cancel(job.tenant, job.job_id))
+            raise
+
+    async def erase(self, tenant: str, job_id: str) -> None:
+        """Erase a job, its input, its results and its cache entry.
+
+        Raises:
+            UnknownJobError: It does not exist or is already erased.
+        """
+        for erasure in await self._jobs.delete(tenant, job_id):
+            await self._artifacts.delete_prefix(erasure.prefix)
+
+    async def stream_artifact(
+        self, artifact: StoredArtifact, *, offset_bytes: int = 0, length_bytes: int = 0
+    ) -> AsyncIterator[bytes]:
+        """Yield an artefact's bytes in pieces of at most 1 MiB; `length_bytes` 0 means to the end.
+
+        Raises:
+            ArtifactOffsetError: The offset lies beyond the artefact's end.
+            DataLossError: The stored bytes no longer agree with their SHA-256; none of them is yielded.
+        """
+        if offset_bytes > artifact.size_bytes:
+            raise ArtifactOffsetError(
+                "The artefact ends before the part that is asked for",
+                expected=f"an offset of at most {artifact.size_bytes} bytes",
+                got=str(offset_bytes),
+                remedy="ask for a part inside the artefact",
+            )
+        await self._check_digest(artifact)
+        left_bytes = artifact.size_bytes - offset_bytes
+        async for piece in self._artifacts.stream(
+            artifact.path,
+            offset_bytes=offset_bytes,
+            length_bytes=min(length_bytes or left_bytes, left_bytes),
+        ):
+            yield piece
+
+    async def _check_digest(self, artifact: StoredArtifact) -> None:
+        digest = hashlib.sha256()
+        async for piece in self._artifacts.stream(artifact.path, offset_bytes=0, length_bytes=artifact.size_bytes):
+            digest.update(piece)
+        if digest.digest() != artifact.sha256:
+            raise DataLossError(
+                f"{artifact.file_name} changed since it was written",
+                expected=artifact.sha256.hex(),
+                got=digest.hexdigest(),
+                remedy="submit the study again, and tell the operator the job_id",
+            )
+
+
+def find_artifact(job: Job, kind: ArtifactKind) -> StoredArtifact:
+    """Return a job's artefact.
+
+    Raises:
+        UnknownArtifactError: The job has none of this kind, or has not succeeded.
+    """
+    for artifact in job.artifacts:
+        if artifact.kind is kind:
+            return artifact
+    raise UnknownArtifactError(
+        "The job has no such artefact",
+        expected=f"one of {', '.join(artifact.kind for artifact in job.artifacts) or 'none yet'}",
+        got=kind,
+        remedy="wait for the job to succeed, and ask for an artefact it lists",
+    )
+
+
+def _check_files(upload: Upload) -> None:
+    if not upload.is_complete:
+        raise upload_incomplete("no file" if not upload.files else "a file that is not closed")
+    sequences = [file.sequence for file in upload.files]
+    if len(upload.files) == 1 and sequences[0] is None:
+        return
+    for file in upload.files:
+        if file.sequence is None:
+            raise _unstated_sequence(file.file_index)
+    if Sequence.T1C not in sequences:
+        raise MissingT1cError(
+            "No file can be the T1c",
+            expected="a file of sequence T1C",
+            got=", ".join(sorted(sequence for sequence in sequences if sequence)),
+            remedy="add the T1-weighted series after contrast medium",
+        )
+
+
+def _unstated_sequence(file_index: int) -> BrainmetsError:
+    return InvalidArgumentError(
+        "The sequence of one file among several is not stated",
+        expected="SEQUENCE_T1C, _T1N, _T2W or _T2F for each file",
+        got="SEQUENCE_UNSPECIFIED",
+        remedy="state the sequence of each file",
+        file_index=file_index,
+    )
+
+
+def _manifest(new_job: NewJob) -> bytes:
+    """Return what is needed to queue a study again when Redis has lost it."""
+    upload = new_job.upload
+    return json.dumps(
+        {
+            "tenant": upload.tenant,
+            "upload_id": upload.upload_id,
+            "request_id": new_job.request_id,
+            "options": base64.b64encode(new_job.options).decode(),
+            "deadline_s": new_job.deadline_s,
+            "input_sha256": new_job.input_sha256,
+            "files": [_file_entry(file) for file in upload.stored_files()],
+        },
+        indent=1,
+    ).encode()
+
+
+def _file_entry(file: StoredFile) -> dict[str, object]:
+    return {
+        "file_index": file.file_index,
+        "media_type": file.media_type,
+        "sequence": file.sequence,
+        "parts": file.parts,
+        "sha256": file.sha256.hex(),
+        "size_bytes": file.size_bytes,
+    }

@@ -1,0 +1,145 @@
+"""Owns the overlap of preparation, inference and blending: tiles come in, one blended study goes out."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainmets.gateway.deadline import Deadline
+from brainmets.gateway.inference import TileInferencer
+from brainmets.gateway.model_contract import SegmentationPlan
+from brainmets.gateway.preparation import PreparedStudy
+from brainmets.imaging.blending import ProbabilityAccumulator, ProbabilityTile
+from brainmets.imaging.errors import BrainmetsError, InternalError
+from brainmets.imaging.probability_map import ProbabilityMap
+from brainmets.imaging.study import Sequence
+from brainmets.imaging.tiling import Tile, TileGrid
+from brainmets.imaging.volume import Volume
+
+# Prepared tiles that may wait for inference: more than a head at 1 mm has, so that preprocessing is done with a study
+# long before inference is, and still a bound.
+BUFFER_BYTES = 256 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class BlendedStudy:
+    """What the networks say together, and the T1c they saw, both on the grid of the normalised volume."""
+
+    probability: ProbabilityMap
+    t1c: Volume
+
+
+@dataclass(frozen=True, slots=True)
+class TileFlow:
+    """How tiles flow: who infers, how many inferences run at a time, and who is told after each (done, total)."""
+
+    inferencer: TileInferencer
+    tiles_in_flight: int
+    on_inferred: Callable[[int, int], Awaitable[None]]
+    deadline: Deadline
+
+
+async def infer_tiles(prepared: PreparedStudy, plan: SegmentationPlan, flow: TileFlow) -> BlendedStudy:
+    """Infer every tile with every network of the plan and blend the mean of their probabilities.
+
+    Raises:
+        StudyError: The study cannot be read or used.
+        InferenceFailedError: A network stayed unavailable until the deadline, or answers no probability.
+        DeadlineExceededError: The deadline passed.
+    """
+    blend = _Blend(prepared, plan, flow)
+    buffer: asyncio.Queue[Tile | None] = asyncio.Queue(_buffered_tiles(prepared))
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_drain(prepared.tiles, buffer, readers=flow.tiles_in_flight))
+            for _ in range(flow.tiles_in_flight):
+                group.create_task(blend.work_off(buffer))
+    except* BrainmetsError as errors:
+        # The first one stopped the others; the group around it tells a reader nothing.
+        first: BaseException = errors
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        raise first from None
+    return await asyncio.to_thread(blend.finish)
+
+
+def _buffered_tiles(prepared: PreparedStudy) -> int:
+    header = prepared.header
+    slices, rows, columns = header.grid.tile_shape
+    tile_bytes = len(header.sequences) * (slices + 2 * header.grid.halo) * rows * columns * 2  # float16
+    return max(1, BUFFER_BYTES // tile_bytes)
+
+
+async def _drain(tiles: AsyncIterator[Tile], buffer: asyncio.Queue[Tile | None], *, readers: int) -> None:
+    async for tile in tiles:
+        await buffer.put(tile)
+    for _ in range(readers):
+        await buffer.put(None)
+
+
+class _Blend:
+    """One study's tiles on their way through the networks into one probability map."""
+
+    def __init__(self, prepared: PreparedStudy, plan: SegmentationPlan, flow: TileFlow) -> None:
+        self._header = prepared.header
+        self._plan = plan
+        self._flow = flow
+        self._accumulator = ProbabilityAccumulator(prepared.header.grid)
+        self._t1c = np.zeros(prepared.header.grid.volume_shape, dtype=np.float32)  # (D, H, W)
+        self._inferred = 0
+
+    async def work_off(self, buffer: asyncio.Queue[Tile | None]) -> None:
+        """Take tiles until there are no more."""
+        while (tile := await buffer.get()) is not None:
+            self._accumulator.add(await self._infer(tile))
+            _paste_t1c(tile, self._t1c, channel=self._header.sequences.index(Sequence.T1C), grid=self._header.grid)
+
+    async def _infer(self, tile: Tile) -> ProbabilityTile:
+        voxels = spread_channels(tile.voxels, present=self._header.sequences, wanted=self._plan.tiles.sequences)
+        total = len(self._plan.models) * len(self._header.grid.origins)
+        mean = np.zeros(self._header.grid.tile_shape, dtype=np.float32)  # (D, H, W)
+        for model in self._plan.models:
+            probability = await self._flow.inferencer.infer(model, voxels, deadline=self._flow.deadline)
+            mean += probability / len(self._plan.models)
+            self._inferred += 1
+            await self._flow.on_inferred(self._inferred, total)
+        return ProbabilityTile(tile.index, tile.origin, mean)
+
+    def finish(self) -> BlendedStudy:
+        """Return the whole study once every tile was added."""
+        geometry = self._header.normalized
+        return BlendedStudy(self._accumulator.finish(geometry), Volume(self._t1c, geometry))
+
+
+def spread_channels(
+    voxels: NDArray[np.floating], *, present: tuple[Sequence, ...], wanted: tuple[Sequence, ...]
+) -> NDArray[np.float32]:
+    """Return a tile's channels (C, …) in a network's order, zeros for those the study lacks.
+
+    Raises:
+        InternalError: The study has a sequence that the network does not know.
+    """
+    if not set(present) <= set(wanted):
+        raise InternalError(
+            "Preprocessing sent a sequence that the network does not know",
+            expected=", ".join(wanted),
+            got=", ".join(present),
+            remedy="run the same version of gateway and preprocessing",
+        )
+    spread = np.zeros((len(wanted), *voxels.shape[1:]), dtype=np.float32)
+    for channel, sequence in enumerate(present):
+        spread[wanted.index(sequence)] = voxels[channel]
+    return spread
+
+
+def _paste_t1c(tile: Tile, canvas: NDArray[np.float32], *, channel: int, grid: TileGrid) -> None:
+    """Put a tile's T1c, without its context, where it came from; a tile may reach beyond the volume."""
+    slices = tile.voxels[channel, grid.halo : grid.halo + grid.tile_shape[0]]
+    place = tuple(
+        slice(start, min(start + size, limit))
+        for start, size, limit in zip(tile.origin, grid.tile_shape, canvas.shape, strict=True)
+    )
+    inside = tuple(slice(0, axis.stop - axis.start) for axis in place)
+    canvas[place] = slices[inside]

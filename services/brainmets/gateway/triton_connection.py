@@ -1,0 +1,72 @@
+"""Owns how the gateway reaches Triton: the client, its bounds, and which refusals pass by themselves."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tritonclient.grpc.aio import InferenceServerClient
+from tritonclient.utils import InferenceServerException
+
+from brainmets.imaging.errors import DependencyUnavailableError, InferenceFailedError, UnknownModelError
+
+# The largest tile a contract may ask for, in float32 with its context, and some more.
+MAX_MESSAGE_BYTES = 128 * 1024 * 1024
+# A peer that is gone, or stopped, is noticed within both together, whatever the deadline is.
+KEEPALIVE_INTERVAL_MS = 5_000
+PING_TIMEOUT_MS = 5_000
+
+# Triton restarts, or its queue is full.
+_PASSING = ("StatusCode.UNAVAILABLE", "StatusCode.RESOURCE_EXHAUSTED", "StatusCode.DEADLINE_EXCEEDED")
+# A Python-based backend whose process died answers INTERNAL with the first words until it is started again, and
+# NOT_FOUND with the last while it is; a model that never was there is "not found".
+_DEAD_BACKEND = ("Stub process", "is not healthy", "has no available versions")
+
+
+def connect_triton(address: str) -> InferenceServerClient:
+    """Return a client of the Triton at host:port; one serves a whole process."""
+    return InferenceServerClient(
+        address,
+        channel_args=[
+            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.keepalive_time_ms", KEEPALIVE_INTERVAL_MS),
+            ("grpc.keepalive_timeout_ms", PING_TIMEOUT_MS),
+            ("grpc.http2.ping_timeout_ms", PING_TIMEOUT_MS),
+            # The default lets a client that came before its server wait for minutes.
+            ("grpc.max_reconnect_backoff_ms", 2_000),
+        ],
+    )
+
+
+@contextmanager
+def triton_errors(model_name: str) -> Iterator[None]:
+    """Turn Triton's errors into ours.
+
+    Raises:
+        DependencyUnavailableError: Triton or the model's backend is not there now; the call may be repeated.
+        UnknownModelError: Triton has no such model.
+        InferenceFailedError: Triton refuses the call for good.
+    """
+    try:
+        yield
+    except InferenceServerException as error:
+        status, message = error.status() or "", error.message() or ""
+        if status in _PASSING or any(words in message for words in _DEAD_BACKEND):
+            raise DependencyUnavailableError(
+                f"Triton cannot run model {model_name}",
+                expected="an answer from Triton",
+                got=status,
+                remedy="retry; if it lasts, restart Triton",
+            ) from error
+        if status == "StatusCode.NOT_FOUND":
+            raise UnknownModelError(
+                f"Triton has no model {model_name}",
+                expected="a model of ListModels",
+                got="another name or version",
+                remedy="add it to the model repository",
+            ) from error
+        raise InferenceFailedError(
+            f"Triton refuses model {model_name}'s tile",
+            expected="a tile that the network takes",
+            got=f"{status}",
+            remedy="look at Triton's log and at the model's config.pbtxt",
+        ) from error

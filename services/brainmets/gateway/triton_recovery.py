@@ -1,0 +1,50 @@
+"""Owns how a model is brought back whose backend process died while Triton goes on saying that it is ready.
+
+A plain load does not help, unload and load do. That needs a Triton that takes such orders
+(`--model-control-mode=explicit`); a production server refuses them, and its native backend has no process to lose.
+"""
+
+import asyncio
+import random
+
+import structlog
+from tritonclient.grpc.aio import InferenceServerClient
+from tritonclient.utils import InferenceServerException
+
+from brainmets.gateway.triton_connection import triton_errors
+
+# Opening a network takes some seconds on busy cores.
+LOAD_TIMEOUT_S = 60.0
+QUESTION_TIMEOUT_S = 5.0
+# Workers notice a dead backend at the same moment; they act one after the other, and all but the first find it alive.
+LONGEST_HESITATION_S = 1.0
+
+_log = structlog.get_logger(__name__)
+
+
+async def revive(
+    client: InferenceServerClient, model_name: str, *, longest_hesitation_s: float = LONGEST_HESITATION_S
+) -> None:
+    """Unload a model and load it again, unless another has done so meanwhile. Requests to it may be repeated after.
+
+    Raises:
+        DependencyUnavailableError: Triton cannot be asked now.
+        InferenceFailedError: Triton does not take the order, or cannot load the model.
+    """
+    await asyncio.sleep(random.uniform(0.0, longest_hesitation_s))  # noqa: S311 -- nobody's secret
+    if await _was_revived(client, model_name):
+        return
+    with triton_errors(model_name):
+        await client.unload_model(model_name, client_timeout=QUESTION_TIMEOUT_S)
+        await client.load_model(model_name, client_timeout=LOAD_TIMEOUT_S)
+    _log.info("model_loaded_again", model_name=model_name)
+
+
+async def _was_revived(client: InferenceServerClient, model_name: str) -> bool:
+    """Return whether a model is loaded and no inference has failed since; Triton counts from each load anew."""
+    try:
+        answer = await client.get_inference_statistics(model_name, client_timeout=QUESTION_TIMEOUT_S)
+    except InferenceServerException:
+        # Not loaded: whoever unloaded it may have died before the load.
+        return False
+    return all(model.inference_stats.fail.count == 0 for model in answer.model_stats)

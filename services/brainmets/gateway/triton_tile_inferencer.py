@@ -1,0 +1,102 @@
+"""Owns inference on Triton: one tile in, its probability out."""
+
+import numpy as np
+from numpy.typing import NDArray
+from prometheus_client import CollectorRegistry
+from tritonclient.grpc import InferInput, InferRequestedOutput
+from tritonclient.grpc.aio import InferenceServerClient
+
+from brainmets.gateway.deadline import Deadline, retry_while_unavailable
+from brainmets.gateway.model_contract import INPUT_NAME, OUTPUT_NAME, ModelContract
+from brainmets.gateway.triton_connection import triton_errors
+from brainmets.imaging.errors import DependencyUnavailableError, InferenceFailedError, OverloadedError
+from brainmets.runtime.metrics import RpcMetrics
+
+METHOD = "ModelInfer"
+# One call's longest wait. The largest tile takes some seconds on two cores, behind as many others as are in flight.
+CALL_TIMEOUT_S = 60.0
+
+
+class TritonTileInferencer:
+    """Runs networks on a Triton; the adapter behind the port `TileInferencer`.
+
+    `calls` counts every single call, also those that are repeated.
+    """
+
+    def __init__(self, client: InferenceServerClient, calls: RpcMetrics | None = None) -> None:
+        self._client = client
+        self._calls = calls or RpcMetrics(CollectorRegistry(), service="worker", methods=(METHOD,))
+
+    async def infer(
+        self, model: ModelContract, voxels: NDArray[np.float32], *, deadline: Deadline
+    ) -> NDArray[np.float32]:
+        """Return the probability (D, H, W), in [0, 1], of a tile's voxels (C, D + 2 halo, H, W).
+
+        Raises:
+            InferenceFailedError: The network stayed unavailable until the deadline, or what it answers is none.
+            DeadlineExceededError: The deadline had passed before the call.
+        """
+        tile = _tile_input(voxels)
+        try:
+            answer = await retry_while_unavailable(lambda: self._call(model, tile, deadline), deadline)
+        except (DependencyUnavailableError, OverloadedError) as error:
+            raise InferenceFailedError(
+                f"Model {model.model_name} stayed unavailable until the job's deadline",
+                expected="an inference",
+                got=error.got,
+                remedy="submit the study again later; if it lasts, restart Triton",
+            ) from error
+        return _checked(answer, model=model, tile=voxels)
+
+    async def infer_once(
+        self, model: ModelContract, voxels: NDArray[np.float32], *, deadline: Deadline
+    ) -> NDArray[np.float32]:
+        """Return what `infer` does, from one call: whoever asks for Triton's health must hear of its first refusal.
+
+        Raises:
+            DependencyUnavailableError: The network is not available now.
+            InferenceFailedError: What it answers is no probability.
+        """
+        return _checked(await self._call(model, _tile_input(voxels), deadline), model=model, tile=voxels)
+
+    async def _call(self, model: ModelContract, tile: InferInput, deadline: Deadline) -> NDArray[np.float32] | None:
+        with self._calls.measure(METHOD), triton_errors(model.model_name):
+            answer = await self._client.infer(
+                model.model_name,
+                [tile],
+                model_version=model.model_version,
+                outputs=[InferRequestedOutput(OUTPUT_NAME)],
+                client_timeout=min(CALL_TIMEOUT_S, deadline.remaining_s),
+            )
+        probability: NDArray[np.float32] | None = answer.as_numpy(OUTPUT_NAME)  # (1, 1, D, H, W)
+        return probability
+
+
+def _tile_input(voxels: NDArray[np.float32]) -> InferInput:
+    tile = InferInput(INPUT_NAME, (1, *voxels.shape), "FP32")
+    tile.set_data_from_numpy(voxels[np.newaxis])
+    return tile
+
+
+def _checked(
+    probability: NDArray[np.float32] | None, *, model: ModelContract, tile: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    _, slices, rows, columns = tile.shape
+    shape = (slices - 2 * model.tiles.halo, rows, columns)
+    if probability is None or probability.shape != (1, 1, *shape):
+        got = "none" if probability is None else str(probability.shape)
+        raise _no_probability(model, expected=f"an array of shape {(1, 1, *shape)}", got=got)
+    # Written so that a NaN fails too.
+    if not (probability.min() >= 0.0 and probability.max() <= 1.0):
+        raise _no_probability(model, expected="values in [0, 1]", got="values outside")
+    decided: NDArray[np.float32] = probability[0, 0]
+    return decided
+
+
+def _no_probability(model: ModelContract, *, expected: str, got: str) -> InferenceFailedError:
+    return InferenceFailedError(
+        f"What model {model.model_name} answers is no probability",
+        expected=expected,
+        got=got,
+        remedy="look at Triton's log and export the model again",
+    )

@@ -1,0 +1,85 @@
+"""Segments one study, from its stored files to its result files. Read this first; each step is one call.
+
+stored files ─▶ prepare ─▶ infer and blend ─▶ back to the acquired grid ─▶ decide ─▶ write ─▶ SegmentedStudy
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from brainmets.gateway.deadline import Deadline
+from brainmets.gateway.decision import decide
+from brainmets.gateway.inference import TileInferencer
+from brainmets.gateway.jobs import Progress, Stage, StoredArtifact, StoredFile
+from brainmets.gateway.model_contract import SegmentationPlan
+from brainmets.gateway.outputs import OutputFolder
+from brainmets.gateway.preparation import StudyPreparer
+from brainmets.gateway.result_files import result_writers
+from brainmets.gateway.tile_flow import TileFlow, infer_tiles
+from brainmets.imaging.resampling import resample_like
+from brainmets.imaging.result import SegmentationResult
+
+ProgressReporter = Callable[[Progress], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class StudyOrder:
+    """One study to segment: its files, the networks and operating point that decide, and until when."""
+
+    job_id: str
+    files: tuple[StoredFile, ...]
+    input_sha256: str
+    plan: SegmentationPlan
+    deadline: Deadline
+
+
+@dataclass(frozen=True, slots=True)
+class Workbench:
+    """What a study is segmented with."""
+
+    preparer: StudyPreparer
+    inferencer: TileInferencer
+    tiles_in_flight: int
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentedStudy:
+    """A study's result and its stored artefacts."""
+
+    result: SegmentationResult
+    artifacts: tuple[StoredArtifact, ...]
+
+
+async def segment_study(
+    order: StudyOrder, bench: Workbench, *, output: OutputFolder, report: ProgressReporter
+) -> SegmentedStudy:
+    """Segment one study and store its artefacts; cancelling it stops preparation and inference.
+
+    Raises:
+        StudyError: The study cannot be read or used.
+        DataLossError: Stored bytes are missing or changed.
+        InferenceFailedError: A network stayed unavailable until the deadline, or answers no probability.
+        DependencyUnavailableError: Preprocessing or the artefact store stayed unavailable until the deadline.
+        DeadlineExceededError: The deadline passed.
+    """
+    await report(Progress(Stage.PREPARING))
+    preparation = bench.preparer.prepare(order.job_id, order.files, contract=order.plan.tiles, deadline=order.deadline)
+    async with preparation as prepared:
+        flow = TileFlow(
+            inferencer=bench.inferencer,
+            tiles_in_flight=bench.tiles_in_flight,
+            on_inferred=lambda done, total: report(Progress(Stage.INFERRING, done, total)),
+            deadline=order.deadline,
+        )
+        blended = await infer_tiles(prepared, order.plan, flow)
+
+    await report(Progress(Stage.MEASURING))
+    acquired = await asyncio.to_thread(resample_like, blended.probability, prepared.header.acquired)
+    decided = await asyncio.to_thread(
+        decide, acquired, prepared.header, plan=order.plan, input_sha256=order.input_sha256
+    )
+    order.deadline.check()
+
+    await report(Progress(Stage.WRITING))
+    artifacts = await output.write(result_writers(decided, blended.t1c))
+    return SegmentedStudy(decided.result, artifacts)

@@ -1,0 +1,26 @@
+"""A real Redis for every test that needs one."""
+
+from collections.abc import Iterator
+
+import pytest
+import redis
+
+from redis_server import REDIS_SERVER, RedisServer
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """The session's Redis."""
+    if not REDIS_SERVER.exists():
+        pytest.skip("needs redis-server in build/redis (make up unpacks it)")
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def redis_url(redis_server: RedisServer) -> str:
+    """URL of an empty Redis."""
+    with redis.Redis(port=redis_server.port) as client:
+        client.flushall()
+    return redis_server.url

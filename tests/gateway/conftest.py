@@ -1,0 +1,73 @@
+"""Stores on the real Redis of the session, and an upload that can be submitted."""
+
+import hashlib
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+import redis.asyncio
+
+from brainmets.gateway.jobs import DEFAULT_TENANT, MediaType, NewJob, Upload
+from brainmets.gateway.redis_connection import connect_redis
+from brainmets.gateway.redis_job_store import JobStoreLimits, RedisJobStore
+from brainmets.gateway.redis_upload_store import RedisUploadStore
+from brainmets.imaging.study import Sequence
+
+
+@pytest.fixture
+async def client(redis_url: str) -> AsyncIterator[redis.asyncio.Redis]:
+    """A client of an empty Redis."""
+    connection = connect_redis(redis_url)
+    yield connection
+    await connection.aclose()
+
+
+@pytest.fixture
+def limits() -> JobStoreLimits:
+    """Bounds short enough to be waited for."""
+    return JobStoreLimits(max_queued_jobs=5, lease_s=0.3)
+
+
+@pytest.fixture
+def jobs(client: redis.asyncio.Redis, limits: JobStoreLimits) -> RedisJobStore:
+    """A job store."""
+    return RedisJobStore(client, limits)
+
+
+@pytest.fixture
+def uploads(client: redis.asyncio.Redis) -> RedisUploadStore:
+    """An upload store that takes 1000 bytes a study."""
+    return RedisUploadStore(client, upload_lifetime_s=60, max_study_bytes=1000)
+
+
+@pytest.fixture
+def complete_upload(uploads: RedisUploadStore) -> Callable[..., Awaitable[Upload]]:
+    """Make an upload of one closed file with the given content."""
+
+    async def make(content: bytes = b"voxels") -> Upload:
+        upload = await uploads.create_upload(DEFAULT_TENANT)
+        place = (DEFAULT_TENANT, upload.upload_id)
+        await uploads.open_file(*place, file_index=0, media_type=MediaType.NIFTI, sequence=Sequence.T1C, offset_bytes=0)
+        await uploads.advance_file(
+            *place, file_index=0, offset_bytes=0, path=f"{upload.prefix}0/0-a", size_bytes=len(content)
+        )
+        await uploads.close_file(*place, file_index=0, sha256=hashlib.sha256(content).digest())
+        return await uploads.read_upload(*place)
+
+    return make
+
+
+@pytest.fixture
+def new_job(complete_upload: Callable[..., Awaitable[Upload]]) -> Callable[..., Awaitable[NewJob]]:
+    """Make a request to accept a fresh upload; each has its own request_id unless one is given."""
+    numbers = itertools.count()
+
+    async def make(request_id: str = "", content: bytes = b"voxels", deadline_s: float = 60) -> NewJob:
+        return NewJob(
+            upload=await complete_upload(content),
+            request_id=request_id or f"request-{next(numbers)}",
+            options=b"options",
+            deadline_s=deadline_s,
+        )
+
+    return make

@@ -1,0 +1,163 @@
+"""The gateway's two processes themselves: they start, answer probes, and stop when told to."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from brainmets.gateway.app import API_METHODS, API_PARTS
+from redis_server import RedisServer
+
+SERVICES = Path(__file__).parents[2] / "services"
+SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
+WAIT_S = 20.0
+
+
+def free_addresses(count: int) -> list[str]:
+    """Return addresses nobody listens on."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    addresses = [f"127.0.0.1:{opened.getsockname()[1]}" for opened in sockets]
+    for opened in sockets:
+        opened.close()
+    return addresses
+
+
+@pytest.fixture
+def environment(tmp_path: Path, redis_url: str) -> dict[str, str]:
+    """Settings of a process on free ports, with a Redis and no Triton."""
+    names = ("LISTEN", "HEALTH", "METRICS", "TRITON", "PREPROCESSING")
+    addresses = dict(zip(names, free_addresses(len(names)), strict=True))
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join((str(SERVICES), os.environ.get("PYTHONPATH", ""))),
+        "BRAINMETS_ARTIFACT_URL": (tmp_path / "artifacts").as_uri(),
+        "BRAINMETS_REDIS_URL": redis_url,
+        **{f"BRAINMETS_{name}_ADDRESS": address for name, address in addresses.items()},
+    }
+
+
+@contextmanager
+def started(name: str, environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """Run a process, and end it afterwards whatever happens."""
+    command = (sys.executable, "-m", "brainmets.gateway", name)
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def complaint_of(process: subprocess.Popen[str]) -> str:
+    """Return what a process said that could not run."""
+    assert process.wait(timeout=WAIT_S) == 1
+    complaint = process.stderr.read() if process.stderr else ""
+    assert "Traceback" not in complaint
+    return complaint
+
+
+def check(address: str, part: str) -> int:
+    """Return what a process says of a part, once it answers."""
+    with grpc.insecure_channel(address) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        request = health_pb2.HealthCheckRequest(service=part)
+        return stub.Check(request, wait_for_ready=True, timeout=WAIT_S).status
+
+
+def becomes(address: str, part: str, status: int) -> bool:
+    """Return whether a part comes to be in a state."""
+    give_up = time.monotonic() + WAIT_S
+    while time.monotonic() < give_up:
+        if check(address, part) == status:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+@pytest.mark.parametrize("part", ["", *API_PARTS])
+def test_the_api_serves_without_triton(environment: dict[str, str], part: str) -> None:
+    """A study can be accepted durably although no network runs."""
+    with started("api", environment):
+        for name in ("HEALTH", "LISTEN"):
+            assert becomes(environment[f"BRAINMETS_{name}_ADDRESS"], part, SERVING)
+
+
+def test_the_api_does_not_serve_without_redis(environment: dict[str, str], redis_server: RedisServer) -> None:
+    """A probe hears of it, and of its return."""
+    address = environment["BRAINMETS_HEALTH_ADDRESS"]
+    with started("api", environment):
+        assert becomes(address, API_PARTS[0], SERVING)
+        redis_server.kill()
+        try:
+            assert becomes(address, API_PARTS[0], NOT_SERVING)
+        finally:
+            redis_server.start()
+        assert becomes(address, API_PARTS[0], SERVING)
+
+
+def test_a_worker_without_triton_says_which_part_fails(environment: dict[str, str]) -> None:
+    """It could claim jobs, and does not, because inference does not work."""
+    address = environment["BRAINMETS_HEALTH_ADDRESS"]
+    with started("worker", environment):
+        assert becomes(address, "worker", SERVING)
+        assert check(address, "inference") == NOT_SERVING
+
+
+@pytest.mark.parametrize("name", ["api", "worker"])
+def test_a_process_ends_well_when_told_to(environment: dict[str, str], name: str) -> None:
+    """SIGTERM is no accident."""
+    with started(name, environment) as process:
+        assert check(environment["BRAINMETS_HEALTH_ADDRESS"], "") == SERVING
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=10) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "metric"),
+    [
+        ("api", f'brainmets_gateway_rpcs_total{{code="OK",method="{API_METHODS[0]}"}}'),
+        ("api", "brainmets_gateway_jobs_outstanding"),
+        ("worker", "brainmets_worker_jobs_outstanding"),
+        ("worker", 'brainmets_worker_failures_total{reason="invalid_study"}'),
+        ("worker", "brainmets_worker_inference_healthy"),
+    ],
+)
+def test_a_process_tells_its_metrics(environment: dict[str, str], name: str, metric: str) -> None:
+    """Prometheus finds each before its first event."""
+    with started(name, environment):
+        check(environment["BRAINMETS_HEALTH_ADDRESS"], "")
+        address = f"http://{environment['BRAINMETS_METRICS_ADDRESS']}/metrics"
+        with urllib.request.urlopen(address, timeout=5) as answer:
+            assert metric in answer.read().decode()
+
+
+@pytest.mark.parametrize("name", ["api", "worker"])
+def test_missing_settings_are_one_sentence(environment: dict[str, str], name: str) -> None:
+    """Every variable at fault is named."""
+    del environment["BRAINMETS_ARTIFACT_URL"]
+    with started(name, environment) as process:
+        assert "BRAINMETS_ARTIFACT_URL" in complaint_of(process)
+
+
+def test_a_taken_port_is_one_sentence(environment: dict[str, str]) -> None:
+    """The operator reads which port it is."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with started("api", environment | {"BRAINMETS_LISTEN_ADDRESS": f"127.0.0.1:{port}"}) as process:
+            assert f"port {port}" in complaint_of(process)
+
+
+def test_an_unknown_process_is_told_which_there_are(environment: dict[str, str]) -> None:
+    """As any command does."""
+    with started("frontend", environment) as process:
+        assert process.wait(timeout=WAIT_S) == 2
+        assert "api|worker" in (process.stderr.read() if process.stderr else "")

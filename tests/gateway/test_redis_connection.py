@@ -1,0 +1,69 @@
+"""How Redis is reached: no repeated commands, clear errors, and only a Redis that loses nothing."""
+
+import asyncio
+
+import pytest
+import redis.asyncio
+
+from brainmets.gateway.redis_connection import check_redis, connect_redis, redis_errors, tenant_key
+from brainmets.imaging.errors import DependencyUnavailableError
+
+
+async def test_fit_redis_passes(client: redis.asyncio.Redis) -> None:
+    """Redis 6.2 or later with an append-only file and noeviction is what the gateway needs."""
+    await check_redis(client)
+
+
+async def test_redis_that_evicts_is_refused(client: redis.asyncio.Redis) -> None:
+    """A Redis that throws keys away when it is full would lose accepted studies."""
+    await client.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        with pytest.raises(DependencyUnavailableError, match="noeviction"):
+            await check_redis(client)
+    finally:
+        await client.config_set("maxmemory-policy", "noeviction")
+
+
+async def test_redis_without_append_only_file_is_refused(client: redis.asyncio.Redis) -> None:
+    """A Redis that keeps nothing on disk would lose accepted studies."""
+    await client.config_set("appendonly", "no")
+    try:
+        with pytest.raises(DependencyUnavailableError, match="append-only"):
+            await check_redis(client)
+    finally:
+        await client.config_set("appendonly", "yes")
+
+
+async def test_full_redis_is_unavailable(client: redis.asyncio.Redis) -> None:
+    """A write that Redis refuses for want of memory is said to be worth retrying."""
+    await client.config_set("maxmemory", "1")
+    try:
+        with pytest.raises(DependencyUnavailableError), redis_errors():
+            await client.set("key", "value")
+    finally:
+        await client.config_set("maxmemory", "0")
+
+
+async def test_lost_reply_is_not_repeated() -> None:
+    """A command whose reply never came is sent once, and the loss is told."""
+    received: list[bytes] = []
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while command := await reader.read(4096):
+            received.append(command)
+            if b"INCR" in command:
+                break
+            writer.write(b"+OK\r\n" * command.count(b"*"))
+        writer.close()
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with connect_redis(f"redis://127.0.0.1:{port}") as client:
+            with pytest.raises(DependencyUnavailableError), redis_errors():
+                await client.incr("key")
+    assert b"".join(received).count(b"INCR") == 1
+
+
+def test_keys_of_a_tenant_share_a_hash_tag() -> None:
+    """All keys of a tenant lie on one node of a clustered Redis."""
+    assert tenant_key("default", "job", "1") == "brainmets:{default}:job:1"

@@ -1,0 +1,149 @@
+"""How a study's bytes come in, and what is left when they break off."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from brainmets.gateway import study_upload
+from brainmets.gateway.jobs import DEFAULT_TENANT, MediaType, Upload, UploadedFile
+from brainmets.gateway.redis_upload_store import RedisUploadStore
+from brainmets.gateway.study_upload import FileClosing, FileOpening, UploadPiece, write_upload
+from brainmets.imaging.errors import (
+    DigestMismatchError,
+    InvalidArgumentError,
+    StudyTooLargeError,
+    UploadOffsetError,
+)
+from brainmets.runtime.artifact_store import ArtifactStore
+
+CONTENT = bytes(range(256)) * 3
+
+
+@pytest.fixture
+def artifacts(tmp_path: Path) -> ArtifactStore:
+    """An artefact store in a folder."""
+    return ArtifactStore.open(f"file://{tmp_path}/store")
+
+
+def opening(*, file_index: int = 0, offset_bytes: int = 0) -> FileOpening:
+    """Open a file whose sequence the service is to decide."""
+    return FileOpening(file_index, MediaType.NIFTI, None, offset_bytes)
+
+
+def closing(content: bytes = CONTENT) -> FileClosing:
+    """Close a file of this content."""
+    return FileClosing(hashlib.sha256(content).digest())
+
+
+async def write(uploads: RedisUploadStore, artifacts: ArtifactStore, upload: Upload, *pieces: UploadPiece) -> None:
+    """Write the pieces as one call does."""
+
+    async def stream() -> AsyncIterator[UploadPiece]:
+        for piece in pieces:
+            yield piece
+
+    await write_upload(upload, stream(), uploads=uploads, artifacts=artifacts)
+
+
+async def only_file(uploads: RedisUploadStore, upload: Upload) -> UploadedFile:
+    """Return the upload's one file as it is now."""
+    (file,) = (await uploads.read_upload(DEFAULT_TENANT, upload.upload_id)).files
+    return file
+
+
+async def stored(artifacts: ArtifactStore, file: UploadedFile) -> bytes:
+    """Return a file's parts, joined."""
+    return b"".join([await artifacts.read(part) for part in file.parts])
+
+
+async def test_parts_are_the_file(
+    uploads: RedisUploadStore, artifacts: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is stored, joined in order, is what was sent."""
+    monkeypatch.setattr(study_upload, "PART_BYTES", study_upload.MAX_CHUNK_BYTES + 100)
+    upload = await uploads.create_upload(DEFAULT_TENANT)
+    chunks = [CONTENT[start : start + 60] for start in range(0, len(CONTENT), 60)]
+    await write(uploads, artifacts, upload, opening(), *chunks, closing())
+    file = await only_file(uploads, upload)
+    assert file.is_complete
+    assert len(file.parts) > 2
+    assert await stored(artifacts, file) == CONTENT
+
+
+async def test_upload_goes_on_where_it_broke_off(uploads: RedisUploadStore, artifacts: ArtifactStore) -> None:
+    """The digest of a resumed file covers what an earlier call stored."""
+    upload = await uploads.create_upload(DEFAULT_TENANT)
+    await write(uploads, artifacts, upload, opening(), CONTENT[:300])
+    received = (await only_file(uploads, upload)).received_bytes
+    assert received == 300
+    await write(uploads, artifacts, upload, opening(offset_bytes=300), CONTENT[300:], closing())
+    assert await stored(artifacts, await only_file(uploads, upload)) == CONTENT
+
+
+async def test_cancelled_call_keeps_what_came(uploads: RedisUploadStore, artifacts: ArtifactStore) -> None:
+    """A client that dies in the middle need not send its bytes again."""
+    upload = await uploads.create_upload(DEFAULT_TENANT)
+    taken = asyncio.Event()
+
+    async def hanging() -> AsyncIterator[UploadPiece]:
+        yield opening()
+        yield CONTENT[:300]
+        taken.set()
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(write_upload(upload, hanging(), uploads=uploads, artifacts=artifacts))
+    await taken.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (await only_file(uploads, upload)).received_bytes == 300
+
+
+async def test_wrong_offset_is_refused(uploads: RedisUploadStore, artifacts: ArtifactStore) -> None:
+    """Bytes are never put where they leave a gap."""
+    upload = await uploads.create_upload(DEFAULT_TENANT)
+    with pytest.raises(UploadOffsetError):
+        await write(uploads, artifacts, upload, opening(offset_bytes=7), CONTENT)
+
+
+async def test_wrong_digest_is_refused_and_mended_from_zero(
+    uploads: RedisUploadStore, artifacts: ArtifactStore
+) -> None:
+    """A file whose bytes changed on the way is not closed; sent again, it is."""
+    upload = await uploads.create_upload(DEFAULT_TENANT)
+    with pytest.raises(DigestMismatchError):
+        await write(uploads, artifacts, upload, opening(), CONTENT, closing(b"other"))
+    assert not (await only_file(uploads, upload)).is_complete
+    await write(uploads, artifacts, upload, opening(), CONTENT, closing())
+    assert (await only_file(uploads, upload)).is_complete
+
+
+async def test_too_large_study_leaves_no_bytes_behind(uploads: RedisUploadStore, artifacts: ArtifactStore) -> None:
+    """What is refused is not stored either."""
+    upload = await uploads.create_upload(DEFAULT_TENANT)
+    with pytest.raises(StudyTooLargeError):
+        await write(uploads, artifacts, upload, opening(), bytes(1001), closing(bytes(1001)))
+    assert await artifacts.list_paths(upload.prefix) == ()
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        (b"chunk",),
+        (closing(),),
+        (opening(), opening(file_index=1)),
+        (opening(file_index=64),),
+        (opening(), bytes(study_upload.MAX_CHUNK_BYTES + 1)),
+    ],
+    ids=["chunk first", "end first", "two headers", "65th file", "large chunk"],
+)
+async def test_disorder_is_refused(
+    uploads: RedisUploadStore, artifacts: ArtifactStore, pieces: tuple[UploadPiece, ...]
+) -> None:
+    """Messages out of order or out of range are the client's error."""
+    upload = await uploads.create_upload(DEFAULT_TENANT)
+    with pytest.raises(InvalidArgumentError):
+        await write(uploads, artifacts, upload, *pieces)

@@ -1,0 +1,209 @@
+"""How a study is accepted, followed, handed out and erased."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+
+from brainmets.gateway.jobs import (
+    DEFAULT_TENANT,
+    ArtifactKind,
+    Claim,
+    Completion,
+    Job,
+    JobState,
+    MediaType,
+    StoredArtifact,
+    Upload,
+)
+from brainmets.gateway.redis_job_store import RedisJobStore
+from brainmets.gateway.redis_upload_store import RedisUploadStore
+from brainmets.gateway.study_upload import FileClosing, FileOpening, UploadPiece
+from brainmets.gateway.submission import StudyDesk, SubmissionOrder, find_artifact
+from brainmets.imaging.errors import (
+    DataLossError,
+    DigestMismatchError,
+    InvalidArgumentError,
+    MissingT1cError,
+    RequestIdReusedError,
+    UnknownArtifactError,
+    UnknownJobError,
+    UploadIncompleteError,
+)
+from brainmets.imaging.study import Sequence
+from brainmets.runtime.artifact_store import ArtifactStore
+
+ORDER = SubmissionOrder("", b"options", 60.0)
+
+
+@pytest.fixture
+def artifacts(tmp_path: Path) -> ArtifactStore:
+    """An artefact store in a folder."""
+    return ArtifactStore.open(f"file://{tmp_path}/store")
+
+
+@pytest.fixture
+def desk(jobs: RedisJobStore, uploads: RedisUploadStore, artifacts: ArtifactStore) -> StudyDesk:
+    """A desk on a real Redis."""
+    return StudyDesk(jobs, uploads, artifacts)
+
+
+async def study(
+    *sequences: Sequence | None, content: bytes = b"voxels", said: bytes = b"voxels"
+) -> AsyncIterator[UploadPiece]:
+    """Send a file of each sequence, said to be another one's content where `said` differs."""
+    for file_index, sequence in enumerate(sequences):
+        yield FileOpening(file_index, MediaType.NIFTI, sequence, 0)
+        yield content
+        yield FileClosing(hashlib.sha256(said).digest())
+
+
+async def succeed(jobs: RedisJobStore, artifacts: ArtifactStore, content: bytes) -> tuple[Claim, StoredArtifact]:
+    """Work the next job off with one artefact."""
+    claim = await jobs.claim(DEFAULT_TENANT, "worker", block_s=1)
+    assert claim is not None
+    path = f"{claim.prefix}mask.nii.gz"
+    await artifacts.put(path, content)
+    artifact = StoredArtifact(
+        ArtifactKind.MASK_NIFTI, "mask.nii.gz", path, len(content), hashlib.sha256(content).digest()
+    )
+    await jobs.complete(claim, Completion(b"result", (artifact,)))
+    return claim, artifact
+
+
+async def test_manifest_lies_beside_the_input_when_accepted(desk: StudyDesk, artifacts: ArtifactStore) -> None:
+    """It holds what is needed to queue the study again."""
+    job = await desk.accept(DEFAULT_TENANT, study(None), SubmissionOrder("mine", b"options", 60.0))
+    manifest = json.loads(await artifacts.read(f"uploads/{job.upload_id}/manifest.json"))
+    assert manifest["request_id"] == "mine"
+    assert manifest["input_sha256"] == job.input_sha256
+    assert await artifacts.read(manifest["files"][0]["parts"][0]) == b"voxels"
+
+
+async def test_same_request_is_the_same_job(desk: StudyDesk, artifacts: ArtifactStore) -> None:
+    """A client that calls again makes no second job, and its second upload is erased."""
+    order = SubmissionOrder("mine", b"options", 60.0)
+    first = await desk.accept(DEFAULT_TENANT, study(None), order)
+    second = await desk.accept(DEFAULT_TENANT, study(None), order)
+    assert second.job_id == first.job_id
+    paths = await artifacts.list_paths("uploads/")
+    assert {path.split("/")[1] for path in paths} == {first.upload_id}
+
+
+async def test_same_request_with_other_bytes_is_refused(desk: StudyDesk) -> None:
+    """One request_id stands for one study."""
+    order = SubmissionOrder("mine", b"options", 60.0)
+    await desk.accept(DEFAULT_TENANT, study(None), order)
+    with pytest.raises(RequestIdReusedError):
+        await desk.accept(DEFAULT_TENANT, study(None, content=b"other", said=b"other"), order)
+
+
+async def test_refused_study_leaves_nothing(desk: StudyDesk, artifacts: ArtifactStore) -> None:
+    """A study that is not accepted in one call is erased at once."""
+    with pytest.raises(DigestMismatchError):
+        await desk.accept(DEFAULT_TENANT, study(None, said=b"other"), ORDER)
+    assert await artifacts.list_paths("uploads/") == ()
+
+
+@pytest.mark.parametrize(
+    ("sequences", "error"),
+    [
+        ((), UploadIncompleteError),
+        ((Sequence.T2F,), MissingT1cError),
+        ((Sequence.T1N, Sequence.T2W), MissingT1cError),
+        ((Sequence.T1C, None), InvalidArgumentError),
+    ],
+)
+async def test_study_without_a_t1c_is_refused(
+    desk: StudyDesk, sequences: tuple[Sequence | None, ...], error: type[Exception]
+) -> None:
+    """What can be known before decoding is told before accepting."""
+    with pytest.raises(error):
+        await desk.accept(DEFAULT_TENANT, study(*sequences), ORDER)
+
+
+@pytest.mark.parametrize("request_id", ["x" * 129, "ä", "a\nb"])
+def test_request_id_is_short_and_printable(request_id: str) -> None:
+    """A request_id is a key, not a text."""
+    with pytest.raises(InvalidArgumentError):
+        SubmissionOrder(request_id, b"", 60.0)
+
+
+async def test_submit_is_repeatable(desk: StudyDesk, complete_upload: Callable[..., Awaitable[Upload]]) -> None:
+    """A lost answer is asked for again."""
+    upload = await complete_upload()
+    first = await desk.submit(DEFAULT_TENANT, upload.upload_id, ORDER)
+    assert (await desk.submit(DEFAULT_TENANT, upload.upload_id, ORDER)).job_id == first.job_id
+
+
+async def test_leaving_follower_cancels(desk: StudyDesk, jobs: RedisJobStore) -> None:
+    """A client that gives its call up does not want the study any more."""
+    job = await desk.accept(DEFAULT_TENANT, study(None), ORDER)
+    async with aclosing(desk.follow(job)) as changes:
+        await anext(changes)
+    assert (await jobs.read(DEFAULT_TENANT, job.job_id)).state is JobState.CANCELLED
+
+
+async def test_cancelled_follower_cancels(desk: StudyDesk, jobs: RedisJobStore) -> None:
+    """A broken call ends its task, and the job with it."""
+    job = await desk.accept(DEFAULT_TENANT, study(None), ORDER)
+    seen: list[Job] = []
+    following = asyncio.create_task(_collect(desk.follow(job), seen))
+    while not seen:  # noqa: ASYNC110 -- what is waited for is a list
+        await asyncio.sleep(0.01)
+    following.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await following
+    assert (await jobs.read(DEFAULT_TENANT, job.job_id)).state is JobState.CANCELLED
+
+
+async def _collect(changes: AsyncIterator[Job], seen: list[Job]) -> None:
+    async for job in changes:
+        seen.append(job)  # noqa: PERF401 -- one by one, as the test looks at them
+
+
+async def test_draining_desk_leaves_jobs_alone(desk: StudyDesk, jobs: RedisJobStore) -> None:
+    """A gateway that stops ends calls, not studies."""
+    job = await desk.accept(DEFAULT_TENANT, study(None), ORDER)
+    async with aclosing(desk.follow(job)) as changes:
+        await anext(changes)
+        desk.drain()
+    assert (await jobs.read(DEFAULT_TENANT, job.job_id)).state is JobState.QUEUED
+
+
+async def test_part_of_an_artifact_is_streamed(desk: StudyDesk, jobs: RedisJobStore, artifacts: ArtifactStore) -> None:
+    """Offset and length count bytes; a length beyond the end stops there."""
+    await desk.accept(DEFAULT_TENANT, study(None), ORDER)
+    _, artifact = await succeed(jobs, artifacts, b"0123456789")
+    pieces = desk.stream_artifact(artifact, offset_bytes=4, length_bytes=100)
+    assert b"".join([piece async for piece in pieces]) == b"456789"
+
+
+async def test_changed_artifact_is_not_served(desk: StudyDesk, jobs: RedisJobStore, artifacts: ArtifactStore) -> None:
+    """Not one byte of a file that no longer agrees with its digest is sent."""
+    await desk.accept(DEFAULT_TENANT, study(None), ORDER)
+    _, artifact = await succeed(jobs, artifacts, b"0123456789")
+    await artifacts.put(artifact.path, b"0123456780")
+    with pytest.raises(DataLossError):
+        await anext(desk.stream_artifact(artifact))
+
+
+async def test_unknown_artifact_is_told(desk: StudyDesk) -> None:
+    """A job that has not succeeded has no artefacts."""
+    job = await desk.accept(DEFAULT_TENANT, study(None), ORDER)
+    with pytest.raises(UnknownArtifactError):
+        find_artifact(job, ArtifactKind.MASK_NIFTI)
+
+
+async def test_erased_job_leaves_nothing(desk: StudyDesk, jobs: RedisJobStore, artifacts: ArtifactStore) -> None:
+    """Input, results and record are gone when the call answers."""
+    job = await desk.accept(DEFAULT_TENANT, study(None), ORDER)
+    await succeed(jobs, artifacts, b"mask")
+    await desk.erase(DEFAULT_TENANT, job.job_id)
+    assert await artifacts.list_paths("uploads/") + await artifacts.list_paths("jobs/") == ()
+    with pytest.raises(UnknownJobError):
+        await jobs.read(DEFAULT_TENANT, job.job_id)

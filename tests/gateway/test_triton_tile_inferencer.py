@@ -1,0 +1,104 @@
+"""Inference: the port's contract for adapter and fake, and what only the adapter can do."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import grpc
+import numpy as np
+import pytest
+
+from brainmets.gateway.deadline import Deadline
+from brainmets.gateway.inference import TileInferencer
+from brainmets.gateway.triton_connection import connect_triton
+from brainmets.gateway.triton_tile_inferencer import TritonTileInferencer
+from brainmets.imaging.errors import DeadlineExceededError, InferenceFailedError
+from fakes import FakeTileInferencer, FakeTriton, make_contract
+
+TILE = np.random.default_rng(0).uniform(-1, 2, (4, 6, 32, 16)).astype(np.float32)
+STUB_DIED = (grpc.StatusCode.INTERNAL, "Stub process 'nested_unet_0_0' is not healthy.")
+
+
+@pytest.fixture
+def triton() -> FakeTriton:
+    """A Triton on loopback."""
+    return FakeTriton()
+
+
+@pytest.fixture
+async def adapter(triton: FakeTriton) -> AsyncIterator[TritonTileInferencer]:
+    """The adapter, connected to it."""
+    async with triton.serve() as address, connect_triton(address) as client:
+        yield TritonTileInferencer(client)
+
+
+@pytest.fixture(params=["adapter", "fake"])
+def inferencer(request: pytest.FixtureRequest, adapter: TritonTileInferencer) -> TileInferencer:
+    """Adapter and fake in turn."""
+    return adapter if request.param == "adapter" else FakeTileInferencer()
+
+
+async def test_probability_has_the_tile_without_its_context(inferencer: TileInferencer) -> None:
+    """A tile of 6 slices with a halo of 1 is decided in 4."""
+    probability = await inferencer.infer(make_contract(), TILE, deadline=Deadline.after(5))
+    np.testing.assert_array_equal(probability, np.clip(TILE[0, 1:-1], 0, 1))
+
+
+async def test_nothing_is_inferred_after_the_deadline(inferencer: TileInferencer) -> None:
+    """A deadline that has passed is an error at once."""
+    with pytest.raises(DeadlineExceededError):
+        await inferencer.infer(make_contract(), TILE, deadline=Deadline.after(0))
+
+
+async def test_cancellation_reaches_triton(adapter: TritonTileInferencer, triton: FakeTriton) -> None:
+    """A cancelled study stops its inferences within a second."""
+    triton.delay_s = 60
+    task = asyncio.create_task(adapter.infer(make_contract(), TILE, deadline=Deadline.after(60)))
+    while not triton.time_left_s:  # noqa: ASYNC110 -- what is waited for is a list
+        await asyncio.sleep(0.01)
+    task.cancel()
+    give_up = time.monotonic() + 1
+    while triton.cancelled == 0:
+        assert time.monotonic() < give_up
+        await asyncio.sleep(0.01)
+
+
+async def test_deadline_reaches_triton(adapter: TritonTileInferencer, triton: FakeTriton) -> None:
+    """Triton sees the time the job has left."""
+    await adapter.infer(make_contract(), TILE, deadline=Deadline.after(7))
+    assert triton.time_left_s[0] == pytest.approx(7.0, abs=0.5)
+
+
+@pytest.mark.parametrize("refusal", [STUB_DIED, (grpc.StatusCode.UNAVAILABLE, "restarting")])
+async def test_dead_backend_is_waited_for(
+    adapter: TritonTileInferencer, triton: FakeTriton, refusal: tuple[grpc.StatusCode, str]
+) -> None:
+    """A backend that comes back answers the same tile."""
+    triton.refusals = [refusal, refusal]
+    probability = await adapter.infer(make_contract(), TILE, deadline=Deadline.after(5))
+    assert probability.shape == (4, 32, 16)
+
+
+async def test_backend_that_stays_dead_fails_by_the_deadline(adapter: TritonTileInferencer, triton: FakeTriton) -> None:
+    """The job then says that inference was not available."""
+    triton.refusals = [STUB_DIED] * 100
+    with pytest.raises(InferenceFailedError, match="stayed unavailable"):
+        await adapter.infer(make_contract(), TILE, deadline=Deadline.after(0.5))
+
+
+async def test_refused_tile_is_not_repeated(adapter: TritonTileInferencer, triton: FakeTriton) -> None:
+    """A tile the network cannot take is an error at once."""
+    triton.refusals = [(grpc.StatusCode.INVALID_ARGUMENT, "unexpected shape")]
+    with pytest.raises(InferenceFailedError):
+        await adapter.infer(make_contract(), TILE, deadline=Deadline.after(5))
+    assert len(triton.time_left_s) == 1
+
+
+@pytest.mark.parametrize("offset", [0.5, -0.5, float("nan")])
+async def test_answer_outside_zero_to_one_is_no_probability(
+    adapter: TritonTileInferencer, triton: FakeTriton, offset: float
+) -> None:
+    """A network that answers something else never makes a mask."""
+    triton.answer_offset = offset
+    with pytest.raises(InferenceFailedError, match="no probability"):
+        await adapter.infer(make_contract(), TILE, deadline=Deadline.after(5))

@@ -1,0 +1,281 @@
+"""A worker claims, works and records; whatever happens to an attempt, its job ends, and ends once."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from google.rpc import status_pb2
+
+import brainmets.gateway.worker
+from brainmets.gateway.jobs import DEFAULT_TENANT, Claim, FailureReason, Job, JobState, MediaType
+from brainmets.gateway.study_upload import FileClosing, FileOpening, UploadPiece
+from brainmets.gateway.submission import SubmissionOrder
+from brainmets.imaging.study import Sequence
+from gateway_bench import GatewayBench, running_gateway, study_bytes
+
+STUDY = study_bytes()
+LEASE_S = 1.0
+WAIT_S = 15.0
+
+
+@pytest.fixture
+async def bench(redis_url: str, tmp_path: Path) -> AsyncIterator[GatewayBench]:
+    """A gateway whose leases are short."""
+    async with running_gateway(redis_url, tmp_path / "artifacts", lease_s=LEASE_S, max_attempts=2) as running:
+        yield running
+
+
+async def pieces(content: bytes) -> AsyncIterator[UploadPiece]:
+    """Send one file."""
+    yield FileOpening(0, MediaType.NIFTI, Sequence.T1C, 0)
+    yield content
+    yield FileClosing(hashlib.sha256(content).digest())
+
+
+async def submitted(bench: GatewayBench, content: bytes = STUDY, *, deadline_s: float = 60.0) -> Job:
+    """Submit a study."""
+    return await bench.desk.accept(DEFAULT_TENANT, pieces(content), SubmissionOrder("", b"", deadline_s))
+
+
+async def ended(bench: GatewayBench, job: Job) -> Job:
+    """Return a job once it has ended."""
+    async with asyncio.timeout(WAIT_S):
+        async for change in bench.stores.jobs.watch(DEFAULT_TENANT, job.job_id):
+            job = change
+    return job
+
+
+async def inferring(bench: GatewayBench, job: Job) -> None:
+    """Return once a job's tiles are at Triton."""
+    async with asyncio.timeout(WAIT_S):
+        while (await bench.stores.jobs.read(DEFAULT_TENANT, job.job_id)).state is not JobState.RUNNING:  # noqa: ASYNC110 -- Redis is asked
+            await asyncio.sleep(0.02)
+        probes = len(bench.triton.time_left_s)
+        while len(bench.triton.time_left_s) == probes:  # noqa: ASYNC110 -- what is waited for is a number
+            await asyncio.sleep(0.02)
+
+
+async def breaks(claim: Claim) -> None:
+    """Fail as nobody expected."""
+    raise ZeroDivisionError(f"the name of a patient in {claim.job.job_id}")
+
+
+def replace_segment(bench: GatewayBench, attempt: Callable[[Claim], Awaitable[object]]) -> None:
+    """Let the worker's attempts do something else."""
+
+    class Replaced:
+        metrics = bench.crew.worker._attempts.metrics  # noqa: SLF001 -- the same meters
+
+        async def segment(self, claim: Claim) -> object:
+            return await attempt(claim)
+
+    bench.crew.worker._attempts = Replaced()  # type: ignore[assignment]  # noqa: SLF001 -- only its method is called
+
+
+async def test_a_claimed_job_succeeds(bench: GatewayBench) -> None:
+    """Result, files and cache entry are recorded together."""
+    job = await submitted(bench)
+    async with bench.working():
+        job = await ended(bench, job)
+    assert job.state is JobState.SUCCEEDED
+    assert len(job.artifacts) == 5
+    assert job.attempt == 1
+
+
+async def test_an_unreadable_study_fails_with_its_reason(bench: GatewayBench) -> None:
+    """At the first attempt: the same bytes would fail again."""
+    job = await submitted(bench, STUDY[:5000])
+    async with bench.working():
+        job = await ended(bench, job)
+    assert job.failure is not None
+    assert job.failure.reason is FailureReason.INVALID_STUDY
+    assert job.attempt == 1
+
+
+async def test_an_unexpected_error_ends_failed(bench: GatewayBench) -> None:
+    """With a reason, and nothing of what the exception said."""
+    replace_segment(bench, breaks)
+    job = await submitted(bench)
+    async with bench.working():
+        job = await ended(bench, job)
+    assert job.failure is not None
+    assert job.failure.reason is FailureReason.INTERNAL
+    status = status_pb2.Status.FromString(job.failure.status)
+    assert "ZeroDivisionError" in status.message
+    assert "patient" not in str(status)
+
+
+async def test_the_worker_goes_on_after_an_unexpected_error(bench: GatewayBench) -> None:
+    """The next job is claimed as if nothing had been."""
+    replace_segment(bench, breaks)
+    jobs = [await submitted(bench), await submitted(bench)]
+    async with bench.working():
+        states = [(await ended(bench, job)).state for job in jobs]
+    assert states == [JobState.FAILED, JobState.FAILED]
+
+
+async def test_a_cancelled_job_stays_cancelled(bench: GatewayBench) -> None:
+    """The attempt stops, and records nothing."""
+    async with bench.working():
+        bench.triton.delay_s = 30.0
+        job = await submitted(bench)
+        await inferring(bench, job)
+        await bench.stores.jobs.cancel(DEFAULT_TENANT, job.job_id)
+        async with asyncio.timeout(3):
+            while bench.sample("worker_attempts_total", outcome="cancelled") == 0:  # noqa: ASYNC110 -- a number
+                await asyncio.sleep(0.02)
+    assert (await ended(bench, job)).state is JobState.CANCELLED
+    assert await bench.stores.artifacts.list_paths(f"jobs/{job.job_id}/") == ()
+
+
+async def test_a_lost_lease_ends_the_attempt_without_an_outcome(bench: GatewayBench) -> None:
+    """Whoever has the job now decides how it ends."""
+    begun, going_on = asyncio.Event(), asyncio.Event()
+
+    async def wait(_: Claim) -> None:
+        begun.set()
+        await going_on.wait()
+
+    replace_segment(bench, wait)
+    job = await submitted(bench)
+    async with bench.working():
+        await begun.wait()
+        # As if the worker had been frozen: the lease is another's although the heartbeat goes on.
+        await bench.stores.client.hincrby(f"brainmets:{{{DEFAULT_TENANT}}}:job:{job.job_id}", "fence", 1)
+        async with asyncio.timeout(3):
+            while bench.sample("worker_attempts_total", outcome="cancelled") == 0:  # noqa: ASYNC110 -- a number
+                await asyncio.sleep(0.02)
+    job = await bench.stores.jobs.read(DEFAULT_TENANT, job.job_id)
+    assert job.state is JobState.RUNNING
+
+
+async def test_a_job_of_a_lost_worker_is_taken_over(bench: GatewayBench) -> None:
+    """Its second attempt succeeds."""
+    job = await submitted(bench)
+    assert await bench.stores.jobs.claim(DEFAULT_TENANT, "lost", block_s=0) is not None
+    async with bench.working():
+        job = await ended(bench, job)
+    assert (job.state, job.attempt) == (JobState.SUCCEEDED, 2)
+
+
+async def test_attempts_are_bounded(bench: GatewayBench) -> None:
+    """A study that kills its workers is given up, and says so."""
+    job = await submitted(bench)
+    for _ in range(2):
+        assert await bench.stores.jobs.claim(DEFAULT_TENANT, "lost", block_s=2 * LEASE_S) is not None
+    async with bench.working():
+        job = await ended(bench, job)
+    assert job.failure is not None
+    assert job.failure.reason is FailureReason.ATTEMPTS_EXHAUSTED
+
+
+async def test_a_job_ends_at_its_deadline(bench: GatewayBench) -> None:
+    """Networks that hang do not hold a job for ever."""
+    async with bench.working():
+        bench.triton.delay_s = 30.0
+        job = await ended(bench, await submitted(bench, deadline_s=2.0))
+        bench.triton.delay_s = 0.0
+    assert job.failure is not None
+    assert job.failure.reason in (FailureReason.DEADLINE_EXCEEDED, FailureReason.INFERENCE_UNAVAILABLE)
+
+
+async def test_nothing_is_claimed_while_inference_fails(bench: GatewayBench) -> None:
+    """A job waits in the queue, not in the hands of a worker that can do nothing."""
+    bench.triton.answer_offset = 5.0
+    job = await submitted(bench)
+    watching = asyncio.create_task(bench.crew.inference.watch())
+    stopping = asyncio.Event()
+    work = asyncio.create_task(bench.crew.worker.run(stopping))
+    await asyncio.sleep(0.5)
+    stopping.set()
+    await work
+    watching.cancel()
+    assert (await bench.stores.jobs.read(DEFAULT_TENANT, job.job_id)).state is JobState.QUEUED
+
+
+async def test_a_worker_that_is_told_to_stop_finishes_its_study(bench: GatewayBench) -> None:
+    """SIGTERM loses no work that is nearly done."""
+    async with stoppable(bench) as stopping:
+        bench.triton.delay_s = 0.05
+        job = await submitted(bench)
+        await inferring(bench, job)
+        stopping.set()
+    assert (await ended(bench, job)).state is JobState.SUCCEEDED
+
+
+async def test_a_worker_that_cannot_wait_gives_its_study_back(
+    bench: GatewayBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is queued again, and the attempt does not count."""
+    monkeypatch.setattr(brainmets.gateway.worker, "SHUTDOWN_GRACE_S", 0.1)
+    async with stoppable(bench) as stopping:
+        bench.triton.delay_s = 30.0
+        job = await submitted(bench)
+        await inferring(bench, job)
+        stopping.set()
+    claim = await bench.stores.jobs.claim(DEFAULT_TENANT, "next", block_s=1)
+    assert claim is not None
+    assert (claim.job.job_id, claim.job.attempt) == (job.job_id, 1)
+
+
+@asynccontextmanager
+async def stoppable(bench: GatewayBench) -> AsyncIterator[asyncio.Event]:
+    """Let the worker work until it is told to stop, and wait for it."""
+    stopping = asyncio.Event()
+    watching = asyncio.create_task(bench.crew.inference.watch())
+    work = asyncio.create_task(bench.crew.worker.run(stopping))
+    await bench.crew.inference.wait_until_serving()
+    try:
+        yield stopping
+    finally:
+        stopping.set()
+        await asyncio.wait_for(work, WAIT_S)
+        watching.cancel()
+
+
+async def test_a_result_already_computed_is_copied(bench: GatewayBench) -> None:
+    """The second job has files of its own, with the same bytes."""
+    async with bench.working():
+        first = await ended(bench, await submitted(bench))
+        second = await ended(bench, await submitted(bench))
+    assert second.from_cache
+    assert [artifact.sha256 for artifact in second.artifacts] == [artifact.sha256 for artifact in first.artifacts]
+    assert not {artifact.path for artifact in second.artifacts} & {artifact.path for artifact in first.artifacts}
+    assert bench.sample("worker_cache_hits_total") == 1
+
+
+async def test_a_cached_result_whose_files_are_gone_is_computed_anew(bench: GatewayBench) -> None:
+    """A cache that lost something is no reason to fail."""
+    async with bench.working():
+        first = await ended(bench, await submitted(bench))
+        await bench.stores.artifacts.delete_prefix(first.prefix)
+        second = await ended(bench, await submitted(bench))
+    assert second.state is JobState.SUCCEEDED
+    assert not second.from_cache
+
+
+async def test_what_a_worker_did_is_counted(bench: GatewayBench) -> None:
+    """Attempts, stages, tiles of each network, lesions, and bytes in and out."""
+    async with bench.working():
+        job = await ended(bench, await submitted(bench))
+    assert bench.sample("worker_attempts_total", outcome="succeeded") == 1
+    for stage in ("preparing", "inferring", "measuring", "writing"):
+        assert bench.sample("worker_stage_duration_seconds_count", stage=stage) == 1
+    tiles = {bench.sample("worker_tiles_total", model=name) for name in ("nested_unet", "attention_unet")}
+    assert len(tiles) == 1
+    assert tiles.pop() > 0
+    assert bench.sample("worker_study_lesions_count") == 1
+    assert bench.sample("worker_written_bytes_total") == sum(artifact.size_bytes for artifact in job.artifacts)
+    assert bench.sample("worker_received_bytes_total") > 0
+    assert bench.sample("worker_rpcs_total", method="PrepareStudy", code="OK") == 1
+
+
+async def test_a_failure_is_counted_by_its_reason(bench: GatewayBench) -> None:
+    """Operators see what studies fail of."""
+    async with bench.working():
+        await ended(bench, await submitted(bench, STUDY[:5000]))
+    assert bench.sample("worker_failures_total", reason="invalid_study") == 1
+    assert bench.sample("worker_attempts_total", outcome="failed") == 1

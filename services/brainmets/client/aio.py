@@ -1,0 +1,360 @@
+"""The asynchronous client."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import grpc
+import grpc.aio
+
+from brainmets.client.channel import open_channel
+from brainmets.client.errors import ServiceError, error_from_rpc
+from brainmets.client.results import (
+    Job,
+    JobState,
+    Model,
+    Segmentation,
+    SegmentationOptions,
+    job_from_proto,
+    model_from_proto,
+    segmentation_from_proto,
+    sequence_number,
+)
+from brainmets.client.study_files import StudyFile, find_study_files
+from brainmets.v1 import (
+    job_pb2,
+    model_service_pb2,
+    model_service_pb2_grpc,
+    segmentation_service_pb2,
+    segmentation_service_pb2_grpc,
+    study_pb2,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+CHUNK_BYTES = 1 << 20
+# A call that only reads or writes a record; the streams have the study's own deadline.
+RECORD_TIMEOUT_S = 10.0
+# One study, queue included, unless the caller says otherwise.
+STUDY_TIMEOUT_S = 900.0
+# How often a broken segment() call is begun again before the error is the caller's.
+SEGMENT_ATTEMPTS = 3
+RETRY_PAUSE_S = 1.0
+
+ALL_ARTIFACTS: tuple[job_pb2.ArtifactKind.ValueType, ...] = (
+    job_pb2.ARTIFACT_KIND_MASK_NIFTI,
+    job_pb2.ARTIFACT_KIND_PROBABILITY_NIFTI,
+    job_pb2.ARTIFACT_KIND_REPORT_JSON,
+    job_pb2.ARTIFACT_KIND_LESIONS_CSV,
+    job_pb2.ARTIFACT_KIND_OVERLAY_PNG,
+)
+
+
+class AsyncClient:
+    """Calls a brainmets gateway. One client serves many calls; close it, or use it as a context manager.
+
+    Args:
+        address: host:port of the gateway.
+
+    Every method raises `ServiceError` with the service's code, reason and details.
+    """
+
+    def __init__(self, address: str = "127.0.0.1:8500") -> None:
+        self._address = address
+        self._channel = open_channel(address)
+        self._segmentation = segmentation_service_pb2_grpc.SegmentationServiceStub(self._channel)
+        self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connection; calls under way are cancelled."""
+        await self._channel.close(None)
+
+    async def segment(
+        self,
+        study: str | Path | Sequence[StudyFile],
+        options: SegmentationOptions | None = None,
+        *,
+        on_progress: Callable[[Job], None] | None = None,
+        on_sent: Callable[[int], None] | None = None,
+        timeout_s: float = STUDY_TIMEOUT_S,
+    ) -> Segmentation:
+        """Segment one study and return its result with all artefacts. Cancelling it cancels the job.
+
+        A connection that breaks is mended: before acceptance the call is repeated under the same request_id, after it
+        the job is watched to its end.
+
+        Args:
+            study: A NIfTI file, a folder of sequences, or files with their sequences.
+            options: How to segment.
+            on_progress: Called with the job each time it changes.
+            on_sent: Called with the number of bytes just sent.
+            timeout_s: Longest wait, seconds.
+
+        Raises:
+            StudyPathError: The path holds nothing that can be sent.
+            ServiceError: The study was refused, failed, or the service stayed out of reach.
+        """
+        files = find_study_files(Path(study)) if isinstance(study, str | Path) else tuple(study)
+        start = segmentation_service_pb2.SegmentStudyStart(
+            request_id=str(uuid.uuid4()),
+            options=(options or SegmentationOptions()).to_proto(),
+            artifacts=ALL_ARTIFACTS,
+        )
+        conversation = _Conversation(on_progress)
+        async with asyncio.timeout(timeout_s):
+            for attempt in range(1, SEGMENT_ATTEMPTS + 1):
+                try:
+                    await self._converse(conversation, _segment_requests(start, files, on_sent))
+                    return conversation.segmentation()
+                except grpc.aio.AioRpcError as error:
+                    if conversation.job is not None and error.code() is grpc.StatusCode.UNAVAILABLE:
+                        return await self._watch_to_the_end(conversation.job.job_id, conversation)
+                    failure = error_from_rpc(error, address=self._address)
+                    if attempt == SEGMENT_ATTEMPTS or not failure.is_transient:
+                        raise failure from error
+                await asyncio.sleep(RETRY_PAUSE_S * attempt)
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def submit(
+        self,
+        study: str | Path | Sequence[StudyFile],
+        options: SegmentationOptions | None = None,
+        *,
+        request_id: str | None = None,
+        timeout_s: float = STUDY_TIMEOUT_S,
+    ) -> Job:
+        """Upload and submit a study and return its job at once.
+
+        Args:
+            study: As for `segment`.
+            options: How to segment.
+            request_id: Idempotency key; a repeated submit with the same key and bytes answers the same job.
+            timeout_s: Longest wait, seconds.
+        """
+        files = find_study_files(Path(study)) if isinstance(study, str | Path) else tuple(study)
+        with self._errors():
+            created = await self._segmentation.CreateUpload(
+                segmentation_service_pb2.CreateUploadRequest(), timeout=RECORD_TIMEOUT_S
+            )
+            upload_id = created.upload.upload_id
+            await self._segmentation.WriteUpload(_upload_requests(upload_id, files), timeout=timeout_s)
+            submitted = await self._segmentation.SubmitStudy(
+                segmentation_service_pb2.SubmitStudyRequest(
+                    upload_id=upload_id,
+                    request_id=request_id or "",
+                    options=(options or SegmentationOptions()).to_proto(),
+                ),
+                timeout=RECORD_TIMEOUT_S,
+            )
+        return job_from_proto(submitted.job)
+
+    async def wait(self, job_id: str, *, on_progress: Callable[[Job], None] | None = None) -> Segmentation:
+        """Watch a job to its end and return its result with all artefacts."""
+        return await self._watch_to_the_end(job_id, _Conversation(on_progress))
+
+    async def job(self, job_id: str) -> Job:
+        """Return one job."""
+        with self._errors():
+            answer = await self._segmentation.GetJob(
+                segmentation_service_pb2.GetJobRequest(job_id=job_id), timeout=RECORD_TIMEOUT_S
+            )
+        return job_from_proto(answer.job)
+
+    async def jobs(self, *, page_size: int = 50) -> AsyncIterator[Job]:
+        """Iterate over all jobs, newest first, page by page."""
+        token = ""
+        while True:
+            with self._errors():
+                page = await self._segmentation.ListJobs(
+                    segmentation_service_pb2.ListJobsRequest(page_size=page_size, page_token=token),
+                    timeout=RECORD_TIMEOUT_S,
+                )
+            for job in page.jobs:
+                yield job_from_proto(job)
+            token = page.next_page_token
+            if not token:
+                return
+
+    async def cancel(self, job_id: str) -> Job:
+        """Cancel a job; one that has ended is returned as it is."""
+        with self._errors():
+            answer = await self._segmentation.CancelJob(
+                segmentation_service_pb2.CancelJobRequest(job_id=job_id), timeout=RECORD_TIMEOUT_S
+            )
+        return job_from_proto(answer.job)
+
+    async def delete(self, job_id: str) -> None:
+        """Erase a job with its input and results."""
+        with self._errors():
+            await self._segmentation.DeleteJob(
+                segmentation_service_pb2.DeleteJobRequest(job_id=job_id), timeout=RECORD_TIMEOUT_S
+            )
+
+    async def models(self) -> tuple[Model, ...]:
+        """Return the networks the service uses."""
+        with self._errors():
+            answer = await self._models.ListModels(model_service_pb2.ListModelsRequest(), timeout=RECORD_TIMEOUT_S)
+        return tuple(model_from_proto(model) for model in answer.models)
+
+    async def download(self, job_id: str, kind: job_pb2.ArtifactKind.ValueType) -> tuple[str, bytes]:
+        """Return the file name and bytes of one artefact, checked against its SHA-256."""
+        request = segmentation_service_pb2.DownloadArtifactRequest(job_id=job_id, kind=kind)
+        artifact, content = job_pb2.Artifact(), bytearray()
+        with self._errors():
+            async for message in self._segmentation.DownloadArtifact(request, timeout=STUDY_TIMEOUT_S):
+                if message.HasField("artifact"):
+                    artifact = message.artifact
+                content += message.chunk
+        _check_sha256(artifact, bytes(content))
+        return artifact.file_name, bytes(content)
+
+    async def _converse(
+        self,
+        conversation: _Conversation,
+        requests: AsyncIterator[segmentation_service_pb2.SegmentStudyRequest],
+    ) -> None:
+        async for response in self._segmentation.SegmentStudy(requests):
+            conversation.take(response)
+
+    async def _watch_to_the_end(self, job_id: str, conversation: _Conversation) -> Segmentation:
+        request = segmentation_service_pb2.WatchJobRequest(job_id=job_id)
+        with self._errors():
+            # Waits for the service to come back: the job is stored and goes on without us.
+            async for response in self._segmentation.WatchJob(request, timeout=STUDY_TIMEOUT_S, wait_for_ready=True):
+                conversation.take_job(response.job)
+        job = conversation.finished_job()
+        files = dict([await self.download(job_id, artifact.kind) for artifact in job.artifacts])
+        return segmentation_from_proto(job, files)
+
+    def _errors(self) -> _RpcErrors:
+        return _RpcErrors(self._address)
+
+
+class _RpcErrors:
+    """Turns a failed RPC into a ServiceError."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, grpc.aio.AioRpcError):
+            raise error_from_rpc(error, address=self._address) from error
+
+
+class _Conversation:
+    """What one SegmentStudy call has said so far."""
+
+    def __init__(self, on_progress: Callable[[Job], None] | None) -> None:
+        self.job: job_pb2.Job | None = None
+        self._on_progress = on_progress
+        self._artifacts: list[tuple[job_pb2.Artifact, bytearray]] = []
+
+    def take(self, response: segmentation_service_pb2.SegmentStudyResponse) -> None:
+        payload = response.WhichOneof("payload")
+        if payload == "job":
+            self.take_job(response.job)
+        elif payload == "artifact":
+            self._artifacts.append((response.artifact, bytearray()))
+        elif payload == "chunk":
+            self._artifacts[-1][1].extend(response.chunk)
+
+    def take_job(self, job: job_pb2.Job) -> None:
+        self.job = job
+        if self._on_progress is not None:
+            self._on_progress(job_from_proto(job))
+
+    def finished_job(self) -> job_pb2.Job:
+        if self.job is None:
+            raise ServiceError(
+                code=grpc.StatusCode.INTERNAL, reason="NO_JOB", message="the service named no job", metadata={}
+            )
+        job = job_from_proto(self.job)
+        if job.state is JobState.SUCCEEDED:
+            return self.job
+        if job.error is not None:
+            raise job.error
+        raise ServiceError(
+            code=grpc.StatusCode.CANCELLED,
+            reason="JOB_CANCELLED",
+            message=f"job {job.job_id} was {job.state} before it had a result",
+            metadata={},
+        )
+
+    def segmentation(self) -> Segmentation:
+        job = self.finished_job()
+        for artifact, content in self._artifacts:
+            _check_sha256(artifact, bytes(content))
+        return segmentation_from_proto(
+            job, {artifact.file_name: bytes(content) for artifact, content in self._artifacts}
+        )
+
+
+def _check_sha256(artifact: job_pb2.Artifact, content: bytes) -> None:
+    if hashlib.sha256(content).digest() != artifact.sha256:
+        raise ServiceError(
+            code=grpc.StatusCode.DATA_LOSS,
+            reason="DIGEST_MISMATCH",
+            message=f"{artifact.file_name} arrived with another SHA-256 than the service stated; fetch it again",
+            metadata={},
+        )
+
+
+async def _segment_requests(
+    start: segmentation_service_pb2.SegmentStudyStart,
+    files: Sequence[StudyFile],
+    on_sent: Callable[[int], None] | None,
+) -> AsyncIterator[segmentation_service_pb2.SegmentStudyRequest]:
+    yield segmentation_service_pb2.SegmentStudyRequest(start=start)
+    async for part in _file_parts(files):
+        if isinstance(part, study_pb2.FileHeader):
+            yield segmentation_service_pb2.SegmentStudyRequest(file_header=part)
+        elif isinstance(part, study_pb2.FileEnd):
+            yield segmentation_service_pb2.SegmentStudyRequest(file_end=part)
+        else:
+            yield segmentation_service_pb2.SegmentStudyRequest(chunk=part)
+            if on_sent is not None:
+                on_sent(len(part))
+
+
+async def _upload_requests(
+    upload_id: str, files: Sequence[StudyFile]
+) -> AsyncIterator[segmentation_service_pb2.WriteUploadRequest]:
+    yield segmentation_service_pb2.WriteUploadRequest(upload_id=upload_id)
+    async for part in _file_parts(files):
+        if isinstance(part, study_pb2.FileHeader):
+            yield segmentation_service_pb2.WriteUploadRequest(file_header=part)
+        elif isinstance(part, study_pb2.FileEnd):
+            yield segmentation_service_pb2.WriteUploadRequest(file_end=part)
+        else:
+            yield segmentation_service_pb2.WriteUploadRequest(chunk=part)
+
+
+async def _file_parts(
+    files: Sequence[StudyFile],
+) -> AsyncIterator[study_pb2.FileHeader | bytes | study_pb2.FileEnd]:
+    for file_index, file in enumerate(files):
+        yield study_pb2.FileHeader(
+            file_index=file_index,
+            media_type=study_pb2.MEDIA_TYPE_NIFTI,
+            sequence=sequence_number(file.sequence),
+        )
+        digest = hashlib.sha256()
+        with file.path.open("rb") as stream:
+            while chunk := await asyncio.to_thread(stream.read, CHUNK_BYTES):
+                digest.update(chunk)
+                yield chunk
+        yield study_pb2.FileEnd(sha256=digest.digest())

@@ -1,0 +1,85 @@
+"""Errors a caller of the client meets.
+
+ClientError
+├── StudyPathError   the path holds nothing that can be sent; nothing was sent
+└── ServiceError     the service answered an error, or could not be reached
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2
+
+UNREACHED_REASON = "SERVICE_UNREACHED"
+_STATUS_METADATA_KEY = "grpc-status-details-bin"
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+
+class ClientError(Exception):
+    """Base of every error this client raises on purpose."""
+
+
+class StudyPathError(ClientError):
+    """The path holds nothing that can be sent."""
+
+
+class ServiceError(ClientError):
+    """The service answered an error, or could not be reached.
+
+    Attributes:
+        code: gRPC status code.
+        reason: Stable upper-case word from google.rpc.ErrorInfo.
+        metadata: Details such as file_index, expected, got and remedy.
+        message: One sentence for a person.
+    """
+
+    def __init__(self, *, code: grpc.StatusCode, reason: str, message: str, metadata: dict[str, str]) -> None:
+        super().__init__(message)
+        self.code = code
+        self.reason = reason
+        self.message = message
+        self.metadata = metadata
+
+    @property
+    def is_transient(self) -> bool:
+        """Whether the same request may succeed later."""
+        return self.code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED}
+
+
+def error_from_status(status: status_pb2.Status) -> ServiceError:
+    """Read a google.rpc.Status into an error."""
+    info = error_details_pb2.ErrorInfo()
+    for detail in status.details:
+        if detail.Is(info.DESCRIPTOR):
+            detail.Unpack(info)
+    return ServiceError(
+        code=_CODES.get(status.code, grpc.StatusCode.UNKNOWN),
+        reason=info.reason or _CODES.get(status.code, grpc.StatusCode.UNKNOWN).name,
+        message=status.message,
+        metadata=dict(info.metadata),
+    )
+
+
+def error_from_rpc(error: grpc.RpcError, *, address: str) -> ServiceError:
+    """Read a failed RPC into an error, with the google.rpc details when it carries them."""
+    code = error.code()
+    details = error.details() or ""
+    trailers: Any = error.trailing_metadata()  # Any: its annotation takes a pair for a thing of its own
+    for key, value in trailers or ():
+        if key == _STATUS_METADATA_KEY:
+            try:
+                return error_from_status(status_pb2.Status.FromString(value))
+            except DecodeError:
+                break
+    if code is grpc.StatusCode.UNAVAILABLE:
+        return ServiceError(
+            code=code,
+            reason=UNREACHED_REASON,
+            message=f"No brainmets service answers at {address}: expected a running gateway, got “{details}”; "
+            "start one with `make up` or name another with --address.",
+            metadata={},
+        )
+    return ServiceError(code=code, reason=code.name, message=details or code.name, metadata={})

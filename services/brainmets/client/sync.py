@@ -1,0 +1,122 @@
+"""The synchronous client: the asynchronous one on a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Self, TypeVar
+
+from brainmets.client.aio import STUDY_TIMEOUT_S, AsyncClient
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+    from pathlib import Path
+
+    from brainmets.client.results import Job, Model, Segmentation, SegmentationOptions
+    from brainmets.client.study_files import StudyFile
+    from brainmets.v1 import job_pb2
+
+Answer = TypeVar("Answer")
+
+
+class Client:
+    """Calls a brainmets gateway; each method waits for its answer. Works inside notebooks and threads.
+
+    Args:
+        address: host:port of the gateway.
+
+    Every method raises `ServiceError` with the service's code, reason and details.
+    """
+
+    def __init__(self, address: str = "127.0.0.1:8500") -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="brainmets-client", daemon=True)
+        self._thread.start()
+        self._client = self._run(_open(address))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection and end the thread."""
+        if self._loop.is_closed():
+            return
+        self._run(self._client.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def segment(
+        self,
+        study: str | Path | Sequence[StudyFile],
+        options: SegmentationOptions | None = None,
+        *,
+        on_progress: Callable[[Job], None] | None = None,
+        on_sent: Callable[[int], None] | None = None,
+        timeout_s: float = STUDY_TIMEOUT_S,
+    ) -> Segmentation:
+        """Segment one study and return its result with all artefacts; see `AsyncClient.segment`."""
+        return self._run(
+            self._client.segment(study, options, on_progress=on_progress, on_sent=on_sent, timeout_s=timeout_s)
+        )
+
+    def submit(
+        self,
+        study: str | Path | Sequence[StudyFile],
+        options: SegmentationOptions | None = None,
+        *,
+        request_id: str | None = None,
+    ) -> Job:
+        """Upload and submit a study and return its job at once; see `AsyncClient.submit`."""
+        return self._run(self._client.submit(study, options, request_id=request_id))
+
+    def wait(self, job_id: str, *, on_progress: Callable[[Job], None] | None = None) -> Segmentation:
+        """Watch a job to its end and return its result with all artefacts."""
+        return self._run(self._client.wait(job_id, on_progress=on_progress))
+
+    def job(self, job_id: str) -> Job:
+        """Return one job."""
+        return self._run(self._client.job(job_id))
+
+    def jobs(self, *, page_size: int = 50) -> Iterator[Job]:
+        """Iterate over all jobs, newest first, page by page."""
+        pages = self._client.jobs(page_size=page_size)
+        while (job := self._run(_next_or_none(pages))) is not None:
+            yield job
+
+    def cancel(self, job_id: str) -> Job:
+        """Cancel a job; one that has ended is returned as it is."""
+        return self._run(self._client.cancel(job_id))
+
+    def delete(self, job_id: str) -> None:
+        """Erase a job with its input and results."""
+        self._run(self._client.delete(job_id))
+
+    def models(self) -> tuple[Model, ...]:
+        """Return the networks the service uses."""
+        return self._run(self._client.models())
+
+    def download(self, job_id: str, kind: job_pb2.ArtifactKind.ValueType) -> tuple[str, bytes]:
+        """Return the file name and bytes of one artefact, checked against its SHA-256."""
+        return self._run(self._client.download(job_id, kind))
+
+    def _run(self, call: Coroutine[object, object, Answer]) -> Answer:
+        future = asyncio.run_coroutine_threadsafe(call, self._loop)
+        try:
+            return future.result()
+        except KeyboardInterrupt:
+            # Cancels the call, and with it the job, before the interrupt goes on.
+            future.cancel()
+            raise
+
+
+async def _open(address: str) -> AsyncClient:
+    """Make the client on its own loop, which grpc.aio binds to."""
+    return AsyncClient(address)
+
+
+async def _next_or_none(jobs: AsyncIterator[Job]) -> Job | None:
+    return await anext(jobs, None)

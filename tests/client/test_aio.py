@@ -1,0 +1,175 @@
+"""The asynchronous client against a running gateway."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+from brainmets.client import (
+    AsyncClient,
+    Job,
+    JobState,
+    SegmentationOptions,
+    ServiceError,
+    StudyFile,
+    StudyPathError,
+)
+from brainmets.v1 import job_pb2
+from gateway_bench import LESION_DIAMETER_MM, GatewayBench, study_bytes
+
+
+@pytest.fixture
+async def client(bench: GatewayBench) -> AsyncIterator[AsyncClient]:
+    """A client of it."""
+    async with AsyncClient(bench.address) as opened:
+        yield opened
+
+
+async def test_a_folder_goes_in_and_a_segmentation_comes_out(client: AsyncClient, study: Path) -> None:
+    """Lesions as plain values, and every file."""
+    segmentation = await client.segment(study)
+    (lesion,) = segmentation.lesions
+    assert lesion.longest_axial_diameter_mm == pytest.approx(LESION_DIAMETER_MM, abs=1.5)
+    assert segmentation.sequences_used == ("t1c", "t2f")
+    names = {"mask.nii.gz", "probability.nii.gz", "report.json", "lesions.csv", "overlay.png"}
+    assert set(segmentation.files) == names
+
+
+async def test_files_are_saved_where_the_caller_says(client: AsyncClient, study: Path, tmp_path: Path) -> None:
+    """Under the service's usual names."""
+    segmentation = await client.segment(study)
+    paths = segmentation.save(tmp_path / "made" / "out")
+    assert all(path.read_bytes() == segmentation.files[path.name] for path in paths)
+
+
+async def test_progress_and_sent_bytes_are_told(client: AsyncClient, study: Path) -> None:
+    """A caller can draw a bar."""
+    jobs: list[Job] = []
+    sent: list[int] = []
+    await client.segment(study, on_progress=jobs.append, on_sent=sent.append)
+    assert jobs[-1].state is JobState.SUCCEEDED
+    assert sum(sent) == 2 * len(study_bytes())
+
+
+async def test_options_reach_the_service(client: AsyncClient, study: Path) -> None:
+    """Which networks, and where the line is drawn."""
+    segmentation = await client.segment(study, SegmentationOptions(model="nested_unet", threshold=0.7))
+    assert segmentation.models == ("nested_unet",)
+    assert segmentation.threshold == pytest.approx(0.7)
+
+
+async def test_a_job_can_be_submitted_and_waited_for(client: AsyncClient, study: Path) -> None:
+    """By whoever knows its identifier."""
+    job = await client.submit(study)
+    assert not job.state.is_final
+    segmentation = await client.wait(job.job_id)
+    assert segmentation.job.job_id == job.job_id
+    assert len(segmentation.files) == 5
+
+
+async def test_a_repeated_submit_is_the_same_job(client: AsyncClient, study: Path) -> None:
+    """Under one request_id."""
+    first = await client.submit(study, request_id="mine")
+    assert (await client.submit(study, request_id="mine")).job_id == first.job_id
+
+
+async def test_all_jobs_are_listed_page_by_page(client: AsyncClient, study: Path) -> None:
+    """Newest first."""
+    ids = [(await client.submit(study)).job_id for _ in range(3)]
+    assert [job.job_id async for job in client.jobs(page_size=2)] == ids[::-1]
+
+
+async def test_cancelling_the_call_cancels_the_job(client: AsyncClient, bench: GatewayBench, study: Path) -> None:
+    """A caller who gives up leaves no work behind."""
+    bench.triton.delay_s = 30.0
+    jobs: list[Job] = []
+    call = asyncio.create_task(client.segment(study, on_progress=jobs.append))
+    while not jobs:  # noqa: ASYNC110 -- what is waited for is a list
+        await asyncio.sleep(0.02)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    async with asyncio.timeout(3):
+        while (await client.job(jobs[0].job_id)).state is not JobState.CANCELLED:  # noqa: ASYNC110 -- it is asked
+            await asyncio.sleep(0.02)
+
+
+async def test_a_job_can_be_cancelled_and_erased(client: AsyncClient, bench: GatewayBench, study: Path) -> None:
+    """Then it is not found any more."""
+    bench.triton.delay_s = 30.0
+    job = await client.submit(study)
+    assert (await client.cancel(job.job_id)).state is JobState.CANCELLED
+    await client.delete(job.job_id)
+    with pytest.raises(ServiceError) as caught:
+        await client.job(job.job_id)
+    assert caught.value.code is grpc.StatusCode.NOT_FOUND
+    assert caught.value.reason == "UNKNOWN_JOB"
+
+
+async def test_a_bad_study_is_an_error_with_details(client: AsyncClient, tmp_path: Path) -> None:
+    """The service's own words, and which file."""
+    path = tmp_path / "broken.nii.gz"
+    path.write_bytes(study_bytes()[:5000])
+    with pytest.raises(ServiceError) as caught:
+        await client.segment(path)
+    assert caught.value.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert caught.value.reason == "MALFORMED_FILE"
+    assert caught.value.metadata["file_index"] == "0"
+    assert not caught.value.is_transient
+
+
+async def test_waiting_for_a_failed_job_raises_its_error(client: AsyncClient, tmp_path: Path) -> None:
+    """The same as the direct call."""
+    path = tmp_path / "broken.nii.gz"
+    path.write_bytes(study_bytes()[:5000])
+    job = await client.submit(path)
+    with pytest.raises(ServiceError) as caught:
+        await client.wait(job.job_id)
+    assert caught.value.reason == "MALFORMED_FILE"
+
+
+async def test_a_study_without_t1c_is_refused_while_it_is_sent(client: AsyncClient, study: Path) -> None:
+    """The service's reason arrives, whatever gRPC makes of the broken stream."""
+    files = [StudyFile(study / "patient-t2f.nii.gz", "t2f")]
+    with pytest.raises(ServiceError) as caught:
+        await client.segment(files)
+    assert caught.value.reason == "MISSING_T1C"
+
+
+async def test_one_file_can_be_fetched(client: AsyncClient, study: Path) -> None:
+    """Checked against its digest."""
+    segmentation = await client.segment(study)
+    name, content = await client.download(segmentation.job.job_id, job_pb2.ARTIFACT_KIND_LESIONS_CSV)
+    assert (name, content) == ("lesions.csv", segmentation.files["lesions.csv"])
+
+
+async def test_models_are_told(client: AsyncClient) -> None:
+    """By name, with what they were trained for."""
+    models = await client.models()
+    assert [model.model_name for model in models] == ["attention_unet", "nested_unet"]
+    assert all(model.ready and model.sequences == ("t1c", "t1n", "t2w", "t2f") for model in models)
+
+
+async def test_no_service_is_told_in_one_sentence(study: Path) -> None:
+    """With the address, and what to do."""
+    async with AsyncClient("127.0.0.1:1") as client:
+        with pytest.raises(ServiceError, match=r"127\.0\.0\.1:1") as caught:
+            await client.models()
+        assert caught.value.is_transient
+        with pytest.raises(ServiceError):
+            await client.submit(study)
+
+
+async def test_a_path_with_nothing_to_send_is_refused_before_a_call(tmp_path: Path) -> None:
+    """No service is needed to know."""
+    async with AsyncClient("127.0.0.1:1") as client:
+        with pytest.raises(StudyPathError):
+            await client.segment(tmp_path)
+
+
+def test_an_unknown_model_is_refused() -> None:
+    """With the names there are."""
+    with pytest.raises(ValueError, match="nested_unet"):
+        SegmentationOptions(model="unet").to_proto()

@@ -1,0 +1,60 @@
+"""The synchronous client against a running gateway, from a thread of its own."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from brainmets.client import Client, JobState, ServiceError
+from gateway_bench import GatewayBench
+
+Answer = TypeVar("Answer")
+
+
+async def call(bench: GatewayBench, work: Callable[[Client], Answer]) -> Answer:
+    """Return what some work with a client returns; the gateway runs in this thread, the client in another."""
+
+    def run() -> Answer:
+        with Client(bench.address) as client:
+            return work(client)
+
+    return await asyncio.to_thread(run)
+
+
+async def test_a_study_is_segmented(bench: GatewayBench, study: Path) -> None:
+    """One call, and it waits."""
+    segmentation = await call(bench, lambda client: client.segment(study))
+    assert segmentation.job.state is JobState.SUCCEEDED
+    assert len(segmentation.lesions) == 1
+
+
+async def test_a_job_is_submitted_read_and_waited_for(bench: GatewayBench, study: Path) -> None:
+    """The calls one by one."""
+
+    def work(client: Client) -> bool:
+        job = client.submit(study)
+        assert client.job(job.job_id).job_id == job.job_id
+        segmentation = client.wait(job.job_id)
+        return segmentation.job.job_id == next(client.jobs()).job_id
+
+    assert await call(bench, work)
+
+
+async def test_models_are_told(bench: GatewayBench) -> None:
+    """As the asynchronous client tells them."""
+    assert len(await call(bench, lambda client: client.models())) == 2
+
+
+async def test_an_error_reaches_the_caller(bench: GatewayBench) -> None:
+    """Out of the client's own thread."""
+    with pytest.raises(ServiceError):
+        await call(bench, lambda client: client.job("0" * 32))
+
+
+async def test_it_works_where_a_loop_already_runs(bench: GatewayBench) -> None:
+    """As in a notebook; what is asked for here needs no answer of this thread's loop."""
+    client = Client(bench.address)
+    client.close()
+    client.close()

@@ -1,0 +1,71 @@
+"""The stack's parts live and die together, and it never outlives whoever started it."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from integration.running_stack import wait_until
+from local.errors import StackError
+from local.layout import MODEL_REPOSITORY, REDIS_SERVER, TRITON_BACKENDS
+from local.ports import Ports
+from local.processes import Place
+from local.stack import Record, Stack
+
+PARTS = 5
+STOP_TIMEOUT_S = 15.0
+
+
+@pytest.fixture
+def supervised(tmp_path: Path) -> Iterator[Stack]:
+    """A stack under its supervisor, all of its processes started."""
+    if not (REDIS_SERVER.exists() and TRITON_BACKENDS.exists()):
+        pytest.skip("needs Triton and Redis in build/ (make test unpacks them)")
+    place = Place(
+        Ports.find_free(), state=tmp_path / "state", logs=tmp_path / "logs", model_repository=MODEL_REPOSITORY
+    )
+    stack = Stack.start(place, alone=False)
+    wait_until(lambda: len(parts_of(stack)) == PARTS, timeout_s=20)
+    yield stack
+    stack.stop()
+
+
+def parts_of(stack: Stack) -> list[psutil.Process]:
+    """Return the stack's own processes, which honcho starts as its children's children."""
+    running = Record.of(stack.place.state).find_running()
+    if running is None:
+        return []
+    children = psutil.Process(running[0]).children()
+    return [part for child in children for part in child.children()]
+
+
+def test_stopping_stops_every_part(supervised: Stack) -> None:
+    """And nothing says afterwards that a stack runs."""
+    parts = parts_of(supervised)
+    supervised.stop()
+    assert not any(part.is_running() for part in parts)
+    assert Record.of(supervised.place.state).find_running() is None
+
+
+def test_the_end_of_one_part_ends_all_and_is_named(supervised: Stack) -> None:
+    """With its log, for whoever wonders why."""
+    parts = parts_of(supervised)
+    next(part for part in parts if "redis" in part.name()).kill()
+    psutil.wait_procs(parts, timeout=STOP_TIMEOUT_S)
+    time.sleep(0.5)
+    with pytest.raises(StackError) as caught:
+        supervised.check_alive()
+    assert "because redis ended" in str(caught.value)
+    assert str(supervised.place.log("redis")) in str(caught.value)
+    assert not any(part.is_running() for part in parts)
+
+
+def test_it_ends_with_whoever_started_it(supervised: Stack) -> None:
+    """Whatever killed them: the pipe between them closes."""
+    parts = parts_of(supervised)
+    supervised.let_go()
+    gone, alive = psutil.wait_procs(parts, timeout=STOP_TIMEOUT_S)
+    assert len(gone) == PARTS
+    assert not alive

@@ -5,6 +5,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from brainmets.imaging.bounding_box import find_bounding_box
 from brainmets.imaging.errors import EmptyVolumeError
 from brainmets.imaging.volume import Volume
 
@@ -63,14 +64,16 @@ def _block_means(voxels: NDArray[np.float32], factors: list[int]) -> NDArray[np.
 
 def _largest_filled(voxels: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return the largest face-connected component, its holes filled slice by slice on the first axis."""
-    labels, count = ndimage.label(voxels)
-    if count == 0:
+    box = find_bounding_box(voxels)
+    if box is None:
         raise _empty()
-    if count > 1:
-        voxel_counts = np.bincount(labels.ravel())
-        voxel_counts[0] = 0
-        voxels = labels == voxel_counts.argmax()
-    return np.stack([_fill(plane) for plane in voxels])
+    labels, count = ndimage.label(voxels[box.slices])
+    voxel_counts = np.bincount(labels.ravel())
+    voxel_counts[0] = 0
+    largest = voxels[box.slices] if count == 1 else labels == voxel_counts.argmax()
+    filled = np.zeros_like(voxels)
+    filled[box.slices] = [_fill(plane) for plane in largest]
+    return filled
 
 
 def _fill(plane: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -92,8 +92,9 @@ def _normalize(
     if not values.size:
         return
     low, high = np.percentile(values[::PERCENTILE_STEP], CLIP_PERCENTILES)
-    clipped = values.clip(low, high)
-    deviation = float(clipped.std(dtype=np.float64))
+    np.clip(values, low, high, out=values)
+    values -= values.mean(dtype=np.float64)
+    deviation = float(np.sqrt(np.vdot(values, values) / values.size))
     if deviation == 0.0:
         raise EmptyVolumeError(
             f"Sequence {sequence} shows nothing",
@@ -101,4 +102,4 @@ def _normalize(
             got="one value all over the head",
             remedy="check the export of the series",
         )
-    out[acquired] = (clipped - clipped.mean(dtype=np.float64)) / deviation
+    out[acquired] = values / deviation

@@ -62,6 +62,7 @@ def resample_like(probability_map: ProbabilityMap, grid: Geometry) -> Probabilit
 
 
 def _resample(voxels: NDArray[np.float32], source: Geometry, target: Geometry, *, average: bool) -> NDArray[np.float32]:
+    """Return the resampled voxels; where the target's lie on the source's, a view of them."""
     to_source = source.inverse_affine @ target.affine  # target index to source index
     axes = _parallel_axes(source, target)
     if axes is None:
@@ -74,7 +75,7 @@ def _resample(voxels: NDArray[np.float32], source: Geometry, target: Geometry, *
             size=voxels.shape[source_axis],
         )
         resampled = line.apply(resampled, axis=axis, size=target.shape[axis], average=average)
-    return np.ascontiguousarray(resampled)
+    return resampled
 
 
 def _parallel_axes(source: Geometry, target: Geometry) -> Index | None:

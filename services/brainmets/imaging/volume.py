@@ -14,7 +14,7 @@ class Volume:
     """One series as an array.
 
     Attributes:
-        voxels: (D, H, W), float32, C-contiguous where it matters for speed.
+        voxels: (D, H, W), float32; may be a view of another volume's.
         geometry: Its grid.
 
     Raises:

@@ -46,9 +46,7 @@ check: ## ruff, mypy, import contracts, buf
 
 bench: ## measure STUDY=path, by default the demonstration study, and print; asserts nothing about speed
 	@$(SETUP) test
-	@$(LOCAL) up
-	@trap '$(LOCAL) down' EXIT; study="$(STUDY)"; \
-	$(BIN)/python tests/benchmarks/study_bench.py --study "$${study:-$$($(BIN)/python -m local.demonstration)}"
+	@$(LOCAL) bench $(if $(STUDY),--study "$(STUDY)")
 
 faults: ## tests that kill and freeze real processes
 	@$(SETUP) test

@@ -1,4 +1,4 @@
-"""Runs the embedded stack (`python -m local run|up|down`): what `make run`, `make up` and `make down` do."""
+"""Runs the embedded stack (`python -m local run|up|down|bench`): what the make targets of these names do."""
 
 import argparse
 import os
@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from rich.console import Console
 from local.comparison import compare, comparison_table, false_positive_words
 from local.demonstration import Demonstration, load_demonstration
 from local.errors import StackError
-from local.layout import LOGS, MODEL_REPOSITORY, PYTHON
+from local.layout import LOGS, MODEL_REPOSITORY, PYTHON, ROOT
 from local.ports import Ports
 from local.processes import Place
 from local.readiness import wait_until_ready
@@ -29,8 +29,7 @@ _POLL_S = 0.1
 def run(study: Path | None, output: Path) -> int:
     """Segment a study, by default the demonstration's, on a stack that lives as long as that takes."""
     _check_models()
-    if study is not None and not study.exists():
-        raise StackError(f"There is nothing at {study}; expected a NIfTI file or a folder of them.")
+    _check_study(study)
     with _running_stack() as stack:
         if study is not None:
             return _segment(stack, study, output)
@@ -58,6 +57,14 @@ def down() -> int:
     stack.stop()
     print("The stack has stopped.")
     return 0
+
+
+def bench(study: Path | None) -> int:
+    """Measure a study, by default the demonstration's."""
+    _check_models()
+    _check_study(study)
+    with _running_stack() as stack:
+        return _call(stack, ROOT / "tests/benchmarks/study_bench.py", "--study", study or load_demonstration().study)
 
 
 @contextmanager
@@ -92,8 +99,12 @@ def _start(*, alone: bool) -> Stack:
 
 def _segment(stack: Stack, study: Path, output: Path) -> int:
     """Run the command line as a person would, and return its exit code."""
-    words = [str(PYTHON), "-m", "brainmets.client", "segment", str(study), "--output", str(output)]
-    command = subprocess.Popen([*words, "--address", stack.place.api_address])
+    return _call(stack, "-m", "brainmets.client", "segment", study, "--output", output)
+
+
+def _call(stack: Stack, *words: str | Path) -> int:
+    """Run a Python program that takes the stack's address, while the stack lives; return its exit code."""
+    command = subprocess.Popen([PYTHON, *words, "--address", stack.place.api_address])
     try:
         while command.poll() is None:
             stack.check_alive()
@@ -113,6 +124,11 @@ def _print_comparison(demonstration: Demonstration, output: Path) -> None:
     console.print(false_positive_words(comparison))
 
 
+def _check_study(study: Path | None) -> None:
+    if study is not None and not study.exists():
+        raise StackError(f"There is nothing at {study}; expected a NIfTI file or a folder of them.")
+
+
 def _check_models() -> None:
     if not list(MODEL_REPOSITORY.glob("*/*/model.onnx")):
         raise StackError(f"There are no networks in {MODEL_REPOSITORY}; `make train export` makes them.")
@@ -120,7 +136,7 @@ def _check_models() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="local", description=__doc__)
-    parser.add_argument("action", choices=("run", "up", "down"))
+    parser.add_argument("action", choices=("run", "up", "down", "bench"))
     parser.add_argument("--study", type=Path)
     parser.add_argument("--output", type=Path, default=DEFAULT_OUTPUT)
     return parser.parse_args()
@@ -132,7 +148,12 @@ def main() -> int:
     for signal_number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(signal_number, signal.default_int_handler)
     arguments = _arguments()
-    actions = {"run": lambda: run(arguments.study, arguments.output), "up": up, "down": down}
+    actions: dict[str, Callable[[], int]] = {
+        "run": lambda: run(arguments.study, arguments.output),
+        "up": up,
+        "down": down,
+        "bench": lambda: bench(arguments.study),
+    }
     try:
         return actions[arguments.action]()
     except StackError as error:

@@ -69,8 +69,18 @@ class StudyProgress:
             self._upload.stop()
             self._tiles.start()
             self._tile_task = self._tiles.add_task(_STAGE_WORDS["unspecified"], total=None)
-        words = "Done" if job.state.is_final else _STAGE_WORDS[job.stage]
-        self._tiles.update(self._tile_task, description=words, completed=job.tiles_done, total=job.tiles_total or None)
+        if job.state.is_final:
+            # A finished job counts no tiles any more: the bar keeps those it had, none when nothing was computed.
+            words = "Done, known before" if job.from_cache else "Done"
+            tiles = self._tiles.tasks[self._tile_task].total or 0
+            self._tiles.update(self._tile_task, description=words, completed=tiles, total=tiles)
+            return
+        self._tiles.update(
+            self._tile_task,
+            description=_STAGE_WORDS[job.stage],
+            completed=job.tiles_done,
+            total=job.tiles_total or None,
+        )
 
 
 def lesion_table(segmentation: Segmentation) -> Table:
@@ -85,7 +95,7 @@ def lesion_table(segmentation: Segmentation) -> Table:
             f"{lesion.volume_mm3 / 1000:.2f}",
             f"{lesion.longest_axial_diameter_mm:.1f} x {lesion.perpendicular_axial_diameter_mm:.1f}",
             f"{lesion.longest_diameter_mm:.1f}",
-            ", ".join(f"{value:.0f}" for value in lesion.centroid_mm),
+            ", ".join(str(round(value)) for value in lesion.centroid_mm),
             f"{lesion.mean_probability:.2f}",
         )
     return table

@@ -7,8 +7,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from google.protobuf import duration_pb2
-
 from brainmets.client.errors import ServiceError, error_from_status
 from brainmets.v1 import job_pb2, model_service_pb2, result_pb2, study_pb2
 
@@ -67,7 +65,7 @@ class SegmentationOptions:
             min_lesion_volume_mm3=self.min_lesion_volume_mm3,
         )
         if self.deadline_s is not None:
-            options.deadline.CopyFrom(duration_pb2.Duration(nanos=0, seconds=int(self.deadline_s)))
+            options.deadline.FromMilliseconds(round(1000 * self.deadline_s))
         return options
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import pytest
 import redis.asyncio
@@ -12,6 +13,7 @@ from brainmets.gateway.redis_connection import connect_redis
 from brainmets.gateway.redis_job_store import JobStoreLimits, RedisJobStore
 from brainmets.gateway.redis_upload_store import RedisUploadStore
 from brainmets.imaging.study import Sequence
+from gateway_bench import GatewayBench, running_gateway
 
 
 @pytest.fixture
@@ -71,3 +73,17 @@ def new_job(complete_upload: Callable[..., Awaitable[Upload]]) -> Callable[..., 
         )
 
     return make
+
+
+@pytest.fixture
+async def bench(redis_url: str, tmp_path: Path) -> AsyncIterator[GatewayBench]:
+    """A gateway whose worker does not work yet."""
+    async with running_gateway(redis_url, tmp_path / "artifacts") as running:
+        yield running
+
+
+@pytest.fixture
+async def working(bench: GatewayBench) -> AsyncIterator[GatewayBench]:
+    """A gateway whose worker works."""
+    async with bench.working():
+        yield bench

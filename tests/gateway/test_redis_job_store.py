@@ -1,4 +1,4 @@
-"""Jobs: accepted once, worked off by one holder at a time, always ended, and forgotten without a trace."""
+"""Jobs: accepted once, worked off by one holder at a time, and always ended."""
 
 import asyncio
 import dataclasses
@@ -9,24 +9,18 @@ import redis.asyncio
 
 from brainmets.gateway.jobs import (
     DEFAULT_TENANT,
-    ArtifactKind,
-    Claim,
     Completion,
     Failure,
     FailureReason,
-    Job,
     JobState,
     NewJob,
     Progress,
     QueueDepth,
     Stage,
-    StoredArtifact,
-    Upload,
 )
 from brainmets.gateway.redis_job_store import JobStoreLimits, RedisJobStore
 from brainmets.gateway.redis_upload_store import RedisUploadStore
 from brainmets.imaging.errors import (
-    DependencyUnavailableError,
     InternalError,
     InvalidArgumentError,
     InvalidJobStateError,
@@ -35,33 +29,11 @@ from brainmets.imaging.errors import (
     RequestIdReusedError,
     StaleLeaseError,
     UnknownJobError,
-    UnknownUploadError,
     UploadIncompleteError,
 )
-from redis_server import RedisServer
+from job_cases import claim_expired, claim_now, completion_of
 
 MakeNewJob = Callable[..., Awaitable[NewJob]]
-CACHE_KEY = "c0" * 32
-
-
-async def claim_now(jobs: RedisJobStore, *, worker: str = "worker", block_s: float = 0) -> Claim:
-    """Return the next claim, which must be there."""
-    claim = await jobs.claim(DEFAULT_TENANT, worker, block_s=block_s)
-    assert claim is not None
-    return claim
-
-
-async def claim_expired(jobs: RedisJobStore, limits: JobStoreLimits) -> Claim:
-    """Return a second worker's claim on what the first has let expire."""
-    await asyncio.sleep(limits.lease_s + 0.02)
-    return await claim_now(jobs, worker="second")
-
-
-def completion_of(claim: Claim, *, cache_key: str = CACHE_KEY) -> Completion:
-    """Return what a successful attempt leaves."""
-    path = f"{claim.prefix}mask.nii.gz"
-    artifact = StoredArtifact(ArtifactKind.MASK_NIFTI, "mask.nii.gz", path, 7, b"\x00\xff" * 16)
-    return Completion(b"\x00result\n", (artifact,), cache_key)
 
 
 # Submission.
@@ -471,138 +443,3 @@ async def test_queue_depth_counts_what_waits_and_what_runs(jobs: RedisJobStore, 
     assert 0.05 <= depth.oldest_age_s < 1
     await jobs.complete(claim, completion_of(claim))
     assert (await jobs.queue_depth(DEFAULT_TENANT)).running == 0
-
-
-# Cache, lifetimes, erasure.
-
-
-async def completed(jobs: RedisJobStore, request: NewJob) -> Job:
-    """Submit, claim and complete a job."""
-    await jobs.submit(request)
-    claim = await claim_now(jobs)
-    return await jobs.complete(claim, completion_of(claim))
-
-
-async def test_cached_result_is_the_newest_job_with_the_key(jobs: RedisJobStore, new_job: MakeNewJob) -> None:
-    """A result is found by its key, in its own tenant only, until it is evicted."""
-    assert await jobs.cached_result(DEFAULT_TENANT, CACHE_KEY) is None
-    await completed(jobs, await new_job())
-    job = await completed(jobs, await new_job())
-    assert await jobs.cached_result(DEFAULT_TENANT, CACHE_KEY) == job
-    assert await jobs.cached_result("other", CACHE_KEY) is None
-    await jobs.evict(DEFAULT_TENANT, CACHE_KEY)
-    assert await jobs.cached_result(DEFAULT_TENANT, CACHE_KEY) is None
-
-
-async def test_deleted_job_leaves_nothing_but_the_list_of_erasures(
-    jobs: RedisJobStore, new_job: MakeNewJob, client: redis.asyncio.Redis
-) -> None:
-    """No key of the tenant names the job afterwards, except what is still to be erased."""
-    job = await completed(jobs, await new_job())
-    erasures = await jobs.delete(DEFAULT_TENANT, job.job_id)
-    assert {erasure.prefix for erasure in erasures} == {job.prefix, f"uploads/{job.upload_id}/"}
-    keys = {key.decode().removeprefix("brainmets:{default}:") async for key in client.scan_iter()}
-    assert keys == {"queue", "sequence", "erasures"}
-    assert await client.xlen("brainmets:{default}:queue") == 0
-
-
-async def test_deleting_a_running_job_cancels_it(
-    jobs: RedisJobStore, new_job: MakeNewJob, limits: JobStoreLimits
-) -> None:
-    """Its worker is told to stop and nobody else gets it."""
-    await jobs.submit(await new_job())
-    claim = await claim_now(jobs)
-    await jobs.delete(DEFAULT_TENANT, claim.job.job_id)
-    with pytest.raises(JobCancelledError):
-        await jobs.complete(claim, completion_of(claim))
-    await asyncio.sleep(limits.lease_s + 0.02)
-    assert await jobs.claim(DEFAULT_TENANT, "worker", block_s=0) is None
-
-
-async def test_request_id_of_a_deleted_job_is_free(jobs: RedisJobStore, new_job: MakeNewJob) -> None:
-    """After an erasure the same study may be sent again under the same request_id."""
-    job = await completed(jobs, await new_job("same"))
-    await jobs.delete(DEFAULT_TENANT, job.job_id)
-    assert (await jobs.submit(await new_job("same"))).job_id != job.job_id
-
-
-async def test_lifetimes_begin_at_the_end(
-    client: redis.asyncio.Redis, new_job: MakeNewJob, uploads: RedisUploadStore
-) -> None:
-    """First the input is to be erased, then the job is forgotten, each its lifetime after the end."""
-    jobs = RedisJobStore(client, JobStoreLimits(input_lifetime_s=0.01, result_lifetime_s=0.2))
-    job = await completed(jobs, await new_job())
-    assert job.expire_time_ms == job.update_time_ms + 200
-    await asyncio.sleep(0.02)
-    await jobs.sweep(DEFAULT_TENANT)
-    assert await client.zrange("brainmets:{default}:erasures", 0, -1) == [f"uploads/{job.upload_id}/".encode()]
-    assert await jobs.cached_result(DEFAULT_TENANT, CACHE_KEY) == job
-    await asyncio.sleep(0.2)
-    await jobs.sweep(DEFAULT_TENANT)
-    with pytest.raises(UnknownJobError):
-        await jobs.read(DEFAULT_TENANT, job.job_id)
-    with pytest.raises(UnknownUploadError):
-        await uploads.read_upload(DEFAULT_TENANT, job.upload_id)
-    assert await jobs.cached_result(DEFAULT_TENANT, CACHE_KEY) is None
-    assert job.prefix.encode() in await client.zrange("brainmets:{default}:erasures", 0, -1)
-
-
-async def test_input_of_a_waiting_job_outlives_every_lifetime(client: redis.asyncio.Redis, new_job: MakeNewJob) -> None:
-    """Lifetimes never take the input of a job that has not ended."""
-    jobs = RedisJobStore(client, JobStoreLimits(input_lifetime_s=0, result_lifetime_s=0))
-    job = await jobs.submit(await new_job())
-    await asyncio.sleep(0.01)
-    assert await jobs.sweep(DEFAULT_TENANT) == ()
-    assert await jobs.read(DEFAULT_TENANT, job.job_id) == job
-    assert not await client.exists("brainmets:{default}:erasures")
-
-
-async def test_erasure_is_repeated_until_confirmed(
-    jobs: RedisJobStore, complete_upload: Callable[..., Awaitable[Upload]], client: redis.asyncio.Redis
-) -> None:
-    """A due prefix is returned until it is confirmed; an old confirmation does not touch a newer entry."""
-    upload = await complete_upload()
-    await client.zadd("brainmets:{default}:erasures", {upload.prefix: 1})
-    due = await jobs.sweep(DEFAULT_TENANT)
-    assert due == await jobs.sweep(DEFAULT_TENANT)
-    await client.zadd("brainmets:{default}:erasures", {upload.prefix: 2})
-    await jobs.confirm_erased(DEFAULT_TENANT, due)
-    newer = await jobs.sweep(DEFAULT_TENANT)
-    assert [erasure.due_time_ms for erasure in newer] == [2]
-    await jobs.confirm_erased(DEFAULT_TENANT, newer)
-    assert await jobs.sweep(DEFAULT_TENANT) == ()
-
-
-# Faults of Redis itself.
-
-
-async def test_full_redis_refuses_a_job_whole(
-    jobs: RedisJobStore, new_job: MakeNewJob, client: redis.asyncio.Redis
-) -> None:
-    """Without memory a submit is refused as worth retrying, and leaves nothing half done."""
-    request = await new_job()
-    job = await jobs.submit(await new_job())
-    await client.config_set("maxmemory", "1")
-    try:
-        with pytest.raises(DependencyUnavailableError):
-            await jobs.submit(request)
-        assert (await jobs.list_jobs(DEFAULT_TENANT, 10))[0] == (job,)
-    finally:
-        await client.config_set("maxmemory", "0")
-    assert (await jobs.submit(request)).state is JobState.QUEUED
-
-
-async def test_killed_redis_comes_back_with_its_jobs(
-    redis_server: RedisServer, jobs: RedisJobStore, new_job: MakeNewJob
-) -> None:
-    """After kill -9 and a restart queued and claimed jobs are there, and the old claim still holds."""
-    held, waiting = [await jobs.submit(await new_job()) for _ in range(2)]
-    claim = await claim_now(jobs)
-    redis_server.kill()
-    with pytest.raises(DependencyUnavailableError):
-        await jobs.read(DEFAULT_TENANT, waiting.job_id)
-    redis_server.start()
-    assert await jobs.read(DEFAULT_TENANT, waiting.job_id) == waiting
-    assert await jobs.read(DEFAULT_TENANT, held.job_id) == claim.job
-    assert (await jobs.complete(claim, completion_of(claim))).state is JobState.SUCCEEDED
-    assert (await claim_now(jobs)).job.job_id == waiting.job_id

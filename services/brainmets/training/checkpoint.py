@@ -1,0 +1,98 @@
+"""Owns checkpoints: all that a killed training needs to go on, in one file that is never half written."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from brainmets.imaging.errors import InvalidArgumentError
+from brainmets.training.networks import build_network
+from brainmets.training.networks.blocks import SliceNetwork
+from brainmets.training.patches import INPUT_CHANNELS
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingPlan:
+    """How a network is trained.
+
+    Attributes:
+        network: Its name.
+        updates: Number of updates of its parameters.
+        minutes: Longest time that they may take; the learning rate falls by whichever share is spent first.
+        batch_size: Patches an update.
+        seed: Draws parameters, studies and patches.
+        learning_rate: Largest step, after the warm-up.
+    """
+
+    network: str
+    updates: int
+    minutes: float
+    batch_size: int = 8
+    seed: int = 1
+    learning_rate: float = 1.5e-3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Checkpoint:
+    """A training at one moment.
+
+    Attributes:
+        plan: How it goes on.
+        update: Updates done.
+        elapsed_s: Time they took.
+        parameters: The network's state.
+        averaged: The state of the exponential moving average, which is what is exported.
+        optimizer: The optimiser's state.
+    """
+
+    plan: TrainingPlan
+    update: int
+    elapsed_s: float
+    parameters: dict[str, Tensor]
+    averaged: dict[str, Tensor]
+    optimizer: dict[str, Any]  # torch's own layout
+
+
+def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
+    """Write a checkpoint beside its place and move it there in one step."""
+    content = {
+        "plan": asdict(checkpoint.plan),
+        "update": checkpoint.update,
+        "elapsed_s": checkpoint.elapsed_s,
+        "parameters": checkpoint.parameters,
+        "averaged": checkpoint.averaged,
+        "optimizer": checkpoint.optimizer,
+    }
+    unfinished = path.with_suffix(".part")
+    torch.save(content, unfinished)
+    unfinished.replace(path)
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises:
+        InvalidArgumentError: There is none.
+    """
+    if not path.is_file():
+        raise InvalidArgumentError(
+            "There is no checkpoint", expected="a file that training wrote", got="none", remedy="train first"
+        )
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    return Checkpoint(
+        plan=TrainingPlan(**content["plan"]),
+        update=content["update"],
+        elapsed_s=content["elapsed_s"],
+        parameters=content["parameters"],
+        averaged=content["averaged"],
+        optimizer=content["optimizer"],
+    )
+
+
+def load_network(checkpoint: Checkpoint) -> SliceNetwork:
+    """Return the averaged network, ready to decide."""
+    network = build_network(checkpoint.plan.network, input_channels=INPUT_CHANNELS)
+    network.load_state_dict(checkpoint.averaged)
+    return network.eval()

@@ -1,0 +1,143 @@
+"""Owns labelled studies: real ones in the BraTS folder layout, and synthetic ones in a head kept out of training."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from brainmets.formats.nifti import read_nifti
+from brainmets.imaging.bounding_box import find_bounding_box
+from brainmets.imaging.errors import InvalidArgumentError
+from brainmets.imaging.foreground import find_foreground
+from brainmets.imaging.geometry import Geometry
+from brainmets.imaging.lesions import LesionMask
+from brainmets.imaging.resampling import axial_grid, resample_volume
+from brainmets.imaging.study import Sequence, Study
+from brainmets.imaging.volume import Volume
+from brainmets.training.backgrounds import SPACING_MM, Background, complete_sequences, mirror_half
+from brainmets.training.deformation import deform_background
+from brainmets.training.degradation import degrade, vary_contrast
+from brainmets.training.lesions import draw_lesion_plans
+from brainmets.training.skull import SKULL_MARGIN_MM, paint_skull
+from brainmets.training.studies import AXIAL_AFFINE, implant_lesions
+
+# Endings of the sequences' file names in the BraTS releases, before ".nii.gz".
+ENDINGS = {
+    Sequence.T1C: ("t1c", "t1ce"),
+    Sequence.T1N: ("t1n", "t1"),
+    Sequence.T2W: ("t2w", "t2"),
+    Sequence.T2F: ("t2f", "flair"),
+}
+# Labels of the tumour core in all BraTS releases: necrosis 1, enhancing tumour 4 (until 2021) or 3 (since).
+CORE_LABELS = (1, 3, 4)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelledStudy:
+    """A study with its reference on the grid of the T1c.
+
+    Attributes:
+        name: What it is called in a report.
+        study: Its sequences as acquired.
+        reference: Its lesions.
+    """
+
+    name: str
+    study: Study
+    reference: LesionMask
+
+
+def load_labelled_study(folder: Path, *, reference: Path | None = None, labels: tuple[int, ...]) -> LabelledStudy:
+    """Read a study's folder.
+
+    Args:
+        folder: It holds files named `*-t1c.nii.gz` and so on, of any subset that has a T1c.
+        reference: The label map; `*seg.nii.gz` in the folder when left out.
+        labels: Its values that are tumour core; none of them means a study without lesions.
+
+    Raises:
+        StudyError: A file cannot be read, or there is no T1c.
+        InvalidArgumentError: There is no label map, or it lies on another grid than the T1c.
+    """
+    volumes = {
+        sequence: read_nifti(path.read_bytes(), file_index=index)
+        for index, (sequence, path) in enumerate(_find_sequences(folder))
+    }
+    study = Study(volumes)
+    label_path = reference or next(iter(sorted(folder.glob("*seg.nii.gz"))), None)
+    if label_path is None:
+        raise InvalidArgumentError(
+            "The study has no reference",
+            expected="a label map *seg.nii.gz in the folder",
+            got="none",
+            remedy="name it with --reference",
+        )
+    label_map = read_nifti(label_path.read_bytes(), file_index=len(volumes))
+    if not label_map.geometry.matches(study.t1c.geometry):
+        raise InvalidArgumentError(
+            "The reference lies on another grid than the T1c",
+            expected=f"{study.t1c.geometry.shape} and the T1c's affine",
+            got=f"{label_map.geometry.shape}",
+            remedy="resample the label map onto the T1c's grid",
+        )
+    core = np.isin(label_map.voxels.round(), labels)
+    return LabelledStudy(folder.name, study, LesionMask(core, study.t1c.geometry))
+
+
+def _find_sequences(folder: Path) -> Iterator[tuple[Sequence, Path]]:
+    for sequence, endings in ENDINGS.items():
+        for path in sorted(folder.glob("*.nii.gz")):
+            if path.name.removesuffix(".nii.gz").lower().replace("_", "-").rsplit("-", 1)[-1] in endings:
+                yield sequence, path
+                break
+
+
+def make_synthetic_studies(held_out: LabelledStudy, *, count: int, seed: int) -> Iterator[LabelledStudy]:
+    """Yield studies of implanted lesions in the half of a held-out head that is free of tumour.
+
+    Every second one has a simulated skull. The anatomy was never trained on; the generator of the lesions was.
+    """
+    background = _healthy_half(held_out)
+    for index in range(count):
+        rng = np.random.default_rng((seed, index))
+        skull = index % 2 == 1
+        present = (True,) * len(Sequence) if index % 4 < 2 else (True, False, False, False)  # noqa: PLR2004 -- half
+        margin_mm = SKULL_MARGIN_MM if skull else 0
+        head = deform_background(background, rng, margin_mm=margin_mm, present=present)
+        vary_contrast(head, rng)
+        implant_lesions(head, draw_lesion_plans(rng), rng=rng)
+        if skull:
+            paint_skull(head, enhanced=True, rng=rng)
+        degrade(head, rng)
+        geometry = Geometry(head.shape, AXIAL_AFFINE)
+        volumes = {
+            sequence: Volume(np.ascontiguousarray(head.voxels[channel]), geometry)
+            for channel, sequence in enumerate(Sequence)
+            if present[channel]
+        }
+        name = f"{held_out.name}/synthetic-{index}{'-skull' if skull else ''}"
+        yield LabelledStudy(name, Study(volumes), LesionMask(head.target, geometry))
+
+
+def _healthy_half(held_out: LabelledStudy) -> Background:
+    grid = axial_grid(held_out.study.t1c.geometry, spacing_mm=SPACING_MM)
+    volumes = {sequence: resample_volume(volume, grid) for sequence, volume in held_out.study.volumes.items()}
+    core = resample_volume(
+        Volume(held_out.reference.voxels.astype(np.float32), held_out.reference.geometry), grid
+    ).voxels
+    brain = find_foreground(volumes[Sequence.T1C])
+    box = find_bounding_box(brain)
+    assert box is not None  # noqa: S101 -- a foreground is never empty
+    voxels = complete_sequences({sequence: volume.voxels for sequence, volume in volumes.items()}, brain) * brain
+    whole = Background(
+        name=held_out.name,
+        voxels=np.ascontiguousarray(voxels[:, *box.slices]),
+        brain=brain[box.slices].astype(np.float32),
+        acquired=tuple(sequence in volumes for sequence in Sequence),
+        enhanced=True,
+        stripped=True,
+    )
+    columns = np.flatnonzero((core[box.slices] > 0.0).any(axis=(0, 1)))
+    tumour_left = bool(len(columns)) and float(columns.mean()) > whole.brain.shape[2] / 2.0
+    return mirror_half(whole, from_left=not tumour_left)

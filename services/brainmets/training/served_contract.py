@@ -1,0 +1,125 @@
+"""Owns what an exported network promises, and the Triton configurations that are written from it."""
+
+from dataclasses import dataclass
+
+from brainmets.imaging.study import Sequence
+from brainmets.imaging.tiling import TileContract
+from brainmets.training.networks.blocks import STRIDE
+from brainmets.training.patches import HALO
+
+INPUT_NAME = "tile"
+OUTPUT_NAME = "probability"
+NORMALIZATION = "percentile-zscore-v1"
+TARGET = "tumour core of a brain metastasis: the enhancing part with enclosed necrosis or cyst, without oedema"
+TILES = TileContract(
+    sequences=tuple(Sequence),
+    spacing_mm=1.0,
+    # A batch of 16 slices fills the engine's threads and still makes progress visible.
+    depth=16,
+    halo=HALO,
+    stride=STRIDE,
+    # A whole head fits: fitted tiles with little overlap are 2-5 times faster than a fixed grid of small ones.
+    max_size=256,
+    overlap=0.125,
+)
+# One process on all cores: two with one thread each were within 3 % of it on two cores, with twice the memory.
+CPU_INSTANCES = 1
+# On a GPU tiles of several studies wait this long for each other.
+GPU_QUEUE_DELAY_US = 2000
+GPU_MAX_BATCH = 8
+# What a model is warmed up with: the size of a stripped brain.
+WARM_UP_PLANE = (192, 160)
+
+
+@dataclass(frozen=True, slots=True)
+class ServedContract:
+    """What Triton says about an exported network.
+
+    Attributes:
+        model_name: Its name in the model repository.
+        onnx_sha256: SHA-256 of its ONNX file, lower-case hexadecimal.
+        threshold: Probability from which a voxel is lesion, inside (0, 1).
+        min_lesion_volume_mm3: Components below it are left out.
+        training: What it was trained on, in one sentence.
+    """
+
+    model_name: str
+    onnx_sha256: str
+    threshold: float
+    min_lesion_volume_mm3: float
+    training: str
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """The contract as Triton's model parameters, which the gateway reads at its start."""
+        return {
+            "sequences": ",".join(TILES.sequences),
+            "spacing_mm": str(TILES.spacing_mm),
+            "tile_depth": str(TILES.depth),
+            "tile_halo": str(TILES.halo),
+            "tile_stride": str(TILES.stride),
+            "tile_max_size": str(TILES.max_size),
+            "tile_overlap": str(TILES.overlap),
+            "normalization": NORMALIZATION,
+            "threshold": str(self.threshold),
+            "min_lesion_volume_mm3": str(self.min_lesion_volume_mm3),
+            "onnx_sha256": self.onnx_sha256,
+            "target": TARGET,
+            "training": self.training,
+            "research_use_only": "true",
+        }
+
+
+def render_cpu_config(contract: ServedContract) -> str:
+    """Return `config.pbtxt`: served anywhere, by ONNX Runtime's backend or a Python-based one of its name."""
+    return _render(contract, f"instance_group [{{ count: {CPU_INSTANCES} kind: KIND_CPU }}]\n")
+
+
+def render_gpu_config(contract: ServedContract) -> str:
+    """Return `configs/gpu.pbtxt`: the same model through TensorRT, with tiles of several studies in one batch."""
+    return _render(
+        contract,
+        f"""instance_group [{{ count: 1 kind: KIND_GPU }}]
+dynamic_batching {{ max_queue_delay_microseconds: {GPU_QUEUE_DELAY_US} }}
+optimization {{
+  execution_accelerators {{
+    gpu_execution_accelerator [
+      {{
+        name: "tensorrt"
+        parameters {{ key: "precision_mode" value: "FP16" }}
+        parameters {{ key: "max_workspace_size_bytes" value: "1073741824" }}
+      }}
+    ]
+  }}
+}}
+""",
+    )
+
+
+def _render(contract: ServedContract, engine: str) -> str:
+    channels = len(TILES.sequences)
+    height, width = WARM_UP_PLANE
+    parameters = "".join(
+        f'parameters {{ key: "{key}" value: {{ string_value: "{value}" }} }}\n'
+        for key, value in contract.parameters.items()
+    )
+    return f"""# Written by `python -m brainmets.training export` from the model's contract: change that, not this.
+name: "{contract.model_name}"
+backend: "onnxruntime"
+max_batch_size: {GPU_MAX_BATCH}
+input [{{ name: "{INPUT_NAME}" data_type: TYPE_FP32 dims: [{channels}, -1, -1, -1] }}]
+output [{{ name: "{OUTPUT_NAME}" data_type: TYPE_FP32 dims: [1, -1, -1, -1] }}]
+version_policy {{ latest {{ num_versions: 1 }} }}
+{engine}model_warmup [
+  {{
+    name: "one tile"
+    batch_size: 1
+    inputs {{
+      key: "{INPUT_NAME}"
+      value: {{
+        data_type: TYPE_FP32 dims: [{channels}, {TILES.depth + 2 * TILES.halo}, {height}, {width}] zero_data: true
+      }}
+    }}
+  }}
+]
+{parameters}"""

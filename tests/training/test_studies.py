@@ -1,0 +1,131 @@
+"""Tests of training studies and patches: the truth lies where the lesions are, through every step."""
+
+import numpy as np
+import pytest
+
+from brainmets.imaging.foreground import find_foreground
+from brainmets.imaging.geometry import Geometry
+from brainmets.imaging.volume import Volume
+from brainmets.training.backgrounds import Background, mirror_half
+from brainmets.training.heads import CHANNELS, T1C
+from brainmets.training.mimics import paint_mimics
+from brainmets.training.patches import HALO, INPUT_CHANNELS, PATCH_SIZE, PatchStream, cut_patch
+from brainmets.training.skull import SKULL_MARGIN_MM, paint_skull
+from brainmets.training.studies import AXIAL_AFFINE, MOST_WEIGHT, TrainingStudy, make_study, normalize_head
+from phantom_heads import make_head
+
+
+def make_background() -> Background:
+    """Return the phantom's head with tissue of uneven intensity."""
+    head = make_head()
+    uneven = np.random.default_rng(0).uniform(0.8, 1.2, size=head.voxels.shape).astype(np.float32)
+    return Background("phantom", head.voxels * uneven, head.brain, (True,) * CHANNELS, enhanced=True, stripped=True)
+
+
+@pytest.fixture(scope="module")
+def study() -> TrainingStudy:
+    """Return a study that has lesions."""
+    for seed in range(20):
+        study = make_study(make_background(), np.random.default_rng(seed))
+        if len(study.lesion_voxels) > 1:
+            return study
+    raise AssertionError("twenty studies without two lesions")
+
+
+def test_the_target_lies_inside_the_head(study: TrainingStudy) -> None:
+    """No voxel of air is lesion."""
+    assert study.target.any()
+    assert study.voxels[T1C][study.target].astype(bool).mean() > 0.99
+
+
+def test_the_smaller_lesion_weighs_more(study: TrainingStudy) -> None:
+    """A voxel's weight falls with its lesion's volume, between 1 and the bound."""
+    sizes = [len(voxels) for voxels in study.lesion_voxels]
+    weights = [float(study.weight[tuple(voxels[0])]) for voxels in study.lesion_voxels]
+    assert weights[int(np.argmin(sizes))] >= weights[int(np.argmax(sizes))]
+    assert 1.0 <= min(weights) <= max(weights) <= MOST_WEIGHT
+
+
+def test_the_same_seed_makes_the_same_study() -> None:
+    """A study can be replayed."""
+    one, other = (make_study(make_background(), np.random.default_rng(3)) for _ in range(2))
+    assert np.array_equal(one.voxels, other.voxels)
+    assert np.array_equal(one.target, other.target)
+
+
+def test_normalised_intensities_are_the_served_ones(study: TrainingStudy) -> None:
+    """Over the head the T1c has mean 0 and a deviation of 1, as the served normalisation leaves it."""
+    values = study.voxels[T1C][study.voxels[T1C] != 0].astype(np.float64)
+    assert values.mean() == pytest.approx(0.0, abs=0.02)
+    assert values.std() == pytest.approx(1.0, abs=0.02)
+
+
+def test_a_patch_shows_the_middle_slice_of_its_target(study: TrainingStudy) -> None:
+    """A patch has the network's shape, and its target's voxels are voxels of head in its middle T1c slice."""
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        slices, target, weight = cut_patch(study, rng)
+        assert slices.shape == (INPUT_CHANNELS, PATCH_SIZE, PATCH_SIZE)
+        assert target.shape == weight.shape == (1, PATCH_SIZE, PATCH_SIZE)
+        assert slices[HALO][target[0]].astype(bool).all()
+        assert (weight[~target] == 1.0).all()
+
+
+def test_the_same_seed_streams_the_same_batches() -> None:
+    """Training can be replayed from its seed."""
+    background = make_background()
+
+    def source(rng: np.random.Generator) -> TrainingStudy:
+        return make_study(background, rng)
+
+    one, other = (next(iter(PatchStream(source, seed=5, batch_size=2))) for _ in range(2))
+    assert all(bool((ours == theirs).all()) for ours, theirs in zip(one, other, strict=True))
+
+
+def test_mimics_are_bright_and_no_target() -> None:
+    """Vessels and dura light up, and nothing is marked."""
+    head = make_head()
+    paint_mimics(head, enhanced=True, rng=np.random.default_rng(1))
+    assert head.voxels[T1C].max() > 1.2
+    assert not head.target.any()
+
+
+def test_without_contrast_medium_nothing_enhances() -> None:
+    """A T1 before contrast medium has no bright mimics."""
+    for seed in range(5):
+        head = make_head()
+        paint_mimics(head, enhanced=False, rng=np.random.default_rng(seed))
+        assert head.voxels[T1C].max() <= 1.0
+
+
+def test_a_painted_skull_makes_the_head_larger_and_leaves_the_brain() -> None:
+    """The served foreground of a head with a skull reaches beyond the brain; the brain's intensities stay."""
+    plain = make_head()
+    head = type(plain)(
+        voxels=np.pad(plain.voxels, ((0, 0), *((SKULL_MARGIN_MM,) * 2,) * 3)),
+        brain=np.pad(plain.brain, SKULL_MARGIN_MM),
+        present=plain.present,
+    )
+    paint_skull(head, enhanced=True, rng=np.random.default_rng(0))
+    inside = head.brain == 1.0
+    foreground = find_foreground(Volume(np.ascontiguousarray(head.voxels[T1C]), Geometry(head.shape, AXIAL_AFFINE)))
+    assert (head.voxels[T1C][inside] == 1.0).all()
+    assert foreground.sum() > 1.3 * inside.sum()
+
+
+def test_a_mirrored_half_is_its_own_mirror_image() -> None:
+    """A head made of one half is symmetric, and so hides what the other half had."""
+    background = make_background()
+    for from_left in (False, True):
+        half = mirror_half(background, from_left=from_left)
+        assert np.array_equal(half.voxels, half.voxels[..., ::-1])
+
+
+def test_an_absent_sequence_is_zero() -> None:
+    """What a study does not have is zeros, as it is served."""
+    head = make_head()
+    head.present = (True, False, False, False)
+    head.voxels[T1C] *= np.random.default_rng(0).uniform(0.5, 1.5, size=head.shape)
+    study = normalize_head(head)
+    assert study.voxels[T1C].any()
+    assert not study.voxels[1:].any()

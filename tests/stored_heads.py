@@ -6,7 +6,7 @@ import nibabel
 import numpy as np
 from nibabel.nifti1 import Nifti1Image
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
-from scipy.ndimage import affine_transform, map_coordinates
+from scipy.ndimage import affine_transform, binary_dilation, map_coordinates
 from scipy.spatial.transform import Rotation
 
 # How the file's three axes run, by nibabel's letters: the plane is the one of the first two.
@@ -46,8 +46,21 @@ def store_oblique(image: Nifti1Image, path: Path) -> Path:
 
 def dice_in_patient_space(one: Nifti1Image, other: Nifti1Image) -> float:
     """Return the Dice coefficient of two masks on different grids, on the voxels of the first."""
+    ours, theirs = _on_one_grid(one, other)
+    return 2.0 * np.count_nonzero(ours & theirs) / (np.count_nonzero(ours) + np.count_nonzero(theirs))
+
+
+def share_within_a_voxel(one: Nifti1Image, other: Nifti1Image) -> float:
+    """Return the smaller share, of either mask's voxels, that lie in the other mask or beside it."""
+    ours, theirs = _on_one_grid(one, other)
+    return min(
+        np.count_nonzero(mask & binary_dilation(against)) / np.count_nonzero(mask)
+        for mask, against in ((ours, theirs), (theirs, ours))
+    )
+
+
+def _on_one_grid(one: Nifti1Image, other: Nifti1Image) -> tuple[np.ndarray, np.ndarray]:
     ours = np.asarray(one.dataobj) > 0
     to_other = np.linalg.inv(other.affine) @ one.affine
     places = np.einsum("ij,j...->i...", to_other[:3, :3], np.indices(ours.shape)) + to_other[:3, 3, None, None, None]
-    theirs = map_coordinates(np.asarray(other.dataobj, dtype=np.float32), places, order=1) >= 0.5
-    return 2.0 * np.count_nonzero(ours & theirs) / (np.count_nonzero(ours) + np.count_nonzero(theirs))
+    return ours, map_coordinates(np.asarray(other.dataobj, dtype=np.float32), places, order=1) >= 0.5

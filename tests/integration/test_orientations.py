@@ -8,9 +8,13 @@ from nibabel.nifti1 import Nifti1Image
 from brainmets.client import Segmentation, SegmentationOptions
 from integration.running_stack import RunningStack
 from local.demonstration import load_demonstration
-from stored_heads import STORED, dice_in_patient_space, store_oblique, store_reoriented
+from stored_heads import STORED, dice_in_patient_space, share_within_a_voxel, store_oblique, store_reoriented
 
 AGREEMENT = 0.99
+# A mask that is only written on an oblique grid of 1 mm and read back agrees with itself by 0.985 (DECISIONS): its
+# voxels are other ones. On top of it the head itself was interpolated twice.
+OBLIQUE_AGREEMENT = 0.94
+OBLIQUE_AGREEMENT_WITHIN_A_VOXEL = 0.98
 REAL_T1C = (
     Path(__file__).resolve().parents[3] / "shared/data/metastasis_bratsmet_00110" / "BraTS-MET-00110-000-t1c.nii.gz"
 )
@@ -66,9 +70,10 @@ def test_the_plane_of_storage_does_not_matter(
 def test_an_oblique_grid_does_not_matter(
     stack: RunningStack, head: Nifti1Image, as_acquired: tuple[Segmentation, Nifti1Image], tmp_path: Path
 ) -> None:
-    """A head sampled on leaning axes has its lesions where they were, within what interpolation costs."""
+    """A head sampled on leaning axes has its lesions where they were, to about a voxel of their surfaces."""
     expected, mask = as_acquired
     got, other_mask = segment(stack, store_oblique(head, tmp_path / "head.nii.gz"), tmp_path)
-    assert dice_in_patient_space(mask, other_mask) >= AGREEMENT
+    assert dice_in_patient_space(mask, other_mask) >= OBLIQUE_AGREEMENT
+    assert share_within_a_voxel(mask, other_mask) >= OBLIQUE_AGREEMENT_WITHIN_A_VOXEL
     assert got.lesions[0].side == expected.lesions[0].side
     assert got.lesions[0].centroid_mm == pytest.approx(expected.lesions[0].centroid_mm, abs=0.5)

@@ -1,5 +1,6 @@
 """Owns the normalised volume: a study cropped to its head, in the intensities that the networks were trained on."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,8 +68,14 @@ def normalize_study(study: AlignedStudy) -> NormalizedVolume:
     # In the order of the enumeration, which is the order in which networks name their channels.
     sequences = tuple(sequence for sequence in Sequence if sequence in study.volumes)
     voxels = np.zeros((len(sequences), *box.shape), dtype=np.float32)
-    for channel, sequence in enumerate(sequences):
+
+    def normalize(channel: int) -> None:
+        sequence = sequences[channel]
         _normalize(study.volumes[sequence].voxels[box.slices], foreground, out=voxels[channel], sequence=sequence)
+
+    # Beside each other: numpy leaves Python's lock for most of it.
+    with ThreadPoolExecutor(len(sequences)) as threads:
+        list(threads.map(normalize, range(len(sequences))))
     return NormalizedVolume(
         voxels=voxels,
         sequences=sequences,

@@ -1,11 +1,12 @@
 """How Redis is reached: no repeated commands, clear errors, and only a Redis that loses nothing."""
 
 import asyncio
+import contextlib
 
 import pytest
 import redis.asyncio
 
-from brainmets.gateway.redis_connection import check_redis, connect_redis, redis_errors, tenant_key
+from brainmets.gateway.redis_connection import await_apart, check_redis, connect_redis, redis_errors, tenant_key
 from brainmets.imaging.errors import DependencyUnavailableError
 
 
@@ -67,3 +68,18 @@ async def test_lost_reply_is_not_repeated() -> None:
 def test_keys_of_a_tenant_share_a_hash_tag() -> None:
     """All keys of a tenant lie on one node of a clustered Redis."""
     assert tenant_key("default", "job", "1") == "brainmets:{default}:job:1"
+
+
+async def test_a_cancellation_is_not_lost_in_a_call_that_swallows_it() -> None:
+    """Whoever waits is cancelled, although the call ends with an answer at that very moment."""
+
+    async def swallow() -> str:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(10)
+        return "answer"
+
+    waiting = asyncio.create_task(await_apart(swallow()))
+    await asyncio.sleep(0.01)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting

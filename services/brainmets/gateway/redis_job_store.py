@@ -22,7 +22,7 @@ from brainmets.gateway.jobs import (
     QueueDepth,
 )
 from brainmets.gateway.page_tokens import sequence_from_token, token_from_sequence
-from brainmets.gateway.redis_connection import MAX_BLOCK_S, TenantScripts, redis_errors, tenant_key
+from brainmets.gateway.redis_connection import MAX_BLOCK_S, TenantScripts, await_apart, redis_errors, tenant_key
 from brainmets.gateway.redis_records import (
     LISTED_FIELDS,
     artifacts_to_json,
@@ -169,14 +169,14 @@ class RedisJobStore:
             with redis_errors():
                 await nudges.subscribe(tenant_key(tenant, "changed", job_id))
             while True:
-                job = await self.read(tenant, job_id)
+                job = await await_apart(self.read(tenant, job_id))
                 if job.revision != seen:
                     seen = job.revision
                     yield job
                 if job.state.is_final:
                     return
                 with redis_errors():
-                    await nudges.get_message(timeout=WATCH_INTERVAL_S)
+                    await await_apart(nudges.get_message(timeout=WATCH_INTERVAL_S))
 
     async def cancel(self, tenant: str, job_id: str) -> Job:
         """End a job that has not ended; return it as it is then.

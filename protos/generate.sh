@@ -2,8 +2,9 @@
 # Writes the committed stubs from protos/. Run by `make protos`; a test fails when they are stale.
 # usage: protos/generate.sh PYTHON OUTPUT_DIRECTORY
 set -eu
-python=$1
-output=$2
+# Not resolved further: an interpreter of an environment is a link out of it.
+python=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
+output=$(cd "$2" && pwd)
 cd "$(dirname "$0")"
 "$python" -m grpc_tools.protoc -I . \
   --plugin=protoc-gen-mypy="$(dirname "$python")/protoc-gen-mypy" \

@@ -7,7 +7,7 @@ from scipy.spatial.transform import Rotation
 from brainmets.imaging.geometry import Geometry
 from brainmets.imaging.lesions import LesionMask
 from brainmets.imaging.normalization import NormalizedVolume
-from brainmets.imaging.study import Sequence
+from brainmets.imaging.sequence import Sequence
 
 Shape = tuple[int, int, int]
 

@@ -3,11 +3,17 @@
 import numpy as np
 
 from brainmets.imaging.brain import Midline
+from brainmets.imaging.findings import Finding, FindingCode
 from brainmets.imaging.lesions import Lesion, LesionMask, find_lesions, measure_lesions
 from brainmets.imaging.probability_map import ProbabilityMap
 from brainmets.imaging.result import ModelUse, SegmentationResult
-from brainmets.imaging.study import Finding, FindingCode, Sequence
+from brainmets.imaging.sequence import Sequence
+from brainmets.imaging.series import SeriesReason, SeriesUse
 
+SERIES = (
+    SeriesUse(0, 3, 4, Sequence.T1C, SeriesReason.CHOSEN, "After contrast medium.", (20, 31, 46), (5, 1, 1)),
+    SeriesUse(1, 9, None, None, SeriesReason.LOCALIZER, "It is a localizer.", None, None),
+)
 MIDLINE = Midline((1.0, 0.0, 0.0), 15.0)
 
 
@@ -30,4 +36,6 @@ def make_result(mask: LesionMask) -> SegmentationResult:
         target="tumour core",
         input_sha256="cd" * 32,
         software_version="0.1.0",
+        series=SERIES,
+        candidates_outside_brain=2,
     )

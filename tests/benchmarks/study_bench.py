@@ -25,7 +25,8 @@ from rich.table import Table
 from brainmets.client import Client, Job, SegmentationOptions, find_study_files
 from brainmets.formats.nifti import read_nifti
 from brainmets.imaging.normalization import NormalizedVolume, normalize_study
-from brainmets.imaging.study import Sequence, Study, align_study
+from brainmets.imaging.sequence import Sequence
+from brainmets.imaging.study import Study, align_study
 from brainmets.imaging.tiling import TileContract, TileGrid, extract_tile, plan_tiles
 from local.engine import EngineKind, choose_kind, open_engine
 

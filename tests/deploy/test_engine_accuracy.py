@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from brainmets.formats.nifti import read_nifti
 from brainmets.imaging.normalization import normalize_study
-from brainmets.imaging.study import Sequence, Study, align_study
+from brainmets.imaging.sequence import Sequence
+from brainmets.imaging.study import Study, align_study
 from brainmets.imaging.tiling import TileContract, extract_tile, plan_tiles
 from local.carried import TEMPLATE_T1
 from local.demonstration import load_demonstration

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
+from brainmets.formats.media_type import MediaType
 from brainmets.gateway.deadline import Deadline
 from brainmets.gateway.grpc_study_preparer import METHOD, GrpcStudyPreparer
-from brainmets.gateway.jobs import MediaType, StoredFile
+from brainmets.gateway.jobs import StoredFile
 from brainmets.imaging.brain import Midline
 from brainmets.imaging.errors import (
     DeadlineExceededError,
@@ -23,7 +24,7 @@ from brainmets.imaging.errors import (
     MalformedFileError,
     OverloadedError,
 )
-from brainmets.imaging.study import Sequence
+from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.tiling import TileContract, extract_tile, plan_tiles
 from brainmets.internal.v1 import preprocessing_service_pb2 as messages
 from brainmets.internal.v1 import preprocessing_service_pb2_grpc

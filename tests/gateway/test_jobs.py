@@ -1,16 +1,16 @@
 """Job records: what names a study's content, and what makes an upload complete."""
 
+from brainmets.formats.media_type import MediaType
 from brainmets.gateway.jobs import (
     DEFAULT_TENANT,
     JobState,
-    MediaType,
     NewJob,
     StoredFile,
     Upload,
     UploadedFile,
     digest_study,
 )
-from brainmets.imaging.study import Sequence
+from brainmets.imaging.sequence import Sequence
 
 
 def stored(index: int, digest: bytes, sequence: Sequence | None = Sequence.T1C) -> StoredFile:

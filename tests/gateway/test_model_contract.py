@@ -12,7 +12,7 @@ from brainmets.gateway.model_contract import (
     read_contract,
 )
 from brainmets.imaging.errors import ModelContractError
-from brainmets.imaging.study import Sequence
+from brainmets.imaging.sequence import Sequence
 from fakes import describe_model, make_contract
 
 

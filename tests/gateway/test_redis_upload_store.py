@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 import redis.asyncio
 
-from brainmets.gateway.jobs import DEFAULT_TENANT, MediaType, NewJob, Upload, UploadedFile
+from brainmets.formats.media_type import MediaType
+from brainmets.gateway.jobs import DEFAULT_TENANT, NewJob, Upload, UploadedFile
 from brainmets.gateway.redis_job_store import RedisJobStore
 from brainmets.gateway.redis_upload_store import MAX_OPEN_UPLOADS, RedisUploadStore
 from brainmets.imaging.errors import (
@@ -18,7 +19,7 @@ from brainmets.imaging.errors import (
     UnknownUploadError,
     UploadOffsetError,
 )
-from brainmets.imaging.study import Sequence
+from brainmets.imaging.sequence import Sequence
 
 MakeNewJob = Callable[..., Awaitable[NewJob]]
 

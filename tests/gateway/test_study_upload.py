@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from brainmets.formats.media_type import MediaType
 from brainmets.gateway import study_upload
-from brainmets.gateway.jobs import DEFAULT_TENANT, MediaType, Upload, UploadedFile
+from brainmets.gateway.jobs import DEFAULT_TENANT, Upload, UploadedFile
 from brainmets.gateway.redis_upload_store import RedisUploadStore
 from brainmets.gateway.study_upload import FileClosing, FileOpening, UploadPiece, write_upload
 from brainmets.imaging.errors import (

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from brainmets.formats.media_type import MediaType
 from brainmets.gateway.jobs import (
     DEFAULT_TENANT,
     ArtifactKind,
@@ -16,7 +17,6 @@ from brainmets.gateway.jobs import (
     Completion,
     Job,
     JobState,
-    MediaType,
     StoredArtifact,
     Upload,
 )
@@ -34,7 +34,7 @@ from brainmets.imaging.errors import (
     UnknownJobError,
     UploadIncompleteError,
 )
-from brainmets.imaging.study import Sequence
+from brainmets.imaging.sequence import Sequence
 from brainmets.runtime.artifact_store import ArtifactStore
 
 ORDER = SubmissionOrder("", b"options", 60.0)

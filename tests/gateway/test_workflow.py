@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from brainmets.formats.media_type import MediaType
 from brainmets.gateway.deadline import Deadline
-from brainmets.gateway.jobs import ArtifactKind, MediaType, Progress, Stage, StoredFile
+from brainmets.gateway.jobs import ArtifactKind, Progress, Stage, StoredFile
 from brainmets.gateway.model_contract import DecisionOptions, plan_segmentation
 from brainmets.gateway.outputs import FILE_NAMES, OutputFolder
 from brainmets.gateway.preparation import PreparedStudy
@@ -27,9 +28,10 @@ from brainmets.imaging.errors import (
     InternalError,
     MalformedFileError,
 )
+from brainmets.imaging.findings import Finding, FindingCode
 from brainmets.imaging.geometry import Box
 from brainmets.imaging.normalization import NormalizedVolume
-from brainmets.imaging.study import Finding, FindingCode, Sequence
+from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.tiling import Tile, TileContract, TileGrid, extract_tile, plan_tiles
 from brainmets.runtime.artifact_store import ArtifactStore
 from brainmets.wire.tiles import StudyHeader

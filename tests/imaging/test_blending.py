@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from brainmets.imaging.blending import ProbabilityAccumulator, ProbabilityTile
 from brainmets.imaging.errors import InternalError
 from brainmets.imaging.probability_map import ProbabilityMap
-from brainmets.imaging.study import Sequence
+from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.tiling import TileContract, TileGrid, extract_tile, plan_tiles
 from imaging_cases import axial_geometry, normalized_volume
 

@@ -6,7 +6,8 @@ import pytest
 from brainmets.imaging.errors import EmptyVolumeError
 from brainmets.imaging.foreground import find_foreground
 from brainmets.imaging.normalization import NormalizedVolume, normalize_study
-from brainmets.imaging.study import Sequence, Study, align_study
+from brainmets.imaging.sequence import Sequence
+from brainmets.imaging.study import Study, align_study
 from brainmets.imaging.volume import Volume
 from heads import HALF_AXES_MM, LESION_MM, head_geometry, head_on
 from imaging_cases import AXIAL, SAGITTAL, axial_geometry

@@ -9,7 +9,7 @@ from brainmets.imaging.brain import Side
 from brainmets.imaging.geometry import Box
 from brainmets.imaging.lesions import Lesion
 from brainmets.imaging.result import ModelUse, SegmentationResult, equivalent_diameter_mm
-from brainmets.imaging.study import Sequence
+from brainmets.imaging.sequence import Sequence
 from imaging_cases import axial_geometry, make_geometry
 
 NOTHING_FOUND = SegmentationResult(

@@ -7,9 +7,11 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from brainmets.imaging.errors import InternalError, MissingT1cError, SequencesDoNotOverlapError
+from brainmets.imaging.findings import FindingCode
 from brainmets.imaging.geometry import Geometry
 from brainmets.imaging.registration import register_rigidly
-from brainmets.imaging.study import AlignedStudy, FindingCode, Sequence, Study, align_study
+from brainmets.imaging.sequence import Sequence
+from brainmets.imaging.study import AlignedStudy, Study, align_study
 from brainmets.imaging.volume import Volume
 from heads import head_geometry, head_on
 from imaging_cases import AXIAL, CORONAL, SAGITTAL, axial_geometry

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brainmets.imaging.errors import InternalError, ModelContractError
-from brainmets.imaging.study import Sequence
+from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.tiling import (
     Tile,
     TileContract,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from brainmets.imaging.errors import InvalidArgumentError
-from brainmets.imaging.study import Sequence
+from brainmets.imaging.sequence import Sequence
 from brainmets.training.backgrounds import (
     TRAINING_SOURCES,
     UNENHANCED_CEILING,

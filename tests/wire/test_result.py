@@ -3,7 +3,7 @@
 import pytest
 
 from brainmets.imaging.brain import Side
-from brainmets.imaging.study import FindingCode
+from brainmets.imaging.findings import FindingCode
 from brainmets.v1 import result_pb2, study_pb2
 from brainmets.wire.findings import finding_from_proto, finding_to_proto
 from brainmets.wire.geometry import geometry_from_proto

@@ -5,7 +5,8 @@ import pytest
 
 from brainmets.imaging.brain import Midline
 from brainmets.imaging.errors import InternalError, ModelContractError
-from brainmets.imaging.study import Finding, FindingCode, Sequence
+from brainmets.imaging.findings import Finding, FindingCode, Severity
+from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.tiling import TileContract, extract_tile, plan_tiles
 from brainmets.internal.v1 import preprocessing_service_pb2 as messages
 from brainmets.wire.tiles import (
@@ -18,6 +19,7 @@ from brainmets.wire.tiles import (
     tile_to_proto,
 )
 from imaging_cases import OBLIQUE, make_geometry, normalized_volume
+from result_cases import SERIES
 
 CONTRACT = TileContract(
     sequences=(Sequence.T1C, Sequence.T2F), spacing_mm=1.0, depth=8, halo=2, stride=16, max_size=32, overlap=0.125
@@ -28,10 +30,11 @@ HEADER = StudyHeader(
     acquired=make_geometry((20, 31, 46), spacing_mm=(1.1, 0.9, 0.7), directions=OBLIQUE, origin_mm=(1.0, 2.0, 3.0)),
     normalized=VOLUME.geometry,
     sequences=VOLUME.sequences,
-    findings=(Finding(FindingCode.SEQUENCE_DROPPED, "It was left out.", Sequence.T2W),),
+    findings=(Finding(FindingCode.SEQUENCE_DROPPED, "It was left out.", Sequence.T2W, Severity.SEVERE),),
     grid=plan_tiles(VOLUME.geometry.shape, CONTRACT),
     midline=Midline((0.8, 0.6, 0.0), -3.25),
     t1c_file_index=5,
+    series=SERIES,
 )
 
 

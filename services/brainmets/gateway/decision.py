@@ -43,5 +43,6 @@ def decide(
         target=plan.target,
         input_sha256=input_sha256,
         software_version=__version__,
+        series=header.series,
     )
     return DecidedStudy(probability, instances, result)

@@ -2,12 +2,12 @@
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from brainmets.formats.media_type import MediaType
 from brainmets.gateway.failures import status_of_failure
 from brainmets.gateway.jobs import (
     ArtifactKind,
     Job,
     JobState,
-    MediaType,
     Progress,
     Stage,
     StoredArtifact,

@@ -7,15 +7,10 @@ import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
 
-from brainmets.imaging.study import Sequence
+from brainmets.formats.media_type import MediaType
+from brainmets.imaging.sequence import Sequence
 
 DEFAULT_TENANT = "default"
-
-
-class MediaType(StrEnum):
-    """Encoding of a file's bytes."""
-
-    NIFTI = "nifti"
 
 
 class JobState(StrEnum):

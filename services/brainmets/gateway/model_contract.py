@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from brainmets.imaging.errors import BrainmetsError, ModelContractError
-from brainmets.imaging.study import Sequence
+from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.tiling import TileContract
 
 INPUT_NAME = "tile"

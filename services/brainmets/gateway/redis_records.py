@@ -5,13 +5,13 @@ import zlib
 from collections.abc import Iterator, Mapping
 from collections.abc import Sequence as Items
 
+from brainmets.formats.media_type import MediaType
 from brainmets.gateway.jobs import (
     ArtifactKind,
     Failure,
     FailureReason,
     Job,
     JobState,
-    MediaType,
     Progress,
     Stage,
     StoredArtifact,
@@ -20,7 +20,7 @@ from brainmets.gateway.jobs import (
     UploadedFile,
 )
 from brainmets.imaging.errors import InternalError
-from brainmets.imaging.study import Sequence
+from brainmets.imaging.sequence import Sequence
 
 # Some thousand lesions; a result is a few hundred bytes each. Redis must not become a blob store.
 MAX_RESULT_BYTES = 1024 * 1024

@@ -4,7 +4,8 @@ import uuid
 
 import redis.asyncio
 
-from brainmets.gateway.jobs import Erasure, MediaType, Upload, UploadedFile
+from brainmets.formats.media_type import MediaType
+from brainmets.gateway.jobs import Erasure, Upload, UploadedFile
 from brainmets.gateway.redis_connection import TenantScripts
 from brainmets.gateway.redis_records import pair_fields, upload_from_fields
 from brainmets.gateway.store_refusals import (
@@ -15,7 +16,7 @@ from brainmets.gateway.store_refusals import (
     unknown_upload,
     upload_refused,
 )
-from brainmets.imaging.study import Sequence
+from brainmets.imaging.sequence import Sequence
 
 # Open uploads of one tenant. A hospital sends a few at a time; this only bounds what abandoned ones can take.
 MAX_OPEN_UPLOADS = 1000

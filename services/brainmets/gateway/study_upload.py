@@ -6,11 +6,12 @@ import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from brainmets.gateway.jobs import MediaType, Upload
+from brainmets.formats.media_type import MediaType
+from brainmets.gateway.jobs import Upload
 from brainmets.gateway.redis_upload_store import RedisUploadStore
 from brainmets.gateway.store_refusals import invalid_argument
 from brainmets.imaging.errors import BrainmetsError, DigestMismatchError, RequestError, StudyError
-from brainmets.imaging.study import Sequence
+from brainmets.imaging.sequence import Sequence
 from brainmets.runtime.artifact_store import ArtifactStore
 
 MAX_FILES = 64

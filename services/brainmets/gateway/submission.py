@@ -20,7 +20,7 @@ from brainmets.imaging.errors import (
     MissingT1cError,
     UnknownArtifactError,
 )
-from brainmets.imaging.study import Sequence
+from brainmets.imaging.sequence import Sequence
 from brainmets.runtime.artifact_store import ArtifactStore
 
 MAX_REQUEST_ID_LENGTH = 128

@@ -14,7 +14,7 @@ from brainmets.gateway.preparation import PreparedStudy
 from brainmets.imaging.blending import ProbabilityAccumulator, ProbabilityTile
 from brainmets.imaging.errors import BrainmetsError, InternalError
 from brainmets.imaging.probability_map import ProbabilityMap
-from brainmets.imaging.study import Sequence
+from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.tiling import Tile, TileGrid
 from brainmets.imaging.volume import Volume
 

@@ -11,7 +11,12 @@ BrainmetsError
 │   ├── EmptyVolumeError           nothing but one value
 │   ├── TooFewSlicesError          no volume
 │   ├── StudyTooLargeError         more than the service takes
+│   ├── DecodingLimitError         more time or memory to decode than any real file needs
+│   ├── MixedStudiesError          more than one patient or examination
+│   ├── UnusableSeriesError        slices that do not make a volume
 │   ├── MissingT1cError            the one sequence that every study needs
+│   ├── PreContrastError           a T1c that says of itself that it is none
+│   ├── QualityRefusedError        a severe finding, and nobody insists
 │   ├── SequencesDoNotOverlapError sequences of different places
 │   └── DigestMismatchError        bytes that are not those that were announced
 ├── RequestError                   the request is wrong; the caller can mend it
@@ -126,10 +131,40 @@ class StudyTooLargeError(StudyError):
     reason = "STUDY_TOO_LARGE"
 
 
+class DecodingLimitError(StudyError):
+    """A file takes more time or memory to decode than any real one needs."""
+
+    reason = "DECODING_LIMIT"
+
+
+class MixedStudiesError(StudyError):
+    """The files belong to more than one patient or examination."""
+
+    reason = "MIXED_STUDIES"
+
+
+class UnusableSeriesError(StudyError):
+    """A series' slices do not make a volume: missing, duplicated, uneven or of several orientations."""
+
+    reason = "UNUSABLE_SERIES"
+
+
 class MissingT1cError(StudyError):
     """A study has no T1-weighted series after contrast medium."""
 
     reason = "MISSING_T1C"
+
+
+class PreContrastError(StudyError):
+    """The series that is to be the T1c says that it was acquired without contrast medium."""
+
+    reason = "PRE_CONTRAST"
+
+
+class QualityRefusedError(StudyError):
+    """A severe finding speaks against the study, and the request does not insist."""
+
+    reason = "QUALITY_REFUSED"
 
 
 class SequencesDoNotOverlapError(StudyError):

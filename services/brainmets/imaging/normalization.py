@@ -8,9 +8,11 @@ from numpy.typing import NDArray
 
 from brainmets.imaging.bounding_box import find_bounding_box
 from brainmets.imaging.errors import EmptyVolumeError, InternalError
+from brainmets.imaging.findings import Finding
 from brainmets.imaging.foreground import find_foreground
 from brainmets.imaging.geometry import Geometry
-from brainmets.imaging.study import AlignedStudy, Finding, Sequence
+from brainmets.imaging.sequence import Sequence
+from brainmets.imaging.study import AlignedStudy
 
 # Vessels and scanner spikes end here, on either side; lesions are larger than a two-hundredth of a head.
 CLIP_PERCENTILES = (0.5, 99.5)

@@ -3,9 +3,11 @@
 import math
 from dataclasses import dataclass
 
+from brainmets.imaging.findings import Finding
 from brainmets.imaging.geometry import Geometry
 from brainmets.imaging.lesions import Lesion
-from brainmets.imaging.study import Finding, Sequence
+from brainmets.imaging.sequence import Sequence
+from brainmets.imaging.series import SeriesUse
 
 INTENDED_USE = "Research use only. Not for diagnosis."
 
@@ -40,6 +42,8 @@ class SegmentationResult:
         target: What the mask's one class means.
         input_sha256: SHA-256 over the study's files as submitted, lower-case hexadecimal.
         software_version: Version of brainmets.
+        series: Every series that was sent, and what became of it.
+        candidates_outside_brain: Candidates that were left out because they lie outside the brain.
     """
 
     lesions: tuple[Lesion, ...]
@@ -52,6 +56,8 @@ class SegmentationResult:
     target: str
     input_sha256: str
     software_version: str
+    series: tuple[SeriesUse, ...] = ()
+    candidates_outside_brain: int = 0
 
     @property
     def intended_use(self) -> str:

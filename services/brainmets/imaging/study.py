@@ -2,42 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 
 from brainmets.imaging.errors import InternalError, MissingT1cError, SequencesDoNotOverlapError
+from brainmets.imaging.findings import Finding, FindingCode
 from brainmets.imaging.geometry import Geometry
 from brainmets.imaging.registration import RigidTransform, fits_best_in_place, register_rigidly
 from brainmets.imaging.resampling import axial_grid, grids_overlap, resample_volume
+from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.volume import Volume
 
 # Above it a metastasis of 5 mm lies in one or two slices and may be missed (RANO-BM asks for two).
 THICK_SLICE_MM = 3.0
-
-
-class Sequence(StrEnum):
-    """What a series shows, by its BraTS name."""
-
-    T1C = "t1c"
-    T1N = "t1n"
-    T2W = "t2w"
-    T2F = "t2f"
-
-
-class FindingCode(StrEnum):
-    """What a finding is about."""
-
-    SEQUENCE_DROPPED = "sequence_dropped"
-    SEQUENCE_REGISTERED = "sequence_registered"
-    THICK_SLICES = "thick_slices"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something about the input that a reader of the result should know; `sequence` is None for the whole study."""
-
-    code: FindingCode
-    message: str
-    sequence: Sequence | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

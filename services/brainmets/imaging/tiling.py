@@ -16,7 +16,7 @@ from brainmets.imaging.bounding_box import find_bounding_box
 from brainmets.imaging.errors import InternalError, ModelContractError
 from brainmets.imaging.geometry import Box
 from brainmets.imaging.normalization import NormalizedVolume
-from brainmets.imaging.study import Sequence
+from brainmets.imaging.sequence import Sequence
 
 Index = tuple[int, int, int]
 """A voxel index or a shape on the axes (slice, row, column)."""

@@ -10,7 +10,8 @@ from brainmets.imaging.brain import find_midline
 from brainmets.imaging.errors import BrainmetsError, SequencesDoNotOverlapError
 from brainmets.imaging.normalization import NormalizedVolume, normalize_study
 from brainmets.imaging.resampling import grids_overlap
-from brainmets.imaging.study import Sequence, Study, align_study
+from brainmets.imaging.sequence import Sequence
+from brainmets.imaging.study import Study, align_study
 from brainmets.imaging.tiling import TileContract, plan_tiles
 from brainmets.imaging.volume import Volume
 from brainmets.preprocessing.study_files import ChosenFiles, StudyOrder, choose_files

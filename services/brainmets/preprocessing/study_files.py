@@ -9,7 +9,8 @@ from brainmets.imaging.errors import (
     StudyTooLargeError,
     UnsupportedFormatError,
 )
-from brainmets.imaging.study import Finding, FindingCode, Sequence
+from brainmets.imaging.findings import Finding, FindingCode
+from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.tiling import TileContract
 
 # The published contract's bound on FileHeader.file_index.

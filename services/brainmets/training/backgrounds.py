@@ -14,7 +14,7 @@ from brainmets.imaging.bounding_box import find_bounding_box
 from brainmets.imaging.errors import InvalidArgumentError
 from brainmets.imaging.foreground import find_foreground
 from brainmets.imaging.resampling import axial_grid, resample_volume
-from brainmets.imaging.study import Sequence
+from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.volume import Volume
 from brainmets.training.fields import Floats
 from brainmets.training.head_preparation import BRAIN_NAME, HEAD_NAME

@@ -13,7 +13,8 @@ from brainmets.imaging.foreground import find_foreground
 from brainmets.imaging.geometry import Geometry
 from brainmets.imaging.lesions import LesionMask
 from brainmets.imaging.resampling import axial_grid, resample_volume
-from brainmets.imaging.study import Sequence, Study
+from brainmets.imaging.sequence import Sequence
+from brainmets.imaging.study import Study
 from brainmets.imaging.volume import Volume
 from brainmets.training.backgrounds import SPACING_MM, Background, complete_sequences, mirror_half
 from brainmets.training.deformation import deform_background

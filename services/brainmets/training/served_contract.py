@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from brainmets.imaging.study import Sequence
+from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.tiling import TileContract
 from brainmets.training.networks.blocks import STRIDE
 from brainmets.training.patches import HALO

@@ -9,7 +9,8 @@ from scipy import ndimage
 from brainmets.imaging.geometry import Geometry
 from brainmets.imaging.lesions import CONNECTIVITY_26
 from brainmets.imaging.normalization import normalize_study
-from brainmets.imaging.study import AlignedStudy, Sequence
+from brainmets.imaging.sequence import Sequence
+from brainmets.imaging.study import AlignedStudy
 from brainmets.imaging.volume import Volume
 from brainmets.training.backgrounds import Background
 from brainmets.training.deformation import deform_background

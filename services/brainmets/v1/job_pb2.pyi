@@ -4,6 +4,7 @@ isort:skip_file
 A study's way through the service."""
 
 from brainmets.v1 import result_pb2 as _result_pb2
+from brainmets.v1 import study_pb2 as _study_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
@@ -196,6 +197,32 @@ ARTIFACT_KIND_OVERLAY_PNG: ArtifactKind.ValueType  # 5
 Global___ArtifactKind: _TypeAlias = ArtifactKind  # noqa: Y015
 
 @_typing.final
+class SeriesSelection(_message.Message):
+    """A series chosen by hand."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    SERIES_NUMBER_FIELD_NUMBER: _builtins.int
+    sequence: _study_pb2.Sequence.ValueType
+    """What it is to be taken for."""
+    series_number: _builtins.int
+    """Its SeriesNumber (PS3.3 C.7.3.1); INVALID_ARGUMENT when the study has none of this number, or several."""
+    def __init__(
+        self,
+        *,
+        sequence: _study_pb2.Sequence.ValueType = ...,
+        series_number: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sequence", b"sequence", "series_number", b"series_number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SeriesSelection: _TypeAlias = SeriesSelection  # noqa: Y015
+
+@_typing.final
 class SegmentationOptions(_message.Message):
     """How a study is to be segmented."""
 
@@ -205,15 +232,25 @@ class SegmentationOptions(_message.Message):
     THRESHOLD_FIELD_NUMBER: _builtins.int
     MIN_LESION_VOLUME_MM3_FIELD_NUMBER: _builtins.int
     DEADLINE_FIELD_NUMBER: _builtins.int
+    FORCE_FIELD_NUMBER: _builtins.int
+    SERIES_FIELD_NUMBER: _builtins.int
     model: Global___ModelChoice.ValueType
     """Networks to use; unset: the mean of both."""
     threshold: _builtins.float
     """Probability from which a voxel belongs to the mask, inside (0, 1); unset: the model's own."""
     min_lesion_volume_mm3: _builtins.float
     """Smallest lesion kept, mm³, 0 or more; unset: the model's own."""
+    force: _builtins.bool
+    """Segment the study although a SEVERE finding speaks against it; the findings stay in the result. Without it such a
+    study fails with FAILED_PRECONDITION, reason QUALITY_REFUSED.
+    """
     @_builtins.property
     def deadline(self) -> _duration_pb2.Duration:
         """Time from acceptance to a final state; unset: the service's default. Past it the job is FAILED(DEADLINE_EXCEEDED)."""
+
+    @_builtins.property
+    def series(self) -> _containers.RepeatedCompositeFieldContainer[Global___SeriesSelection]:
+        """Series chosen by hand, at most one for each sequence; they win over everything the service would choose."""
 
     def __init__(
         self,
@@ -222,10 +259,12 @@ class SegmentationOptions(_message.Message):
         threshold: _builtins.float | None = ...,
         min_lesion_volume_mm3: _builtins.float | None = ...,
         deadline: _duration_pb2.Duration | None = ...,
+        force: _builtins.bool = ...,
+        series: _abc.Iterable[Global___SeriesSelection] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_min_lesion_volume_mm3", b"_min_lesion_volume_mm3", "_threshold", b"_threshold", "deadline", b"deadline", "min_lesion_volume_mm3", b"min_lesion_volume_mm3", "threshold", b"threshold"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_min_lesion_volume_mm3", b"_min_lesion_volume_mm3", "_threshold", b"_threshold", "deadline", b"deadline", "min_lesion_volume_mm3", b"min_lesion_volume_mm3", "model", b"model", "threshold", b"threshold"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_min_lesion_volume_mm3", b"_min_lesion_volume_mm3", "_threshold", b"_threshold", "deadline", b"deadline", "force", b"force", "min_lesion_volume_mm3", b"min_lesion_volume_mm3", "model", b"model", "series", b"series", "threshold", b"threshold"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__min_lesion_volume_mm3: _TypeAlias = _typing.Literal["min_lesion_volume_mm3"]  # noqa: Y015
     _WhichOneofArgType__min_lesion_volume_mm3: _TypeAlias = _typing.Literal["_min_lesion_volume_mm3", b"_min_lesion_volume_mm3"]  # noqa: Y015

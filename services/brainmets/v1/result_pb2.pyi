@@ -62,6 +62,24 @@ class _FindingCodeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FindingCo
     """An optional sequence lay in another frame and was registered rigidly."""
     FINDING_CODE_THICK_SLICES: _FindingCode.ValueType  # 3
     """The T1C's slices are thicker than 3 mm: small lesions may be missed and volumes are coarse."""
+    FINDING_CODE_CONTRAST_NOT_ESTABLISHED: _FindingCode.ValueType  # 4
+    """Nothing in the input says that contrast medium was given before the T1C: without it metastases do not show."""
+    FINDING_CODE_UNEVEN_SLICES: _FindingCode.ValueType  # 5
+    """The T1C's slices are not evenly spaced, by less than what is refused."""
+    FINDING_CODE_CUT_FIELD_OF_VIEW: _FindingCode.ValueType  # 6
+    """The field of view cuts the brain off: what lies outside of it was not looked at."""
+    FINDING_CODE_LOW_SIGNAL: _FindingCode.ValueType  # 7
+    """Signal barely stands out from noise."""
+    FINDING_CODE_MOTION: _FindingCode.ValueType  # 8
+    """Signs of motion during the scan."""
+    FINDING_CODE_NOT_A_HEAD: _FindingCode.ValueType  # 9
+    """The T1C does not look like a head."""
+    FINDING_CODE_DIFFERENT_DAYS: _FindingCode.ValueType  # 10
+    """The sequences were acquired on different days."""
+    FINDING_CODE_DERIVED_SERIES: _FindingCode.ValueType  # 11
+    """The chosen series was computed from another one (reformatted, filtered), because there was no original."""
+    FINDING_CODE_BURNED_IN_TEXT: _FindingCode.ValueType  # 12
+    """Text may be burned into the pixels."""
 
 class FindingCode(_FindingCode, metaclass=_FindingCodeEnumTypeWrapper):
     """What a finding is about."""
@@ -74,7 +92,177 @@ FINDING_CODE_SEQUENCE_REGISTERED: FindingCode.ValueType  # 2
 """An optional sequence lay in another frame and was registered rigidly."""
 FINDING_CODE_THICK_SLICES: FindingCode.ValueType  # 3
 """The T1C's slices are thicker than 3 mm: small lesions may be missed and volumes are coarse."""
+FINDING_CODE_CONTRAST_NOT_ESTABLISHED: FindingCode.ValueType  # 4
+"""Nothing in the input says that contrast medium was given before the T1C: without it metastases do not show."""
+FINDING_CODE_UNEVEN_SLICES: FindingCode.ValueType  # 5
+"""The T1C's slices are not evenly spaced, by less than what is refused."""
+FINDING_CODE_CUT_FIELD_OF_VIEW: FindingCode.ValueType  # 6
+"""The field of view cuts the brain off: what lies outside of it was not looked at."""
+FINDING_CODE_LOW_SIGNAL: FindingCode.ValueType  # 7
+"""Signal barely stands out from noise."""
+FINDING_CODE_MOTION: FindingCode.ValueType  # 8
+"""Signs of motion during the scan."""
+FINDING_CODE_NOT_A_HEAD: FindingCode.ValueType  # 9
+"""The T1C does not look like a head."""
+FINDING_CODE_DIFFERENT_DAYS: FindingCode.ValueType  # 10
+"""The sequences were acquired on different days."""
+FINDING_CODE_DERIVED_SERIES: FindingCode.ValueType  # 11
+"""The chosen series was computed from another one (reformatted, filtered), because there was no original."""
+FINDING_CODE_BURNED_IN_TEXT: FindingCode.ValueType  # 12
+"""Text may be burned into the pixels."""
 Global___FindingCode: _TypeAlias = FindingCode  # noqa: Y015
+
+class _Severity:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SeverityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Severity.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SEVERITY_UNSPECIFIED: _Severity.ValueType  # 0
+    """Not stated."""
+    SEVERITY_WARNING: _Severity.ValueType  # 1
+    """To be kept in mind when the result is read."""
+    SEVERITY_SEVERE: _Severity.ValueType  # 2
+    """The study is refused unless SegmentationOptions.force is set."""
+
+class Severity(_Severity, metaclass=_SeverityEnumTypeWrapper):
+    """How much a finding weighs."""
+
+SEVERITY_UNSPECIFIED: Severity.ValueType  # 0
+"""Not stated."""
+SEVERITY_WARNING: Severity.ValueType  # 1
+"""To be kept in mind when the result is read."""
+SEVERITY_SEVERE: Severity.ValueType  # 2
+"""The study is refused unless SegmentationOptions.force is set."""
+Global___Severity: _TypeAlias = Severity  # noqa: Y015
+
+class _SeriesReason:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SeriesReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SeriesReason.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SERIES_REASON_UNSPECIFIED: _SeriesReason.ValueType  # 0
+    """Not stated."""
+    SERIES_REASON_CHOSEN: _SeriesReason.ValueType  # 1
+    """Taken as `sequence`."""
+    SERIES_REASON_ANOTHER_PREFERRED: _SeriesReason.ValueType  # 2
+    """Another candidate for its sequence was preferred."""
+    SERIES_REASON_ANOTHER_STATED: _SeriesReason.ValueType  # 3
+    """Another series was stated in the request."""
+    SERIES_REASON_LOCALIZER: _SeriesReason.ValueType  # 4
+    """Scout or localizer."""
+    SERIES_REASON_DERIVED: _SeriesReason.ValueType  # 5
+    """Reformatted, projected or otherwise computed from another series, and an original was there."""
+    SERIES_REASON_SUBTRACTION: _SeriesReason.ValueType  # 6
+    """Difference of two series."""
+    SERIES_REASON_OTHER_CONTRAST: _SeriesReason.ValueType  # 7
+    """Its contrast is none that the networks use, such as diffusion, perfusion, angiography or a phase image."""
+    SERIES_REASON_PRE_CONTRAST: _SeriesReason.ValueType  # 8
+    """Labelled as acquired before contrast medium, so that it cannot be the T1C."""
+    SERIES_REASON_UNRECOGNIZED: _SeriesReason.ValueType  # 9
+    """Neither its attributes nor its labels say which sequence it is."""
+    SERIES_REASON_UNUSABLE_GEOMETRY: _SeriesReason.ValueType  # 10
+    """Its slices do not make a volume."""
+    SERIES_REASON_OTHER_BODY_PART: _SeriesReason.ValueType  # 11
+    """No head, by its BodyPartExamined."""
+    SERIES_REASON_NOT_MR: _SeriesReason.ValueType  # 12
+    """No MR image."""
+    SERIES_REASON_UNUSED_SEQUENCE: _SeriesReason.ValueType  # 13
+    """The networks do not use its sequence."""
+
+class SeriesReason(_SeriesReason, metaclass=_SeriesReasonEnumTypeWrapper):
+    """Why a series was taken or left."""
+
+SERIES_REASON_UNSPECIFIED: SeriesReason.ValueType  # 0
+"""Not stated."""
+SERIES_REASON_CHOSEN: SeriesReason.ValueType  # 1
+"""Taken as `sequence`."""
+SERIES_REASON_ANOTHER_PREFERRED: SeriesReason.ValueType  # 2
+"""Another candidate for its sequence was preferred."""
+SERIES_REASON_ANOTHER_STATED: SeriesReason.ValueType  # 3
+"""Another series was stated in the request."""
+SERIES_REASON_LOCALIZER: SeriesReason.ValueType  # 4
+"""Scout or localizer."""
+SERIES_REASON_DERIVED: SeriesReason.ValueType  # 5
+"""Reformatted, projected or otherwise computed from another series, and an original was there."""
+SERIES_REASON_SUBTRACTION: SeriesReason.ValueType  # 6
+"""Difference of two series."""
+SERIES_REASON_OTHER_CONTRAST: SeriesReason.ValueType  # 7
+"""Its contrast is none that the networks use, such as diffusion, perfusion, angiography or a phase image."""
+SERIES_REASON_PRE_CONTRAST: SeriesReason.ValueType  # 8
+"""Labelled as acquired before contrast medium, so that it cannot be the T1C."""
+SERIES_REASON_UNRECOGNIZED: SeriesReason.ValueType  # 9
+"""Neither its attributes nor its labels say which sequence it is."""
+SERIES_REASON_UNUSABLE_GEOMETRY: SeriesReason.ValueType  # 10
+"""Its slices do not make a volume."""
+SERIES_REASON_OTHER_BODY_PART: SeriesReason.ValueType  # 11
+"""No head, by its BodyPartExamined."""
+SERIES_REASON_NOT_MR: SeriesReason.ValueType  # 12
+"""No MR image."""
+SERIES_REASON_UNUSED_SEQUENCE: SeriesReason.ValueType  # 13
+"""The networks do not use its sequence."""
+Global___SeriesReason: _TypeAlias = SeriesReason  # noqa: Y015
+
+@_typing.final
+class SeriesUse(_message.Message):
+    """One series of the study as it was sent, and what became of it. It carries no text and no UID of the input."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERIES_INDEX_FIELD_NUMBER: _builtins.int
+    SERIES_NUMBER_FIELD_NUMBER: _builtins.int
+    FILE_INDEX_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    USED_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    SHAPE_FIELD_NUMBER: _builtins.int
+    SPACING_MM_FIELD_NUMBER: _builtins.int
+    series_index: _builtins.int
+    """Its place in the study, from 0, by SeriesNumber and then by the order in which it was sent."""
+    series_number: _builtins.int
+    """SeriesNumber (PS3.3 C.7.3.1); unset where the file has none, as in NIfTI."""
+    file_index: _builtins.int
+    """The client's number of the first file that it was read from."""
+    sequence: _study_pb2.Sequence.ValueType
+    """What it was taken for, or would have been; unset when that cannot be told."""
+    used: _builtins.bool
+    """Whether the networks saw it."""
+    reason: Global___SeriesReason.ValueType
+    """Why."""
+    message: _builtins.str
+    """The reason in one sentence, without patient data."""
+    @_builtins.property
+    def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Slices, rows, columns; empty where there is no volume."""
+
+    @_builtins.property
+    def spacing_mm(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Distance between voxels, mm, along slices, rows, columns; empty where there is no volume."""
+
+    def __init__(
+        self,
+        *,
+        series_index: _builtins.int = ...,
+        series_number: _builtins.int | None = ...,
+        file_index: _builtins.int = ...,
+        sequence: _study_pb2.Sequence.ValueType = ...,
+        used: _builtins.bool = ...,
+        reason: Global___SeriesReason.ValueType = ...,
+        message: _builtins.str = ...,
+        shape: _abc.Iterable[_builtins.int] | None = ...,
+        spacing_mm: _abc.Iterable[_builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_series_number", b"_series_number", "series_number", b"series_number"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_series_number", b"_series_number", "file_index", b"file_index", "message", b"message", "reason", b"reason", "sequence", b"sequence", "series_index", b"series_index", "series_number", b"series_number", "shape", b"shape", "spacing_mm", b"spacing_mm", "used", b"used"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__series_number: _TypeAlias = _typing.Literal["series_number"]  # noqa: Y015
+    _WhichOneofArgType__series_number: _TypeAlias = _typing.Literal["_series_number", b"_series_number"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__series_number) -> _WhichOneofReturnType__series_number | None: ...
+
+Global___SeriesUse: _TypeAlias = SeriesUse  # noqa: Y015
 
 @_typing.final
 class Finding(_message.Message):
@@ -85,22 +273,26 @@ class Finding(_message.Message):
     CODE_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
+    SEVERITY_FIELD_NUMBER: _builtins.int
     code: Global___FindingCode.ValueType
     """Kind of finding."""
     message: _builtins.str
     """One sentence, without patient data."""
     sequence: _study_pb2.Sequence.ValueType
     """Sequence it is about; unset when it is about the whole study."""
+    severity: Global___Severity.ValueType
+    """How much it weighs."""
     def __init__(
         self,
         *,
         code: Global___FindingCode.ValueType = ...,
         message: _builtins.str = ...,
         sequence: _study_pb2.Sequence.ValueType = ...,
+        severity: Global___Severity.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "message", b"message", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "message", b"message", "sequence", b"sequence", "severity", b"severity"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -306,6 +498,8 @@ class SegmentationResult(_message.Message):
     SOFTWARE_VERSION_FIELD_NUMBER: _builtins.int
     TARGET_FIELD_NUMBER: _builtins.int
     INTENDED_USE_FIELD_NUMBER: _builtins.int
+    SERIES_FIELD_NUMBER: _builtins.int
+    CANDIDATES_OUTSIDE_BRAIN_FIELD_NUMBER: _builtins.int
     statement: _builtins.str
     """One sentence that sums the result up, with the size below which nothing is reported."""
     threshold: _builtins.float
@@ -320,6 +514,8 @@ class SegmentationResult(_message.Message):
     """What the mask's one class means."""
     intended_use: _builtins.str
     """The words "Research use only. Not for diagnosis." """
+    candidates_outside_brain: _builtins.int
+    """Candidates that were left out because they lie outside the brain, in scalp, skull, orbits or neck."""
     @_builtins.property
     def lesions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Lesion]:
         """Lesions by falling volume; empty when none was found, which does not exclude metastases."""
@@ -340,6 +536,10 @@ class SegmentationResult(_message.Message):
     def geometry(self) -> Global___Geometry:
         """Acquired grid of the T1C; the mask has exactly this grid."""
 
+    @_builtins.property
+    def series(self) -> _containers.RepeatedCompositeFieldContainer[Global___SeriesUse]:
+        """Every series that was sent, chosen or not, and why."""
+
     def __init__(
         self,
         *,
@@ -355,10 +555,12 @@ class SegmentationResult(_message.Message):
         software_version: _builtins.str = ...,
         target: _builtins.str = ...,
         intended_use: _builtins.str = ...,
+        series: _abc.Iterable[Global___SeriesUse] | None = ...,
+        candidates_outside_brain: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["geometry", b"geometry"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["findings", b"findings", "geometry", b"geometry", "input_sha256", b"input_sha256", "intended_use", b"intended_use", "lesions", b"lesions", "min_lesion_volume_mm3", b"min_lesion_volume_mm3", "models", b"models", "sequences_used", b"sequences_used", "software_version", b"software_version", "statement", b"statement", "target", b"target", "threshold", b"threshold"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates_outside_brain", b"candidates_outside_brain", "findings", b"findings", "geometry", b"geometry", "input_sha256", b"input_sha256", "intended_use", b"intended_use", "lesions", b"lesions", "min_lesion_volume_mm3", b"min_lesion_volume_mm3", "models", b"models", "sequences_used", b"sequences_used", "series", b"series", "software_version", b"software_version", "statement", b"statement", "target", b"target", "threshold", b"threshold"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x62rainmets/v1/study.proto\x12\x0c\x62rainmets.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8d\x01\n\nFileHeader\x12\x12\n\nfile_index\x18\x01 \x01(\r\x12+\n\nmedia_type\x18\x02 \x01(\x0e\x32\x17.brainmets.v1.MediaType\x12(\n\x08sequence\x18\x03 \x01(\x0e\x32\x16.brainmets.v1.Sequence\x12\x14\n\x0coffset_bytes\x18\x04 \x01(\x04\"\x19\n\x07\x46ileEnd\x12\x0e\n\x06sha256\x18\x01 \x01(\x0c\"b\n\x0cUploadedFile\x12(\n\x06header\x18\x01 \x01(\x0b\x32\x18.brainmets.v1.FileHeader\x12\x16\n\x0ereceived_bytes\x18\x02 \x01(\x04\x12\x10\n\x08\x63omplete\x18\x03 \x01(\x08\"w\n\x06Upload\x12\x11\n\tupload_id\x18\x01 \x01(\t\x12)\n\x05\x66iles\x18\x02 \x03(\x0b\x32\x1a.brainmets.v1.UploadedFile\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*l\n\x08Sequence\x12\x18\n\x14SEQUENCE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSEQUENCE_T1C\x10\x01\x12\x10\n\x0cSEQUENCE_T1N\x10\x02\x12\x10\n\x0cSEQUENCE_T2W\x10\x03\x12\x10\n\x0cSEQUENCE_T2F\x10\x04*=\n\tMediaType\x12\x1a\n\x16MEDIA_TYPE_UNSPECIFIED\x10\x00\x12\x14\n\x10MEDIA_TYPE_NIFTI\x10\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x62rainmets/v1/study.proto\x12\x0c\x62rainmets.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8d\x01\n\nFileHeader\x12\x12\n\nfile_index\x18\x01 \x01(\r\x12+\n\nmedia_type\x18\x02 \x01(\x0e\x32\x17.brainmets.v1.MediaType\x12(\n\x08sequence\x18\x03 \x01(\x0e\x32\x16.brainmets.v1.Sequence\x12\x14\n\x0coffset_bytes\x18\x04 \x01(\x04\"\x19\n\x07\x46ileEnd\x12\x0e\n\x06sha256\x18\x01 \x01(\x0c\"b\n\x0cUploadedFile\x12(\n\x06header\x18\x01 \x01(\x0b\x32\x18.brainmets.v1.FileHeader\x12\x16\n\x0ereceived_bytes\x18\x02 \x01(\x04\x12\x10\n\x08\x63omplete\x18\x03 \x01(\x08\"w\n\x06Upload\x12\x11\n\tupload_id\x18\x01 \x01(\t\x12)\n\x05\x66iles\x18\x02 \x03(\x0b\x32\x1a.brainmets.v1.UploadedFile\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*l\n\x08Sequence\x12\x18\n\x14SEQUENCE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSEQUENCE_T1C\x10\x01\x12\x10\n\x0cSEQUENCE_T1N\x10\x02\x12\x10\n\x0cSEQUENCE_T2W\x10\x03\x12\x10\n\x0cSEQUENCE_T2F\x10\x04*m\n\tMediaType\x12\x1a\n\x16MEDIA_TYPE_UNSPECIFIED\x10\x00\x12\x14\n\x10MEDIA_TYPE_NIFTI\x10\x01\x12\x14\n\x10MEDIA_TYPE_DICOM\x10\x02\x12\x18\n\x14MEDIA_TYPE_DICOM_ZIP\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,7 +35,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SEQUENCE']._serialized_start=467
   _globals['_SEQUENCE']._serialized_end=575
   _globals['_MEDIATYPE']._serialized_start=577
-  _globals['_MEDIATYPE']._serialized_end=638
+  _globals['_MEDIATYPE']._serialized_end=686
   _globals['_FILEHEADER']._serialized_start=76
   _globals['_FILEHEADER']._serialized_end=217
   _globals['_FILEEND']._serialized_start=219

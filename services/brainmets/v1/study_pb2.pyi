@@ -62,6 +62,10 @@ class _MediaTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MediaType.V
     """Not stated: refused with INVALID_ARGUMENT."""
     MEDIA_TYPE_NIFTI: _MediaType.ValueType  # 1
     """NIfTI-1 or NIfTI-2, single file, plain or gzip-compressed."""
+    MEDIA_TYPE_DICOM: _MediaType.ValueType  # 2
+    """One DICOM file (PS3.10): one instance, single- or multi-frame. A series is as many files as it has instances."""
+    MEDIA_TYPE_DICOM_ZIP: _MediaType.ValueType  # 3
+    """Zip archive of DICOM files, in any order and folders; files in it that are not DICOM are counted and left out."""
 
 class MediaType(_MediaType, metaclass=_MediaTypeEnumTypeWrapper):
     """Encoding of a file's bytes. The bytes are sniffed all the same; a name is never trusted."""
@@ -70,6 +74,10 @@ MEDIA_TYPE_UNSPECIFIED: MediaType.ValueType  # 0
 """Not stated: refused with INVALID_ARGUMENT."""
 MEDIA_TYPE_NIFTI: MediaType.ValueType  # 1
 """NIfTI-1 or NIfTI-2, single file, plain or gzip-compressed."""
+MEDIA_TYPE_DICOM: MediaType.ValueType  # 2
+"""One DICOM file (PS3.10): one instance, single- or multi-frame. A series is as many files as it has instances."""
+MEDIA_TYPE_DICOM_ZIP: MediaType.ValueType  # 3
+"""Zip archive of DICOM files, in any order and folders; files in it that are not DICOM are counted and left out."""
 Global___MediaType: _TypeAlias = MediaType  # noqa: Y015
 
 @_typing.final
@@ -83,11 +91,13 @@ class FileHeader(_message.Message):
     SEQUENCE_FIELD_NUMBER: _builtins.int
     OFFSET_BYTES_FIELD_NUMBER: _builtins.int
     file_index: _builtins.int
-    """Opaque number of the file inside its study, 0 to 63, chosen by the client and named in errors about the file."""
+    """Opaque number of the file inside its study, 0 to 1023, chosen by the client and named in errors about the file."""
     media_type: Global___MediaType.ValueType
     """Encoding of the bytes that follow."""
     sequence: Global___Sequence.ValueType
-    """Sequence the file holds; unset lets the service decide."""
+    """Sequence the file holds; unset lets the service decide. All series of a DICOM file or archive are then candidates
+    for this sequence and no other.
+    """
     offset_bytes: _builtins.int
     """Byte offset at which the bytes that follow begin: 0 for a new file, else GetUpload's received_bytes."""
     def __init__(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from brainmets.imaging.brain import Side
-from brainmets.imaging.study import FindingCode, Sequence
+from brainmets.imaging.findings import FindingCode
+from brainmets.imaging.sequence import Sequence
 from brainmets.v1 import result_pb2, study_pb2
 
 _SEQUENCES = {

@@ -6,6 +6,7 @@ from brainmets.v1 import result_pb2
 from brainmets.wire.findings import finding_to_proto
 from brainmets.wire.geometry import box_to_proto, geometry_to_proto, point_to_proto
 from brainmets.wire.names import sequence_to_proto, side_to_proto
+from brainmets.wire.series import series_use_to_proto
 
 
 def result_to_proto(result: SegmentationResult) -> result_pb2.SegmentationResult:
@@ -23,6 +24,8 @@ def result_to_proto(result: SegmentationResult) -> result_pb2.SegmentationResult
         software_version=result.software_version,
         target=result.target,
         intended_use=result.intended_use,
+        series=[series_use_to_proto(use) for use in result.series],
+        candidates_outside_brain=result.candidates_outside_brain,
     )
 
 

@@ -7,14 +7,17 @@ import numpy as np
 
 from brainmets.imaging.brain import Midline
 from brainmets.imaging.errors import BrainmetsError, InternalError, ModelContractError
+from brainmets.imaging.findings import Finding
 from brainmets.imaging.geometry import Geometry
-from brainmets.imaging.study import Finding, Sequence
+from brainmets.imaging.sequence import Sequence
+from brainmets.imaging.series import SeriesUse
 from brainmets.imaging.tiling import Tile, TileContract, TileGrid, restore_tile, trim_tile
 from brainmets.internal.v1 import preprocessing_service_pb2 as messages
 from brainmets.v1 import study_pb2
 from brainmets.wire.findings import finding_from_proto, finding_to_proto
 from brainmets.wire.geometry import geometry_from_proto, geometry_to_proto
 from brainmets.wire.names import sequence_from_proto, sequence_to_proto
+from brainmets.wire.series import series_use_from_proto, series_use_to_proto
 
 # Half the bytes of float32. Normalised intensities are of the order of 1, so that it costs them 0.05 %.
 WIRE_TYPE = np.dtype("<f2")
@@ -33,6 +36,7 @@ class StudyHeader:
         grid: Where the tiles lie in the normalised volume.
         midline: The brain's midsagittal plane.
         t1c_file_index: The client's number of the file that the T1c was read from.
+        series: Every series that was sent, and what became of it.
     """
 
     acquired: Geometry
@@ -42,6 +46,7 @@ class StudyHeader:
     grid: TileGrid
     midline: Midline
     t1c_file_index: int
+    series: tuple[SeriesUse, ...] = ()
 
 
 def header_to_proto(header: StudyHeader) -> messages.StudyHeader:
@@ -56,6 +61,7 @@ def header_to_proto(header: StudyHeader) -> messages.StudyHeader:
         origins=[place for origin in header.grid.origins for place in origin],
         midline=(*header.midline.normal, header.midline.offset_mm),
         t1c_file_index=header.t1c_file_index,
+        series=[series_use_to_proto(use) for use in header.series],
     )
 
 
@@ -76,6 +82,7 @@ def header_from_proto(message: messages.StudyHeader) -> StudyHeader:
             grid=_grid_from_proto(message, normalized),
             midline=Midline((a, b, c), offset_mm),
             t1c_file_index=message.t1c_file_index,
+            series=tuple(series_use_from_proto(use) for use in message.series),
         )
     except (ValueError, KeyError) as error:
         raise _other_version("a complete header", got="another") from error

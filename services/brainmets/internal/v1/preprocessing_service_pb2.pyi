@@ -3,6 +3,7 @@
 isort:skip_file
 Between the gateway's workers and preprocessing. Not part of the published contract; may change in any release."""
 
+from brainmets.v1 import job_pb2 as _job_pb2
 from brainmets.v1 import result_pb2 as _result_pb2
 from brainmets.v1 import study_pb2 as _study_pb2
 from collections import abc as _abc
@@ -121,8 +122,12 @@ class PrepareStudyRequest(_message.Message):
     JOB_ID_FIELD_NUMBER: _builtins.int
     FILES_FIELD_NUMBER: _builtins.int
     CONTRACT_FIELD_NUMBER: _builtins.int
+    FORCE_FIELD_NUMBER: _builtins.int
+    SERIES_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """For logs only."""
+    force: _builtins.bool
+    """As in SegmentationOptions: whether a SEVERE finding is reported only, instead of refusing the study."""
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___StoredFile]:
         """The study's files."""
@@ -131,16 +136,22 @@ class PrepareStudyRequest(_message.Message):
     def contract(self) -> Global___TileContract:
         """What to cut."""
 
+    @_builtins.property
+    def series(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.SeriesSelection]:
+        """As in SegmentationOptions: series chosen by hand."""
+
     def __init__(
         self,
         *,
         job_id: _builtins.str = ...,
         files: _abc.Iterable[Global___StoredFile] | None = ...,
         contract: Global___TileContract | None = ...,
+        force: _builtins.bool = ...,
+        series: _abc.Iterable[_job_pb2.SeriesSelection] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["contract", b"contract"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["contract", b"contract", "files", b"files", "job_id", b"job_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contract", b"contract", "files", b"files", "force", b"force", "job_id", b"job_id", "series", b"series"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -161,6 +172,8 @@ class StudyHeader(_message.Message):
     ORIGINS_FIELD_NUMBER: _builtins.int
     MIDLINE_FIELD_NUMBER: _builtins.int
     T1C_FILE_INDEX_FIELD_NUMBER: _builtins.int
+    SERIES_FIELD_NUMBER: _builtins.int
+    BRAIN_FIELD_NUMBER: _builtins.int
     halo: _builtins.int
     """Slices of context on either side."""
     t1c_file_index: _builtins.int
@@ -179,7 +192,7 @@ class StudyHeader(_message.Message):
 
     @_builtins.property
     def findings(self) -> _containers.RepeatedCompositeFieldContainer[_result_pb2.Finding]:
-        """Findings of decoding and alignment."""
+        """Findings of decoding, choice, quality and alignment."""
 
     @_builtins.property
     def tile_shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
@@ -193,6 +206,14 @@ class StudyHeader(_message.Message):
     def midline(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
         """Midsagittal plane in LPS millimetres as (a, b, c, d): a·x + b·y + c·z = d, (a, b, c) pointing left."""
 
+    @_builtins.property
+    def series(self) -> _containers.RepeatedCompositeFieldContainer[_result_pb2.SeriesUse]:
+        """Every series that was sent, and what became of it."""
+
+    @_builtins.property
+    def brain(self) -> Global___BrainMask:
+        """Where the brain is."""
+
     def __init__(
         self,
         *,
@@ -205,14 +226,42 @@ class StudyHeader(_message.Message):
         origins: _abc.Iterable[_builtins.int] | None = ...,
         midline: _abc.Iterable[_builtins.float] | None = ...,
         t1c_file_index: _builtins.int = ...,
+        series: _abc.Iterable[_result_pb2.SeriesUse] | None = ...,
+        brain: Global___BrainMask | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acquired", b"acquired", "normalized", b"normalized"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acquired", b"acquired", "brain", b"brain", "normalized", b"normalized"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquired", b"acquired", "findings", b"findings", "halo", b"halo", "midline", b"midline", "normalized", b"normalized", "origins", b"origins", "sequences", b"sequences", "t1c_file_index", b"t1c_file_index", "tile_shape", b"tile_shape"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquired", b"acquired", "brain", b"brain", "findings", b"findings", "halo", b"halo", "midline", b"midline", "normalized", b"normalized", "origins", b"origins", "sequences", b"sequences", "series", b"series", "t1c_file_index", b"t1c_file_index", "tile_shape", b"tile_shape"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StudyHeader: _TypeAlias = StudyHeader  # noqa: Y015
+
+@_typing.final
+class BrainMask(_message.Message):
+    """The brain's voxels on a part of the normalised grid."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEP_FIELD_NUMBER: _builtins.int
+    BITS_FIELD_NUMBER: _builtins.int
+    step: _builtins.int
+    """Every step-th slice, row and column of the normalised grid is told, beginning with the first; 0: nothing is known."""
+    bits: _builtins.bytes
+    """One bit a voxel, in C order (slice, row, column), first voxel in a byte's highest bit."""
+    def __init__(
+        self,
+        *,
+        step: _builtins.int = ...,
+        bits: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bits", b"bits", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BrainMask: _TypeAlias = BrainMask  # noqa: Y015
 
 @_typing.final
 class PreparedTile(_message.Message):

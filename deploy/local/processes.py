@@ -129,4 +129,5 @@ def _worker_settings(place: Place) -> dict[str, str]:
         "BRAINMETS_PREPROCESSING_ADDRESS": f"{HOST}:{ports.preprocessing}",
         "BRAINMETS_HEALTH_ADDRESS": f"{HOST}:{ports.worker_health}",
         "BRAINMETS_METRICS_ADDRESS": f"{HOST}:{ports.worker_metrics}",
+        "BRAINMETS_TRITON_SHARES_MEMORY": "true",
     }

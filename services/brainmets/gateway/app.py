@@ -26,6 +26,7 @@ from brainmets.gateway.readiness import watch_readiness
 from brainmets.gateway.redis_upload_store import RedisUploadStore
 from brainmets.gateway.servicer import SegmentationServicer
 from brainmets.gateway.submission import StudyDesk
+from brainmets.gateway.tile_transport import MessageTransport, SharedMemoryTransport, TileTransport
 from brainmets.gateway.triton_connection import connect_triton
 from brainmets.gateway.triton_model_catalogue import TritonModelCatalogue
 from brainmets.gateway.triton_recovery import revive
@@ -137,6 +138,7 @@ async def run_worker(settings: WorkerSettings, stopping: asyncio.Event) -> None:
         stack.enter_context(serve_metrics(registry, settings.metrics_address))
         await stack.enter_async_context(serve_health(health, settings.health_address))
         crew = build_worker(settings, stores, triton, preprocessing=preprocessing, health=health, registry=registry)
+        stack.push_async_callback(crew.transport.close)
         async with in_background(
             watch_readiness(stores.client, stores.artifacts, note=_noting(health, WORKER_PART)),
             keep_house(stores.jobs, stores.artifacts, on_depth=_noting_depth(registry, service="worker")),
@@ -155,6 +157,7 @@ class Crew:
     name: str
     worker: StudyWorker
     inference: InferenceHealth
+    transport: TileTransport
 
 
 def build_worker(
@@ -174,7 +177,8 @@ def build_worker(
         models=settings.models,
     )
     calls = RpcMetrics(registry, service="worker", methods=(PREPARE_METHOD, INFER_METHOD))
-    catalogue, inferencer = TritonModelCatalogue(triton), TritonTileInferencer(triton, calls)
+    transport = SharedMemoryTransport(triton) if settings.triton_shares_memory else MessageTransport()
+    catalogue, inferencer = TritonModelCatalogue(triton), TritonTileInferencer(triton, calls, transport=transport)
     bench = Workbench(
         preparer=GrpcStudyPreparer(preprocessing, calls, on_received=metrics.received_bytes.inc),
         inferencer=MeasuredInferencer(inferencer, metrics),
@@ -197,7 +201,7 @@ def build_worker(
         f"{socket.gethostname()}-{os.getpid()}", settings.redis_url.get_secret_value(), settings.lease_s
     )
     attempts = Attempts(stores.jobs, stores.artifacts, catalogue, bench, metrics)
-    return Crew(identity.name, StudyWorker(identity, stores.jobs, attempts, inference), inference)
+    return Crew(identity.name, StudyWorker(identity, stores.jobs, attempts, inference), inference, transport)
 
 
 def _noting(health: Health, *parts: str) -> Callable[[bool], Awaitable[None]]:

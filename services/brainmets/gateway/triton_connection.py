@@ -16,9 +16,12 @@ PING_TIMEOUT_MS = 5_000
 
 # Triton restarts, or its queue is full.
 _PASSING = ("StatusCode.UNAVAILABLE", "StatusCode.RESOURCE_EXHAUSTED", "StatusCode.DEADLINE_EXCEEDED")
+# A Triton that was started again knows no shared memory of before.
+_FORGOTTEN_MEMORY = "Unable to find shared memory region"
 # A Python-based backend whose process died answers INTERNAL with the first words until it is started again, and
 # NOT_FOUND with the last while it is; a model that never was there is "not found".
 _DEAD_BACKEND = ("Stub process", "is not healthy", "has no available versions")
+_PASSING_WORDS = (*_DEAD_BACKEND, _FORGOTTEN_MEMORY)
 
 
 def connect_triton(address: str) -> InferenceServerClient:
@@ -50,7 +53,7 @@ def triton_errors(model_name: str) -> Iterator[None]:
         yield
     except InferenceServerException as error:
         status, message = error.status() or "", error.message() or ""
-        if status in _PASSING or any(words in message for words in _DEAD_BACKEND):
+        if status in _PASSING or any(words in message for words in _PASSING_WORDS):
             raise DependencyUnavailableError(
                 f"Triton cannot run model {model_name}",
                 expected="an answer from Triton",

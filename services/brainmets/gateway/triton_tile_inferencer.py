@@ -7,7 +7,8 @@ from tritonclient.grpc import InferInput, InferRequestedOutput
 from tritonclient.grpc.aio import InferenceServerClient
 
 from brainmets.gateway.deadline import Deadline, retry_while_unavailable
-from brainmets.gateway.model_contract import INPUT_NAME, OUTPUT_NAME, ModelContract
+from brainmets.gateway.model_contract import OUTPUT_NAME, ModelContract
+from brainmets.gateway.tile_transport import MessageTransport, TileTransport
 from brainmets.gateway.triton_connection import triton_errors
 from brainmets.imaging.errors import DependencyUnavailableError, InferenceFailedError, OverloadedError
 from brainmets.runtime.metrics import RpcMetrics
@@ -23,8 +24,11 @@ class TritonTileInferencer:
     `calls` counts every single call, also those that are repeated.
     """
 
-    def __init__(self, client: InferenceServerClient, calls: RpcMetrics | None = None) -> None:
+    def __init__(
+        self, client: InferenceServerClient, calls: RpcMetrics | None = None, *, transport: TileTransport | None = None
+    ) -> None:
         self._client = client
+        self._transport = transport or MessageTransport()
         self._calls = calls or RpcMetrics(CollectorRegistry(), service="worker", methods=(METHOD,))
 
     async def infer(
@@ -36,9 +40,8 @@ class TritonTileInferencer:
             InferenceFailedError: The network stayed unavailable until the deadline, or what it answers is none.
             DeadlineExceededError: The deadline had passed before the call.
         """
-        tile = _tile_input(voxels)
         try:
-            answer = await retry_while_unavailable(lambda: self._call(model, tile, deadline), deadline)
+            answer = await retry_while_unavailable(lambda: self._call(model, voxels, deadline), deadline)
         except (DependencyUnavailableError, OverloadedError) as error:
             raise InferenceFailedError(
                 f"Model {model.model_name} stayed unavailable until the job's deadline",
@@ -57,9 +60,15 @@ class TritonTileInferencer:
             DependencyUnavailableError: The network is not available now.
             InferenceFailedError: What it answers is no probability.
         """
-        return _checked(await self._call(model, _tile_input(voxels), deadline), model=model, tile=voxels)
+        return _checked(await self._call(model, voxels, deadline), model=model, tile=voxels)
 
-    async def _call(self, model: ModelContract, tile: InferInput, deadline: Deadline) -> NDArray[np.float32] | None:
+    async def _call(
+        self, model: ModelContract, voxels: NDArray[np.float32], deadline: Deadline
+    ) -> NDArray[np.float32] | None:
+        async with self._transport.place(voxels) as tile:
+            return await self._infer(model, tile, deadline)
+
+    async def _infer(self, model: ModelContract, tile: InferInput, deadline: Deadline) -> NDArray[np.float32] | None:
         with self._calls.measure(METHOD), triton_errors(model.model_name):
             answer = await self._client.infer(
                 model.model_name,
@@ -70,12 +79,6 @@ class TritonTileInferencer:
             )
         probability: NDArray[np.float32] | None = answer.as_numpy(OUTPUT_NAME)  # (1, 1, D, H, W)
         return probability
-
-
-def _tile_input(voxels: NDArray[np.float32]) -> InferInput:
-    tile = InferInput(INPUT_NAME, (1, *voxels.shape), "FP32")
-    tile.set_data_from_numpy(voxels[np.newaxis])
-    return tile
 
 
 def _checked(

@@ -131,12 +131,14 @@ class WorkerSettings(GatewaySettings):
     Attributes:
         preprocessing_address: Where PrepareStudy is served.
         tiles_in_flight: Inferences that run at a time.
+        triton_shares_memory: Whether Triton runs on this host and sees its /dev/shm; tiles then go that way.
     """
 
     health_address: Address = "127.0.0.1:8581"
     metrics_address: Address = "127.0.0.1:8591"
     preprocessing_address: Address = "127.0.0.1:8510"
     tiles_in_flight: Count = 4
+    triton_shares_memory: bool = False
 
 
 Settings = TypeVar("Settings", bound=ProcessSettings)

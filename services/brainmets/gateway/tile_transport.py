@@ -1,0 +1,125 @@
+"""Owns how a tile's voxels reach Triton: inside the call, or through memory shared with a Triton on the same host."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.shared_memory import SharedMemory
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from tritonclient.grpc import InferInput
+from tritonclient.grpc.aio import InferenceServerClient
+
+from brainmets.gateway.model_contract import INPUT_NAME
+from brainmets.gateway.triton_connection import triton_errors
+from brainmets.imaging.errors import DependencyUnavailableError
+
+# Making a region known is a record in Triton's memory.
+REGISTER_TIMEOUT_S = 5.0
+
+
+class TileTransport(Protocol):
+    """Makes an inference's input of a tile."""
+
+    def place(self, voxels: NDArray[np.float32]) -> AbstractAsyncContextManager[InferInput]:
+        """Return the input that holds a tile (C, D + 2 halo, H, W); it is valid inside the block."""
+        ...
+
+    async def close(self) -> None:
+        """Give back what the transport holds."""
+
+
+class MessageTransport:
+    """Sends voxels inside the call: reaches a Triton anywhere."""
+
+    @asynccontextmanager
+    async def place(self, voxels: NDArray[np.float32]) -> AsyncIterator[InferInput]:
+        """Return an input that carries the voxels itself."""
+        tile = _new_input(voxels)
+        tile.set_data_from_numpy(voxels[np.newaxis])
+        yield tile
+
+    async def close(self) -> None:
+        """Hold nothing, give nothing back."""
+
+
+@dataclass(slots=True, eq=False)
+class _Region:
+    """A piece of shared memory, and whether Triton knows it."""
+
+    memory: SharedMemory
+    known: bool = False
+
+
+class SharedMemoryTransport:
+    """Writes voxels where a Triton that shares this host's memory reads them.
+
+    There are as many regions as inferences run at a time. Their names vanish with this process, however it ends:
+    Python's resource tracker outlives it and removes them.
+    """
+
+    def __init__(self, client: InferenceServerClient) -> None:
+        self._client = client
+        self._free: list[_Region] = []
+
+    @asynccontextmanager
+    async def place(self, voxels: NDArray[np.float32]) -> AsyncIterator[InferInput]:
+        """Return an input that names a region with the voxels in it.
+
+        Raises:
+            DependencyUnavailableError: Triton cannot be told of the region now.
+        """
+        region = await self._take(voxels.nbytes)
+        try:
+            np.ndarray(voxels.shape, voxels.dtype, region.memory.buf)[:] = voxels
+            if not region.known:
+                await self._register(region)
+            tile = _new_input(voxels)
+            tile.set_shared_memory(region.memory.name, voxels.nbytes)
+            yield tile
+        except DependencyUnavailableError:
+            # A Triton that was started again knows no region of before.
+            region.known = False
+            raise
+        finally:
+            self._free.append(region)
+
+    async def _take(self, size_bytes: int) -> _Region:
+        while self._free:
+            region = self._free.pop()
+            if region.memory.size >= size_bytes:
+                return region
+            await self._drop(region)
+        name = f"brainmets_tile_{os.getpid()}_{os.urandom(4).hex()}"
+        return _Region(SharedMemory(name, create=True, size=size_bytes))
+
+    async def _register(self, region: _Region) -> None:
+        memory = region.memory
+        with triton_errors(memory.name):
+            # Triton refuses a name that it knows, as after a call that broke off without its having been restarted.
+            await self._client.unregister_system_shared_memory(memory.name, client_timeout=REGISTER_TIMEOUT_S)
+            await self._client.register_system_shared_memory(
+                memory.name, memory.name, memory.size, client_timeout=REGISTER_TIMEOUT_S
+            )
+        region.known = True
+
+    async def _drop(self, region: _Region) -> None:
+        if region.known:
+            with suppress(DependencyUnavailableError), triton_errors(region.memory.name):
+                await self._client.unregister_system_shared_memory(
+                    region.memory.name, client_timeout=REGISTER_TIMEOUT_S
+                )
+        region.memory.close()
+        region.memory.unlink()
+
+    async def close(self) -> None:
+        """Give every region back."""
+        await asyncio.gather(*(self._drop(region) for region in self._free))
+        self._free.clear()
+
+
+def _new_input(voxels: NDArray[np.float32]) -> InferInput:
+    return InferInput(INPUT_NAME, (1, *voxels.shape), "FP32")

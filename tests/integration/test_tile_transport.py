@@ -1,0 +1,129 @@
+"""Tiles reach the real Triton inside the call and through shared memory: the same answer, nothing left behind."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from tritonclient.grpc.aio import InferenceServerClient
+
+from brainmets.gateway.deadline import Deadline
+from brainmets.gateway.model_contract import ModelContract, read_contract
+from brainmets.gateway.tile_transport import SharedMemoryTransport
+from brainmets.gateway.triton_connection import connect_triton
+from brainmets.gateway.triton_model_catalogue import TritonModelCatalogue
+from brainmets.gateway.triton_tile_inferencer import TritonTileInferencer
+from integration.running_stack import RunningStack, wait_until
+from local.ports import HOST
+
+SHARED_MEMORY = Path("/dev/shm")
+KILLED_AMID_A_TILE = """
+import asyncio, os, signal, sys
+import numpy as np
+from brainmets.gateway.tile_transport import SharedMemoryTransport
+from brainmets.gateway.triton_connection import connect_triton
+
+async def main():
+    async with connect_triton(sys.argv[1]) as client:
+        async with SharedMemoryTransport(client).place(np.zeros((4, 5, 32, 32), np.float32)):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+async def triton(stack: RunningStack) -> AsyncIterator[InferenceServerClient]:
+    """A client of the stack's Triton."""
+    async with connect_triton(f"{HOST}:{stack.place.ports.triton}") as client:
+        yield client
+
+
+@pytest.fixture
+async def model(triton: InferenceServerClient) -> ModelContract:
+    """The quicker of the networks."""
+    return read_contract(await TritonModelCatalogue(triton).describe("attention_unet"))
+
+
+@pytest.fixture
+async def shared(triton: InferenceServerClient) -> AsyncIterator[SharedMemoryTransport]:
+    """A transport through shared memory."""
+    transport = SharedMemoryTransport(triton)
+    yield transport
+    await transport.close()
+
+
+def make_tile(model: ModelContract, *, size: int = 32, seed: int = 0) -> NDArray[np.float32]:
+    """Return a tile that the network takes."""
+    shape = (len(model.tiles.sequences), 2 + 2 * model.tiles.halo, size, size)
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def our_regions() -> list[Path]:
+    """Return the regions of tiles that exist on this machine."""
+    return sorted(SHARED_MEMORY.glob("brainmets_tile_*"))
+
+
+async def infer(
+    triton: InferenceServerClient, model: ModelContract, tile: NDArray[np.float32], **transport: SharedMemoryTransport
+) -> NDArray[np.float32]:
+    """Return a tile's probability."""
+    return await TritonTileInferencer(triton, **transport).infer(model, tile, deadline=Deadline.after(30))
+
+
+async def test_both_ways_answer_the_same(
+    triton: InferenceServerClient, model: ModelContract, shared: SharedMemoryTransport
+) -> None:
+    """Bit for bit, also when a region is used again for another tile."""
+    for seed in range(3):
+        tile = make_tile(model, seed=seed)
+        through_memory = await infer(triton, model, tile, transport=shared)
+        np.testing.assert_array_equal(through_memory, await infer(triton, model, tile))
+
+
+async def test_tiles_at_a_time_do_not_mix(
+    triton: InferenceServerClient, model: ModelContract, shared: SharedMemoryTransport
+) -> None:
+    """Each inference has a region of its own."""
+    tiles = [make_tile(model, size=size, seed=size) for size in (32, 64, 48, 32)]
+    answers = await asyncio.gather(*(infer(triton, model, tile, transport=shared) for tile in tiles))
+    for tile, answer in zip(tiles, answers, strict=True):
+        np.testing.assert_array_equal(answer, await infer(triton, model, tile))
+
+
+async def test_a_triton_that_forgot_the_memory_is_told_again(
+    triton: InferenceServerClient, model: ModelContract, shared: SharedMemoryTransport
+) -> None:
+    """As after a restart, without which the worker would have to be restarted too."""
+    before = await infer(triton, model, make_tile(model), transport=shared)
+    await triton.unregister_system_shared_memory()
+    np.testing.assert_array_equal(before, await infer(triton, model, make_tile(model), transport=shared))
+
+
+async def test_nothing_is_left_after_closing(triton: InferenceServerClient, model: ModelContract) -> None:
+    """Neither in Triton nor on the machine, also of a region that became too small."""
+    others = our_regions()
+    transport = SharedMemoryTransport(triton)
+    for size in (32, 64):
+        await infer(triton, model, make_tile(model, size=size), transport=transport)
+    (region,) = set(our_regions()) - set(others)
+    await transport.close()
+    assert our_regions() == others
+    status = await triton.get_system_shared_memory_status()
+    assert region.name not in status.regions
+
+
+async def test_a_killed_worker_leaves_nothing(stack: RunningStack) -> None:
+    """The names of its regions vanish with it."""
+    others = our_regions()
+    address = f"{HOST}:{stack.place.ports.triton}"
+    words = [sys.executable, "-c", KILLED_AMID_A_TILE, address]
+    ended = await asyncio.to_thread(subprocess.run, words, env=dict(os.environ), check=False)
+    assert ended.returncode == -signal.SIGKILL
+    await asyncio.to_thread(wait_until, lambda: our_regions() == others, timeout_s=5)

@@ -43,6 +43,8 @@ MARGIN = 14
 SCALE_BAR_MM = 20.0
 # Darkest and brightest tissue shown, percentiles of the head.
 WINDOW_PERCENTILES = (1.0, 99.7)
+# They are taken from every second voxel on each axis, an eighth of the head.
+WINDOW_STEP = 2
 # Lesions listed below the picture; all of them stand in the table.
 MAX_LISTED = 12
 LINE_WIDTH = 2
@@ -52,8 +54,8 @@ TITLE_SIZE, TEXT_SIZE, SMALL_SIZE = 24, 15, 13
 CHARACTER_WIDTH = 0.5
 # From line to line, as a fraction of the size.
 LINE_SPACING = 1.45
-# A level that costs little time; the highest saves a tenth of the bytes.
-PNG_LEVEL = 3
+# The quickest; the next ones save a tenth of the bytes for a quarter more time.
+PNG_LEVEL = 1
 
 
 def render_overlay(t1c: Volume, instances: InstanceMap, result: SegmentationResult) -> bytes:
@@ -112,7 +114,8 @@ def _views(t1c: Volume, slices: tuple[int, ...]) -> Iterator[_View]:
     depth, height, width = t1c.geometry.shape
     frame = round(FRAME_MM / t1c.geometry.spacing_mm[1])
     grid = t1c.geometry.crop(Box((0, -frame, -frame), (depth, height + frame, width + frame)))
-    inside = t1c.voxels[t1c.voxels != 0.0]
+    coarse = t1c.voxels[::WINDOW_STEP, ::WINDOW_STEP, ::WINDOW_STEP]
+    inside = coarse[coarse != 0.0]
     low, high = np.percentile(inside, WINDOW_PERCENTILES).tolist() if inside.size else (0.0, 1.0)
     contrast = 255.0 / max(high - low, float(np.finfo(np.float32).tiny))
     for index in slices:

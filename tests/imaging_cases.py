@@ -16,6 +16,8 @@ AXIAL = np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
 SAGITTAL = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
 CORONAL = np.array([[0.0, 0.0, -1.0], [1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 OBLIQUE = Rotation.from_euler("xyz", [25.0, -15.0, 10.0], degrees=True).as_matrix() @ AXIAL
+# No slices of it can be called axial.
+STEEP = Rotation.from_euler("xyz", [40.0, -35.0, 20.0], degrees=True).as_matrix() @ AXIAL
 
 
 def make_geometry(

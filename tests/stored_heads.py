@@ -6,7 +6,7 @@ import nibabel
 import numpy as np
 from nibabel.nifti1 import Nifti1Image
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
-from scipy.ndimage import affine_transform, binary_dilation, map_coordinates
+from scipy.ndimage import affine_transform, map_coordinates
 from scipy.spatial.transform import Rotation
 
 # How the file's three axes run, by nibabel's letters: the plane is the one of the first two.
@@ -27,8 +27,16 @@ def store_reoriented(image: Nifti1Image, codes: tuple[str, str, str], path: Path
     return path
 
 
-def store_oblique(image: Nifti1Image, path: Path) -> Path:
-    """Write the head sampled, by cubic splines, on a grid whose axes all lean."""
+def store_angled(image: Nifti1Image, path: Path) -> Path:
+    """Write the same voxels as of a series whose slices, and the head in them, lie askew in the scanner."""
+    turn = np.eye(4)
+    turn[:3, :3] = Rotation.from_euler("xyz", OBLIQUE_DEG, degrees=True).as_matrix()
+    nibabel.save(Nifti1Image(np.asarray(image.dataobj), turn @ image.affine), path)
+    return path
+
+
+def store_askew(image: Nifti1Image, path: Path) -> Path:
+    """Write the head as if it had lain askew in its slices: sampled by cubic splines on a grid whose axes lean."""
     voxels = np.asarray(image.dataobj, dtype=np.float32)
     turn = Rotation.from_euler("xyz", OBLIQUE_DEG, degrees=True).as_matrix()
     spacing_mm = np.linalg.norm(image.affine[:3, :3], axis=0)
@@ -46,17 +54,12 @@ def store_oblique(image: Nifti1Image, path: Path) -> Path:
 
 def dice_in_patient_space(one: Nifti1Image, other: Nifti1Image) -> float:
     """Return the Dice coefficient of two masks on different grids, on the voxels of the first."""
-    ours, theirs = _on_one_grid(one, other)
+    return dice(*_on_one_grid(one, other))
+
+
+def dice(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """Return the Dice coefficient of two masks on one grid."""
     return 2.0 * np.count_nonzero(ours & theirs) / (np.count_nonzero(ours) + np.count_nonzero(theirs))
-
-
-def share_within_a_voxel(one: Nifti1Image, other: Nifti1Image) -> float:
-    """Return the smaller share, of either mask's voxels, that lie in the other mask or beside it."""
-    ours, theirs = _on_one_grid(one, other)
-    return min(
-        np.count_nonzero(mask & binary_dilation(against)) / np.count_nonzero(mask)
-        for mask, against in ((ours, theirs), (theirs, ours))
-    )
 
 
 def _on_one_grid(one: Nifti1Image, other: Nifti1Image) -> tuple[np.ndarray, np.ndarray]:

@@ -1,11 +1,14 @@
 """A grid places its voxels in the patient and back."""
 
+import itertools
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from brainmets.imaging.errors import SingularAffineError
 from brainmets.imaging.geometry import Box, Geometry
-from imaging_cases import AXIAL, CORONAL, OBLIQUE, SAGITTAL, axial_geometry, make_geometry
+from imaging_cases import AXIAL, CORONAL, OBLIQUE, SAGITTAL, STEEP, axial_geometry, make_geometry
 
 
 @pytest.mark.parametrize("directions", [AXIAL, SAGITTAL, CORONAL, OBLIQUE])
@@ -48,6 +51,25 @@ def test_rounding_does_not_make_another_grid() -> None:
     moved[0, 3] += 0.5
     assert not geometry.matches(Geometry(geometry.shape, moved))
     assert not geometry.matches(axial_geometry((9, 9, 8)))
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+@pytest.mark.parametrize("signs", list(itertools.product((1.0, -1.0), repeat=3)))
+@pytest.mark.parametrize("directions", [AXIAL, OBLIQUE], ids=["straight", "angled"])
+def test_axial_slices_are_found_in_every_order_and_sense_of_axes(
+    directions: NDArray[np.float64], order: tuple[int, ...], signs: tuple[float, ...]
+) -> None:
+    """The axes that run towards the head, the back and the left, however they are stored."""
+    geometry = make_geometry((4, 5, 6), directions=directions[:, order] * signs)
+    assert geometry.axial_axes == tuple(order.index(axis) for axis in range(3))
+
+
+def test_a_steep_or_sheared_grid_has_no_axial_slices() -> None:
+    """Neither is guessed at."""
+    sheared = AXIAL.copy()
+    sheared[:, 1] += 0.02 * sheared[:, 2]
+    assert make_geometry((4, 5, 6), directions=STEEP).axial_axes is None
+    assert make_geometry((4, 5, 6), directions=sheared).axial_axes is None
 
 
 @pytest.mark.parametrize("column", [(0.0, 0.0, 0.0), (0.0, 1.0, 0.0), (np.nan, 0.0, 0.0)])

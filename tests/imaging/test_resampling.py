@@ -4,13 +4,14 @@ import itertools
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
 from brainmets.imaging.geometry import Geometry
 from brainmets.imaging.probability_map import ProbabilityMap
 from brainmets.imaging.resampling import axial_grid, grids_overlap, resample_like, resample_volume
 from brainmets.imaging.volume import Volume
-from imaging_cases import AXIAL, OBLIQUE, axial_geometry, make_geometry
+from imaging_cases import AXIAL, OBLIQUE, STEEP, axial_geometry, make_geometry
 
 # All ways in which three array axes can run along the patient's: 6 orders and 8 senses.
 ORIENTATIONS = [
@@ -43,9 +44,21 @@ def test_every_orientation_comes_to_the_same_axial_voxels(directions: np.ndarray
     np.testing.assert_allclose(resample_volume(ramp_on(stored), grid).voxels, canonical.voxels, rtol=1e-6)
 
 
-def test_the_axial_grid_holds_every_voxel_of_an_oblique_one() -> None:
+def test_an_angled_head_keeps_its_voxels() -> None:
+    """A series angled along the skull base is seen in its own slices, uninterpolated, whatever their order."""
+    voxels = np.random.default_rng(1).random((5, 6, 7), dtype=np.float32)
+    straight = Volume(voxels, make_geometry(voxels.shape, directions=AXIAL))
+    turned = OBLIQUE[:, [2, 0, 1]] * (1.0, -1.0, 1.0)
+    stored = Volume(voxels.transpose(2, 0, 1)[:, ::-1], make_geometry((7, 5, 6), directions=turned))
+    grid = axial_grid(stored.geometry, spacing_mm=1.0)
+    np.testing.assert_array_equal(resample_volume(stored, grid).voxels, straight.voxels)
+    assert (np.diag(grid.directions[::-1]) > 0.8).all()
+
+
+@pytest.mark.parametrize("directions", [OBLIQUE, STEEP], ids=["angled", "steep"])
+def test_the_axial_grid_holds_every_voxel_of_an_oblique_one(directions: NDArray[np.float64]) -> None:
     """No voxel centre of the acquired grid lies a whole voxel outside."""
-    acquired = make_geometry((20, 30, 25), spacing_mm=(3.0, 0.8, 0.8), directions=OBLIQUE, origin_mm=(5.0, 6.0, 7.0))
+    acquired = make_geometry((20, 30, 25), spacing_mm=(3.0, 0.8, 0.8), directions=directions, origin_mm=(5.0, 6.0, 7.0))
     grid = axial_grid(acquired, spacing_mm=1.0)
     indices = grid.world_to_index(acquired.corners_mm())
     assert (indices > -1e-6).all()

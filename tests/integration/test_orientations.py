@@ -2,19 +2,26 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from nibabel.nifti1 import Nifti1Image
 
 from brainmets.client import Segmentation, SegmentationOptions
 from integration.running_stack import RunningStack
 from local.demonstration import load_demonstration
-from stored_heads import STORED, dice_in_patient_space, share_within_a_voxel, store_oblique, store_reoriented
+from stored_heads import (
+    STORED,
+    dice,
+    dice_in_patient_space,
+    store_angled,
+    store_askew,
+    store_reoriented,
+)
 
 AGREEMENT = 0.99
-# A mask that is only written on an oblique grid of 1 mm and read back agrees with itself by 0.985 (DECISIONS): its
-# voxels are other ones. On top of it the head itself was interpolated twice.
-OBLIQUE_AGREEMENT = 0.94
-OBLIQUE_AGREEMENT_WITHIN_A_VOXEL = 0.98
+# A head that lies askew in its slices by 16 degrees: it was interpolated, and shown to a network at another angle,
+# which may lose a part of a large cyst (DECISIONS).
+ASKEW_AGREEMENT = 0.85
 REAL_T1C = (
     Path(__file__).resolve().parents[3] / "shared/data/metastasis_bratsmet_00110" / "BraTS-MET-00110-000-t1c.nii.gz"
 )
@@ -67,13 +74,29 @@ def test_the_plane_of_storage_does_not_matter(
         assert theirs.longest_axial_diameter_mm == pytest.approx(ours.longest_axial_diameter_mm, abs=0.01)
 
 
-def test_an_oblique_grid_does_not_matter(
+def test_an_angled_series_does_not_matter(
     stack: RunningStack, head: Nifti1Image, as_acquired: tuple[Segmentation, Nifti1Image], tmp_path: Path
 ) -> None:
-    """A head sampled on leaning axes has its lesions where they were, to about a voxel of their surfaces."""
+    """A series angled along the skull base is seen and measured in its own slices: nothing is interpolated."""
     expected, mask = as_acquired
-    got, other_mask = segment(stack, store_oblique(head, tmp_path / "head.nii.gz"), tmp_path)
-    assert dice_in_patient_space(mask, other_mask) >= OBLIQUE_AGREEMENT
-    assert share_within_a_voxel(mask, other_mask) >= OBLIQUE_AGREEMENT_WITHIN_A_VOXEL
+    got, other_mask = segment(stack, store_angled(head, tmp_path / "head.nii.gz"), tmp_path)
+    ours, theirs = (np.asarray(each.dataobj) > 0 for each in (mask, other_mask))
+    assert dice(ours, theirs) >= AGREEMENT
+    assert [lesion.side for lesion in got.lesions] == [lesion.side for lesion in expected.lesions]
+    for straight, angled in zip(expected.lesions, got.lesions, strict=True):
+        assert angled.volume_mm3 == pytest.approx(straight.volume_mm3, rel=0.01)
+        assert angled.longest_axial_diameter_mm == pytest.approx(straight.longest_axial_diameter_mm, rel=0.01)
+
+
+def test_a_head_that_lies_askew_keeps_its_lesions(
+    stack: RunningStack, head: Nifti1Image, as_acquired: tuple[Segmentation, Nifti1Image], tmp_path: Path
+) -> None:
+    """Its largest lesion is found where it was, on its side, in most of its volume."""
+    expected, mask = as_acquired
+    got, other_mask = segment(stack, store_askew(head, tmp_path / "head.nii.gz"), tmp_path)
+    agreement = dice_in_patient_space(mask, other_mask)
+    # Shown by pytest -rP.
+    print(f"Dice {agreement:.3f}")  # noqa: T201 -- for DECISIONS
+    assert agreement >= ASKEW_AGREEMENT
     assert got.lesions[0].side == expected.lesions[0].side
-    assert got.lesions[0].centroid_mm == pytest.approx(expected.lesions[0].centroid_mm, abs=0.5)
+    assert got.lesions[0].centroid_mm == pytest.approx(expected.lesions[0].centroid_mm, abs=3.0)

@@ -16,8 +16,6 @@ from scipy.spatial.distance import pdist, squareform
 
 from brainmets.imaging.geometry import Geometry
 
-# A grid whose axes lean from the patient's by less than this is measured as it is: 0.06 mm over 60 mm.
-ALIGNED_TOLERANCE_RAD = 1e-3
 # Samples a voxel edge in the axial plane of an oblique lesion: two halve what sampling adds to a diameter.
 SAMPLES_PER_EDGE = 2
 # Most samples along an oblique lesion, which bounds the time that a huge lesion takes.
@@ -33,7 +31,8 @@ class Diameters:
     """A lesion's diameters, mm.
 
     Attributes:
-        longest_axial_mm: The longest in any one axial patient plane.
+        longest_axial_mm: The longest in any one axial plane: the acquired one where the series was angled
+            (`Geometry.axial_axes`), else the patient's.
         perpendicular_axial_mm: The longest that is perpendicular to that one in the same plane.
         longest_mm: The longest in any direction.
 
@@ -48,7 +47,7 @@ class Diameters:
 
 @dataclass(frozen=True, slots=True)
 class _AxialLesion:
-    """A lesion on a grid along the patient's axes.
+    """A lesion on a grid of axial slices.
 
     Attributes:
         voxels: (Z, Y, X); which way an axis points does not matter to a length.
@@ -71,12 +70,10 @@ def measure_diameters(voxels: NDArray[np.bool_], geometry: Geometry) -> Diameter
 
 
 def _align(voxels: NDArray[np.bool_], geometry: Geometry) -> _AxialLesion:
-    directions = np.abs(geometry.affine[:3, :3]) / geometry.spacing_mm
-    leaning = np.sort(directions, axis=0)[1].max()
-    if leaning > ALIGNED_TOLERANCE_RAD:
+    order = geometry.axial_axes
+    if order is None:
         return _resample_axial(voxels, geometry)
-    order = directions.argmax(axis=1)[::-1]  # the array axes that run along z, y and x
-    return _AxialLesion(voxels.transpose(order), np.array(geometry.spacing_mm)[order[1:]])
+    return _AxialLesion(voxels.transpose(order), np.array(geometry.spacing_mm)[[*order[1:]]])
 
 
 def _resample_axial(voxels: NDArray[np.bool_], geometry: Geometry) -> _AxialLesion:

@@ -13,6 +13,11 @@ from brainmets.imaging.errors import SingularAffineError
 MIN_INDEPENDENCE = 1e-3
 # Grids whose corners agree within this share their voxels: float32 headers round to about a micrometre.
 SAME_GRID_TOLERANCE_MM = 1e-3
+# Axial series are angled along the skull base or the commissures, by up to some 25 degrees: to whoever acquired and reads
+# them their slices are the axial ones, and the head lies straight in them.
+MAX_LEAN_DEG = 30.0
+# Cosine between axes that count as perpendicular: DICOM writes direction cosines with few digits.
+MAX_SHEAR = 1e-3
 
 Index = tuple[int, int, int]
 
@@ -91,6 +96,19 @@ class Geometry:
         """Unit vectors (3, 3), one column an axis, in LPS."""
         directions: NDArray[np.float64] = self.affine[:3, :3] / self.spacing_mm
         return directions
+
+    @cached_property
+    def axial_axes(self) -> Index | None:
+        """The array axes that run nearest to the patient's z, y and x.
+
+        None where they lean by more than `MAX_LEAN_DEG`, or are not perpendicular, so that no slices of the grid can be
+        called axial.
+        """
+        cosines = np.abs(self.directions)
+        z, y, x = cosines.argmax(axis=1)[::-1].tolist()
+        sheared = np.abs(self.directions.T @ self.directions - np.eye(3)).max() > MAX_SHEAR
+        leaning = cosines[[2, 1, 0], [z, y, x]].min() < np.cos(np.deg2rad(MAX_LEAN_DEG))
+        return None if sheared or leaning else (z, y, x)
 
     @cached_property
     def inverse_affine(self) -> NDArray[np.float64]:

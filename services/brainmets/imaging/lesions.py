@@ -69,7 +69,7 @@ class Lesion:
     Attributes:
         label: Its number in the instance map, from 1, by falling volume.
         volume_mm3: Volume.
-        longest_axial_diameter_mm: Longest diameter in an axial patient plane.
+        longest_axial_diameter_mm: Longest diameter in an axial plane, as acquired where the series was angled.
         perpendicular_axial_diameter_mm: Longest diameter perpendicular to that one in the same plane.
         longest_diameter_mm: Longest diameter in any direction.
         bounding_box: Box of voxels that holds it.

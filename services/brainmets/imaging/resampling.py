@@ -23,24 +23,31 @@ MIN_OVERLAP_MM = 5.0
 
 
 def axial_grid(acquired: Geometry, *, spacing_mm: float) -> Geometry:
-    """Return the smallest isotropic grid along the patient's axes that holds every voxel centre of another.
+    """Return the smallest isotropic axial grid that holds every voxel centre of another.
 
-    Its slices rise towards the head, its rows run towards the back and its columns towards the left, so that index and
-    LPS coordinates rise together. A grid that already is so, but for the order and sense of its axes, keeps its voxels.
+    Its slices rise towards the head, its rows run towards the back and its columns towards the left. Its axes are the
+    acquired ones, in that order and sense, so that no head is interpolated only because its series was angled; the
+    patient's own where no acquired slices can be called axial. A grid of that spacing keeps its voxels.
     """
-    corners_mm = acquired.corners_mm()
-    first_mm = corners_mm.min(axis=0)
-    steps = np.floor((corners_mm.max(axis=0) - first_mm) / spacing_mm + SAME_VOXEL_FRACTION)
-    x, y, z = (int(step) + 1 for step in steps.tolist())
-    affine = np.array(
-        [
-            [0.0, 0.0, spacing_mm, first_mm[0]],
-            [0.0, spacing_mm, 0.0, first_mm[1]],
-            [spacing_mm, 0.0, 0.0, first_mm[2]],
-            [0.0, 0.0, 0.0, 1.0],
-        ]
-    )
-    return Geometry((z, y, x), affine)
+    axes = _axial_directions(acquired)  # (3, 3), columns towards head, back and left
+    along_mm = acquired.corners_mm() @ axes
+    first_mm = along_mm.min(axis=0)
+    steps = np.floor((along_mm.max(axis=0) - first_mm) / spacing_mm + SAME_VOXEL_FRACTION)
+    d, h, w = (int(step) + 1 for step in steps.tolist())
+    affine = np.eye(4)
+    affine[:3, :3] = axes * spacing_mm
+    # The axes are perpendicular and of length 1.
+    affine[:3, 3] = axes @ first_mm
+    return Geometry((d, h, w), affine)
+
+
+def _axial_directions(acquired: Geometry) -> NDArray[np.float64]:
+    patient = np.eye(3)[:, ::-1]
+    order = acquired.axial_axes
+    if order is None:
+        return patient
+    directions = acquired.directions[:, order]
+    return directions * np.sign((directions * patient).sum(axis=0))
 
 
 def grids_overlap(one: Geometry, other: Geometry) -> bool:

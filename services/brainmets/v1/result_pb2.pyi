@@ -409,7 +409,7 @@ class Lesion(_message.Message):
     volume_mm3: _builtins.float
     """Volume, mm³."""
     longest_axial_diameter_mm: _builtins.float
-    """Longest diameter in an axial patient plane, mm."""
+    """Longest diameter in an axial plane, mm: the acquired one where the series was angled, by up to 30 degrees."""
     perpendicular_axial_diameter_mm: _builtins.float
     """Longest diameter perpendicular to that one in the same plane, mm."""
     longest_diameter_mm: _builtins.float

@@ -37,9 +37,13 @@ class RunningStack:
 
     def __enter__(self) -> Self:
         """Start every process and wait until all serve."""
-        for name in self._definitions:
-            self.start(name)
-        self.wait_until_ready()
+        try:
+            for name in self._definitions:
+                self.start(name)
+            self.wait_until_ready()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -22,7 +22,7 @@ class GzipStream:
         content: The whole compressed file.
     """
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes | memoryview) -> None:
         self._rest: bytes | memoryview = memoryview(content)
         self._member = isal_zlib.decompressobj(_GZIP_WINDOW_BITS)
 

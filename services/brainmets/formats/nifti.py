@@ -28,7 +28,21 @@ _FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
 _REVERSED = [2, 1, 0, 3]
 
 
-def read_nifti(content: bytes, *, file_index: int) -> Volume:
+def read_nifti_geometry(content: bytes | memoryview, *, file_index: int) -> Geometry:
+    """Read a file's grid from its checked header alone.
+
+    Raises:
+        StudyError: The header cannot be read or used; the kind says why (see `read_header`).
+        MalformedFileError: The file is broken off within it.
+    """
+    try:
+        beginning = GzipStream(content).read(LONGEST_HEADER_BYTES) if content[:2] == MAGIC else content
+    except GzipStreamError as error:
+        raise _malformed("a whole gzip stream", got=str(error), file_index=file_index) from error
+    return _geometry(read_header(bytes(beginning[:LONGEST_HEADER_BYTES]), file_index=file_index))
+
+
+def read_nifti(content: bytes | memoryview, *, file_index: int) -> Volume:
     """Read a volume from a NIfTI-1 or NIfTI-2 file, compressed or not, whatever plane it is stored in.
 
     The axes keep their stored order, slowest first, so that a mask can be written back voxel for voxel. No more
@@ -44,24 +58,28 @@ def read_nifti(content: bytes, *, file_index: int) -> Volume:
         InvalidIntensityError: A voxel is NaN or infinite.
         EmptyVolumeError: All voxels are equal.
     """
-    compressed = content[:2] == MAGIC
+    read = _inflate if content[:2] == MAGIC else _open
     try:
-        header, inflated = _inflate(content, file_index) if compressed else _open(content, file_index)
+        header, inflated = read(content, file_index)
     except GzipStreamError as error:
         raise _malformed("a whole gzip stream", got=str(error), file_index=file_index) from error
     stored = np.frombuffer(inflated, header.stored_type, header.voxel_count, header.offset_bytes)
     voxels = _scale(stored, header, file_index=file_index).reshape(header.shape)
-    return Volume(voxels, Geometry(header.shape, _FLIP @ header.affine_ras[:, _REVERSED]))
+    return Volume(voxels, _geometry(header))
 
 
-def _open(content: bytes, file_index: int) -> tuple[NiftiHeader, bytes]:
-    header = read_header(content[:LONGEST_HEADER_BYTES], file_index=file_index)
+def _geometry(header: NiftiHeader) -> Geometry:
+    return Geometry(header.shape, _FLIP @ header.affine_ras[:, _REVERSED])
+
+
+def _open(content: bytes | memoryview, file_index: int) -> tuple[NiftiHeader, bytes | memoryview]:
+    header = read_header(bytes(content[:LONGEST_HEADER_BYTES]), file_index=file_index)
     if len(content) != header.file_bytes:
         raise _malformed(f"{header.file_bytes} bytes", got=f"{len(content)} bytes", file_index=file_index)
     return header, content
 
 
-def _inflate(content: bytes, file_index: int) -> tuple[NiftiHeader, bytes]:
+def _inflate(content: bytes | memoryview, file_index: int) -> tuple[NiftiHeader, bytes]:
     stream = GzipStream(content)
     beginning = stream.read(LONGEST_HEADER_BYTES)
     header = read_header(beginning, file_index=file_index)
@@ -70,7 +88,7 @@ def _inflate(content: bytes, file_index: int) -> tuple[NiftiHeader, bytes]:
             f"{header.file_bytes} bytes", got="fewer than its compressed bytes can hold", file_index=file_index
         )
     # One byte more finds what is too long, and lets the stream check its own digest.
-    inflated = beginning + stream.read(header.file_bytes + 1 - len(beginning))
+    inflated = beginning + stream.read(max(0, header.file_bytes + 1 - len(beginning)))
     if len(inflated) != header.file_bytes:
         got = f"{len(inflated)} bytes" if len(inflated) < header.file_bytes else "more"
         raise _malformed(f"{header.file_bytes} bytes", got=got, file_index=file_index)

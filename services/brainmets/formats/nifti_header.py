@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from nibabel.nifti1 import Nifti1Header
 from nibabel.nifti2 import Nifti2Header
+from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from brainmets.imaging.errors import (
@@ -29,6 +30,8 @@ MAX_VOXELS = 512**3
 MAX_OFFSET_BYTES = 16 * 1024 * 1024
 # Below, a clinical head does not fit into MAX_VOXELS; above, a lesion fits between two slices.
 SPACING_RANGE_MM = (0.2, 10.0)
+# A kilometre: no scanner's room is larger, and computing with larger numbers would overflow.
+MAX_COORDINATE_MM = 1e6
 # Two slices have no inside.
 MIN_SLICES = 3
 # Volume of the voxel's unit parallelepiped: 1 for right angles, 0 when the axes lie in a plane.
@@ -245,15 +248,18 @@ class _Checks:
         self._check_spacing(np.abs(header["pixdim"][1:4].astype(np.float64)))
         try:
             affine: NDArray[np.float64] = header.get_best_affine().astype(np.float64)
-        except (ValueError, ArithmeticError) as error:
-            # A quaternion longer than 1 is no rotation.
+        except (ValueError, ArithmeticError, HeaderDataError) as error:
+            # A quaternion longer than 1 is no rotation; nor is one of a handedness that is neither 1 nor -1.
             raise self._singular("a rotation", got="a quaternion that is none") from error
-        if not np.isfinite(affine).all():
-            raise self._singular("finite numbers", got="NaN or infinity")
+        # Written so that a NaN is refused too.
+        if not np.abs(affine).max() <= MAX_COORDINATE_MM:
+            raise self._singular(f"coordinates of at most {MAX_COORDINATE_MM:g} mm", got="larger ones, or NaN")
         spacing_mm = np.linalg.norm(affine[:3, :3], axis=0)
-        if spacing_mm.min() == 0.0 or abs(np.linalg.det(affine[:3, :3] / spacing_mm)) < MIN_UNIT_VOLUME:
-            raise self._singular("three independent axes", got="axes in one plane")
+        if spacing_mm.min() == 0.0:
+            raise self._singular("three independent axes", got="an axis without length")
         self._check_spacing(spacing_mm)
+        if abs(np.linalg.det(affine[:3, :3] / spacing_mm)) < MIN_UNIT_VOLUME:
+            raise self._singular("three independent axes", got="axes in one plane")
         return affine
 
     def _check_spacing(self, spacing_mm: NDArray[np.float64]) -> None:

@@ -1,4 +1,4 @@
-"""Owns the encodings that a study's files may have."""
+"""Owns the names of the encodings that a study's files may have; what reads them is in `formats`."""
 
 from enum import StrEnum
 

@@ -1,0 +1,154 @@
+"""Reads a study's files. Read this first: files ─▶ series (headers only) ─▶ choice ─▶ volumes of the chosen ones."""
+
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+from brainmets.formats.dicom_instance import Instance, is_dicom, read_instance
+from brainmets.formats.dicom_series import find_series
+from brainmets.formats.nifti import read_nifti, read_nifti_geometry
+from brainmets.formats.zip_archive import list_entries
+from brainmets.imaging.errors import BrainmetsError, UnsupportedFormatError
+from brainmets.imaging.findings import Finding
+from brainmets.imaging.media_type import MediaType
+from brainmets.imaging.sequence import Sequence
+from brainmets.imaging.sequence_choice import choose_sequences
+from brainmets.imaging.series import SeriesAttributes, SeriesSelection, SeriesUse
+from brainmets.imaging.volume import Volume
+
+_MR = "MR"
+
+
+@dataclass(frozen=True, slots=True)
+class StudyFile:
+    """One file of a study, in memory.
+
+    Attributes:
+        file_index: The client's number of it, named in errors.
+        media_type: What it was announced as.
+        sequence: What it holds, when that was stated.
+        content: All of its bytes.
+    """
+
+    file_index: int
+    media_type: MediaType
+    sequence: Sequence | None
+    content: bytes | memoryview
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReadStudy:
+    """What a study's files hold, and what of it the networks see.
+
+    Attributes:
+        volumes: The chosen series, at least the T1c.
+        file_indices: The client's number of the first file of each.
+        series: What became of every series.
+        findings: What a reader of the result should know of the choice.
+    """
+
+    volumes: Mapping[Sequence, Volume]
+    file_indices: Mapping[Sequence, int]
+    series: tuple[SeriesUse, ...]
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Surveyed:
+    """A series whose header was read, and what decodes it."""
+
+    attributes: SeriesAttributes
+    read_volume: Callable[[], Volume]
+
+
+def read_study(
+    files: tuple[StudyFile, ...],
+    *,
+    selections: tuple[SeriesSelection, ...] = (),
+    known: tuple[Sequence, ...] = tuple(Sequence),
+) -> ReadStudy:
+    """Read a study: all headers, and the pixels of the series that the networks see.
+
+    Args:
+        files: In any order; NIfTI files are a series each, DICOM files fall into series by their headers.
+        selections: Series that the request chooses by their number.
+        known: Sequences that the networks use, in the order of their channels.
+
+    Raises:
+        StudyError: A file cannot be read, or the study cannot be used; the kind says why.
+        InvalidArgumentError: It is not clear, or contradictory, what the files hold.
+    """
+    surveyed = _survey(files)
+    _check_modality(surveyed)
+    choice = choose_sequences(tuple(series.attributes for series in surveyed), selections=selections, known=known)
+    chosen = {sequence: surveyed[index] for sequence, index in choice.by_sequence.items()}
+    # Inflating, decompressing and converting leave the interpreter to each other.
+    with ThreadPoolExecutor(max(1, len(chosen))) as threads:
+        readings = [threads.submit(series.read_volume) for series in chosen.values()]
+        volumes = dict(zip(chosen, (reading.result() for reading in readings), strict=True))
+    indices = {sequence: series.attributes.file_index for sequence, series in chosen.items()}
+    return ReadStudy(volumes, indices, choice.uses, choice.findings)
+
+
+def survey_study(files: tuple[StudyFile, ...]) -> tuple[SeriesAttributes, ...]:
+    """Return what a study's headers say of its series, by SeriesNumber and then as sent; no pixels are decoded.
+
+    Raises:
+        StudyError: A file cannot be read; the kind says why.
+    """
+    return tuple(series.attributes for series in _survey(files))
+
+
+def _survey(files: tuple[StudyFile, ...]) -> tuple[_Surveyed, ...]:
+    stated = {file.file_index: file.sequence for file in files}
+    instances = [instance for file in files for instance in _read_instances(file)]
+    dicom = tuple(_Surveyed(series.attributes, series.read_volume) for series in find_series(instances, stated=stated))
+    return dicom + tuple(_survey_nifti(file) for file in files if file.media_type is MediaType.NIFTI)
+
+
+def _survey_nifti(file: StudyFile) -> _Surveyed:
+    geometry = read_nifti_geometry(file.content, file_index=file.file_index)
+    attributes = SeriesAttributes(file.file_index, geometry, stated=file.sequence)
+    return _Surveyed(attributes, partial(read_nifti, file.content, file_index=file.file_index))
+
+
+def _read_instances(file: StudyFile) -> Iterator[Instance]:
+    if file.media_type is MediaType.DICOM:
+        instance = read_instance(file.content, load=lambda: file.content, file_index=file.file_index)
+        if instance:
+            yield instance
+    elif file.media_type is MediaType.DICOM_ZIP:
+        yield from _read_archive(file)
+
+
+def _read_archive(file: StudyFile) -> Iterator[Instance]:
+    """Yield an archive's DICOM instances; whatever else it holds is left out, archives within it too."""
+    found = False
+    for entry in list_entries(file.content, file_index=file.file_index):
+        content = entry.read()
+        if is_dicom(content):
+            instance = read_instance(content, load=entry.read, file_index=file.file_index)
+            if instance:
+                found = True
+                yield instance
+    if not found:
+        raise _nothing_to_read("DICOM files in the archive", got="other files only", file_index=file.file_index)
+
+
+def _check_modality(surveyed: tuple[_Surveyed, ...]) -> None:
+    modalities = {series.attributes.modality for series in surveyed}
+    if surveyed and not modalities & {"", _MR}:
+        raise _nothing_to_read("MR images", got="images or documents of other modalities only")
+    if not surveyed:
+        raise _nothing_to_read("at least one series", got="none")
+
+
+def _nothing_to_read(expected: str, *, got: str, file_index: int | None = None) -> BrainmetsError:
+    return UnsupportedFormatError(
+        "The study holds nothing that is read",
+        expected=expected,
+        got=got,
+        remedy="send the MR series of a head",
+        file_index=file_index,
+    )

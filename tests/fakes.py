@@ -20,13 +20,13 @@ from brainmets.imaging.errors import InferenceFailedError, UnknownModelError
 MODEL_NAMES = ("attention_unet", "nested_unet")
 PARAMETERS = {
     "sequences": "t1c,t1n,t2w,t2f",
-    "spacing_mm": "1.0",
+    "spacing_mm": "2.0",
     "tile_depth": "8",
     "tile_halo": "1",
     "tile_stride": "16",
     "tile_max_size": "64",
     "tile_overlap": "0.125",
-    "normalization": "percentile-zscore-v1",
+    "normalization": "percentile-zscore-v2",
     "threshold": "0.5",
     "min_lesion_volume_mm3": "14.0",
     "onnx_sha256": "ab" * 32,

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,21 +17,23 @@ from brainmets.gateway.redis_upload_store import RedisUploadStore
 from brainmets.gateway.submission import StudyDesk
 from brainmets.gateway.triton_connection import connect_triton
 from brainmets.internal.v1 import preprocessing_service_pb2_grpc
-from brainmets.preprocessing.app import build_servicer
+from brainmets.preprocessing.app import build_servicer, open_workshop
 from brainmets.preprocessing.servicer import METHODS
 from brainmets.runtime.grpc_client import open_channel
 from brainmets.runtime.grpc_server import INTERNAL_LIMITS, PUBLIC_LIMITS, bind, build_server
 from brainmets.runtime.health import Health
-from brainmets.runtime.metrics import RpcMetrics
+from brainmets.runtime.metrics import PreprocessingMetrics, RpcMetrics
 from brainmets.runtime.settings import ApiSettings, PreprocessingSettings, WorkerSettings
 from brainmets.v1 import model_service_pb2_grpc, segmentation_service_pb2_grpc
 from fakes import FakeTriton
-from preparation_bench import nifti_bytes
+from preparation_bench import VOXEL_MM, nifti_bytes
 
 MAX_STUDY_BYTES = 4_000_000
 # A lesion's intensity is far above the head's, so that the fake networks, which answer the T1c, find it alone.
 HEAD, NOISE, LESION = 500.0, 5.0, 900.0
-LESION_DIAMETER_MM = 14.0
+LESION_RADIUS = 7
+# From edge to edge of its voxels.
+LESION_DIAMETER_MM = (2 * LESION_RADIUS + 1) * VOXEL_MM
 
 
 def study_voxels(*, lesion: bool = True, seed: int = 0) -> NDArray[np.float32]:
@@ -45,7 +46,7 @@ def study_voxels(*, lesion: bool = True, seed: int = 0) -> NDArray[np.float32]:
         places = np.indices(shape)
         # Columns rise towards the patient's right in RAS.
         distances = sum((place - centre) ** 2 for place, centre in zip(places, (20, 30, 24), strict=True))
-        voxels[distances <= (LESION_DIAMETER_MM / 2) ** 2] = LESION
+        voxels[distances <= LESION_RADIUS**2] = LESION
     return voxels.astype(np.float32)
 
 
@@ -131,9 +132,11 @@ async def running_gateway(redis_url: str, folder: Path, **limits: float) -> Asyn
 @asynccontextmanager
 async def _preprocessing(folder: Path) -> AsyncIterator[str]:
     registry = CollectorRegistry()
-    with ThreadPoolExecutor(2) as threads:
+    metrics = PreprocessingMetrics(registry)
+    settings = PreprocessingSettings(artifact_url=folder.as_uri(), decoders=1)
+    async with open_workshop(settings, metrics) as workshop:
         server = build_server(INTERNAL_LIMITS, RpcMetrics(registry, service="preprocessing", methods=METHODS))
-        servicer = build_servicer(PreprocessingSettings(artifact_url=folder.as_uri()), threads, registry)
+        servicer = build_servicer(settings, workshop, metrics)
         preprocessing_service_pb2_grpc.add_PreprocessingServiceServicer_to_server(servicer, server)
         address = bind(server, "127.0.0.1:0")
         await server.start()

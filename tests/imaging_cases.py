@@ -76,5 +76,6 @@ def normalized_volume(shape: Shape, *, channels: int) -> NormalizedVolume:
         geometry=geometry,
         acquired=geometry,
         foreground=np.ones(shape, dtype=np.bool_),
+        brain=np.ones(shape, dtype=np.bool_),
         findings=(),
     )

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+from collections.abc import Iterable
 
 import nibabel
 import numpy as np
@@ -11,8 +12,10 @@ from brainmets.internal.v1 import preprocessing_service_pb2 as messages
 from brainmets.internal.v1 import preprocessing_service_pb2_grpc
 from brainmets.runtime.artifact_store import ArtifactStore
 from brainmets.runtime.grpc_client import rpc_errors
-from brainmets.v1 import study_pb2
+from brainmets.v1 import job_pb2, study_pb2
 
+# A head of few voxels that is as large as a head.
+VOXEL_MM = 2.0
 CONTRACT = messages.TileContract(
     sequences=[
         study_pb2.SEQUENCE_T1C,
@@ -20,7 +23,7 @@ CONTRACT = messages.TileContract(
         study_pb2.SEQUENCE_T2W,
         study_pb2.SEQUENCE_T2F,
     ],
-    spacing_mm=1.0,
+    spacing_mm=VOXEL_MM,
     depth=16,
     halo=2,
     stride=16,
@@ -36,7 +39,7 @@ def head_voxels(shape: tuple[int, int, int] = (64, 60, 48), seed: int = 0) -> np
     return np.where(sum(axis**2 for axis in axes) <= 1.0, np.maximum(texture, 1.0), 0.0).astype(np.float32)
 
 
-def nifti_bytes(voxels: np.ndarray, *, shift_mm: float = 0.0, spacing_mm: float = 1.0) -> bytes:
+def nifti_bytes(voxels: np.ndarray, *, shift_mm: float = 0.0, spacing_mm: float = VOXEL_MM) -> bytes:
     """Return a compressed NIfTI-1 file, RAS, `shift_mm` away from the origin along x."""
     affine = np.diag([spacing_mm, spacing_mm, spacing_mm, 1.0])
     affine[0, 3] = shift_mm
@@ -56,7 +59,13 @@ class PreparationBench:
         self._files = 0
 
     async def store(
-        self, content: bytes, *, file_index: int = 0, sequence: str = "UNSPECIFIED", parts: int = 1
+        self,
+        content: bytes,
+        *,
+        file_index: int = 0,
+        sequence: str = "UNSPECIFIED",
+        media_type: str = "NIFTI",
+        parts: int = 1,
     ) -> messages.StoredFile:
         """Store a file in some parts and return how a request names it."""
         self._files += 1
@@ -67,20 +76,22 @@ class PreparationBench:
             await self.artifacts.put(paths[-1], content[part * size : (part + 1) * size])
         return messages.StoredFile(
             file_index=file_index,
-            media_type=study_pb2.MEDIA_TYPE_NIFTI,
+            media_type=study_pb2.MediaType.Value(f"MEDIA_TYPE_{media_type}"),
             sequence=study_pb2.Sequence.Value(f"SEQUENCE_{sequence}"),
             parts=paths,
             sha256=hashlib.sha256(content).digest(),
             size_bytes=len(content),
         )
 
-    async def prepare(self, *files: messages.StoredFile) -> list[messages.PrepareStudyResponse]:
+    async def prepare(
+        self, *files: messages.StoredFile, force: bool = False, series: Iterable[job_pb2.SeriesSelection] = ()
+    ) -> list[messages.PrepareStudyResponse]:
         """Return everything that is streamed for a study.
 
         Raises:
             BrainmetsError: What the service raised.
         """
-        request = messages.PrepareStudyRequest(job_id="job", files=files, contract=CONTRACT)
+        request = messages.PrepareStudyRequest(job_id="job", files=files, contract=CONTRACT, force=force, series=series)
         with rpc_errors():
             return [response async for response in self.stub.PrepareStudy(request)]
 

@@ -28,13 +28,14 @@ def file_messages(
     *,
     file_index: int = 0,
     sequence: int = study_pb2.SEQUENCE_T1C,
+    media_type: int = study_pb2.MEDIA_TYPE_NIFTI,
     offset_bytes: int = 0,
     sha256: bytes | None = None,
 ) -> list[Request]:
     """Return the messages that send one file; those of a file that goes on send its rest."""
     header = study_pb2.FileHeader(
         file_index=file_index,
-        media_type=study_pb2.MEDIA_TYPE_NIFTI,
+        media_type=media_type,  # type: ignore[arg-type]  # also numbers that the contract does not know
         sequence=sequence,  # type: ignore[arg-type]  # also numbers that the contract does not know
         offset_bytes=offset_bytes,
     )

@@ -4,9 +4,19 @@ import numpy as np
 import pytest
 
 from brainmets.imaging.brain import Midline, Side
+from brainmets.imaging.brain_mask import UNKNOWN_BRAIN, BrainMask, pack_brain
 from brainmets.imaging.errors import InternalError
 from brainmets.imaging.geometry import Geometry
-from brainmets.imaging.lesions import InstanceMap, Lesion, LesionMask, binarize, find_lesions, measure_lesions
+from brainmets.imaging.lesions import (
+    INSIDE_FRACTION,
+    InstanceMap,
+    Lesion,
+    LesionMask,
+    binarize,
+    drop_outside_brain,
+    find_lesions,
+    measure_lesions,
+)
 from brainmets.imaging.probability_map import ProbabilityMap
 from imaging_cases import (
     OBLIQUE,
@@ -137,3 +147,60 @@ def test_labels_of_another_shape_are_refused() -> None:
         LesionMask(np.zeros((2, 2, 2), dtype=np.bool_), axial_geometry((2, 2, 3)))
     with pytest.raises(InternalError):
         InstanceMap(np.zeros((2, 2, 2), dtype=np.int32), axial_geometry((2, 2, 3)), 0)
+
+
+GRID = axial_geometry((40, 40, 40))
+
+
+def brain_below(column: int) -> BrainMask:
+    """Return a brain that fills all columns below one."""
+    brain = np.zeros(GRID.shape, dtype=np.bool_)
+    brain[:, :, :column] = True
+    return pack_brain(brain)
+
+
+def test_a_candidate_outside_the_brain_is_dropped_and_the_rest_numbered_anew() -> None:
+    """The largest of three lies in the scalp; the others keep their order."""
+    scalp, large, small = box_at((0, 0, 30), (6, 6, 6)), box_at((20, 0, 4), (4, 4, 4)), box_at((30, 0, 4), (3, 3, 3))
+    candidates = find_lesions(make_mask(GRID.shape, scalp, large, small), min_volume_mm3=0.0)
+    kept = drop_outside_brain(candidates, brain_below(20), GRID)
+    assert kept.count == 2
+    assert not kept.labels[scalp].any()
+    assert (kept.labels[large] == 1).all()
+    assert (kept.labels[small] == 2).all()
+
+
+@pytest.mark.parametrize(("inside", "is_kept"), [(0, False), (1, False), (3, True), (10, True)])
+def test_a_lesion_at_the_brains_surface_stays(inside: int, *, is_kept: bool) -> None:
+    """So many of ten columns lie in the brain; two are enough, as for a metastasis of the dura."""
+    assert is_kept == (inside / 10 >= INSIDE_FRACTION)
+    candidates = find_lesions(make_mask(GRID.shape, box_at((10, 10, 20 - inside), (10, 10, 10))), min_volume_mm3=0.0)
+    assert drop_outside_brain(candidates, brain_below(20), GRID).count == is_kept
+
+
+def test_what_lies_beyond_the_brains_grid_is_outside() -> None:
+    """The networks' grid may be smaller than the acquired one."""
+    acquired = make_geometry((40, 40, 60), origin_mm=(-10.0, 0.0, 0.0))
+    mask = LesionMask(np.zeros(acquired.shape, dtype=np.bool_), acquired)
+    mask.voxels[5:8, 5:8, 2:6] = True
+    mask.voxels[5:8, 5:8, 20:24] = True
+    kept = drop_outside_brain(find_lesions(mask, min_volume_mm3=0.0), brain_below(40), GRID)
+    assert kept.count == 1
+    assert kept.labels[6, 6, 22] == 1
+
+
+def test_an_oblique_lesion_is_judged_where_it_lies_in_the_patient() -> None:
+    """Grids that lean and have other voxels change nothing."""
+    acquired = make_geometry((12, 40, 40), spacing_mm=(4.0, 1.0, 1.0), directions=OBLIQUE, origin_mm=(0.0, 0.0, 0.0))
+    inside_mm, outside_mm = np.array([10.0, 20.0, 20.0]), np.array([32.0, 20.0, 20.0])
+    both = [ball_mask(9.0, geometry=acquired, centre_mm=centre_mm).voxels for centre_mm in (inside_mm, outside_mm)]
+    assert all(ball.any() for ball in both)
+    candidates = find_lesions(LesionMask(both[0] | both[1], acquired), min_volume_mm3=0.0)
+    kept = drop_outside_brain(candidates, brain_below(20), GRID)
+    np.testing.assert_array_equal(kept.mask.voxels, both[0])
+
+
+def test_where_nothing_is_known_of_the_brain_nothing_is_dropped() -> None:
+    """Candidates of an unknown brain are all lesions."""
+    candidates = find_lesions(make_mask(GRID.shape, box_at((0, 0, 30), (6, 6, 6))), min_volume_mm3=0.0)
+    assert drop_outside_brain(candidates, UNKNOWN_BRAIN, GRID).count == 1

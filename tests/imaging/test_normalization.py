@@ -5,10 +5,12 @@ import pytest
 
 from brainmets.imaging.errors import EmptyVolumeError
 from brainmets.imaging.foreground import find_foreground
+from brainmets.imaging.head_outline import outline_head
 from brainmets.imaging.normalization import NormalizedVolume, normalize_study
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.study import Study, align_study
 from brainmets.imaging.volume import Volume
+from brainmets.runtime.brain_weights import load_brain_network
 from heads import HALF_AXES_MM, LESION_MM, head_geometry, head_on
 from imaging_cases import AXIAL, SAGITTAL, axial_geometry
 
@@ -17,7 +19,13 @@ TWO_MM = (2.0, 2.0, 2.0)
 
 def normalize(*volumes: Volume) -> NormalizedVolume:
     """Normalise volumes as t1c, t1n and so on."""
-    return normalize_study(align_study(Study(dict(zip(Sequence, volumes, strict=False))), spacing_mm=2.0))
+    return normalize_aligned(Study(dict(zip(Sequence, volumes, strict=False))))
+
+
+def normalize_aligned(study: Study) -> NormalizedVolume:
+    """Normalise a study on voxels of 2 mm."""
+    aligned = align_study(study, spacing_mm=2.0)
+    return normalize_study(aligned, outline_head(aligned.volumes[Sequence.T1C], load_brain_network()))
 
 
 def ball_of_noise(size: int) -> Volume:
@@ -70,7 +78,7 @@ def test_channels_are_in_the_networks_order() -> None:
     """Sequences come as the enumeration names them, each normalised on its own."""
     grid = head_geometry(AXIAL, spacing_mm=TWO_MM)
     study = Study({Sequence.T2W: head_on(grid, contrast="t2w"), Sequence.T1C: head_on(grid)})
-    normalized = normalize_study(align_study(study, spacing_mm=2.0))
+    normalized = normalize_aligned(study)
     assert normalized.sequences == (Sequence.T1C, Sequence.T2W)
     ventricle = tuple(np.rint(normalized.geometry.world_to_index(np.array([[8.0, 0.0, 0.0]]))[0]).astype(int))
     assert normalized.voxels[0][ventricle] < -1.0
@@ -127,4 +135,4 @@ def test_a_head_of_one_intensity_is_refused() -> None:
     mask = Volume((ball.voxels > 0).astype(np.float32), ball.geometry)
     aligned = align_study(Study({Sequence.T1C: mask}), spacing_mm=1.0)
     with pytest.raises(EmptyVolumeError, match="t1c"):
-        normalize_study(aligned)
+        normalize_study(aligned, outline_head(aligned.volumes[Sequence.T1C], load_brain_network()))

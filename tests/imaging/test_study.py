@@ -14,7 +14,7 @@ from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.study import AlignedStudy, Study, align_study
 from brainmets.imaging.volume import Volume
 from heads import head_geometry, head_on
-from imaging_cases import AXIAL, CORONAL, SAGITTAL, axial_geometry
+from imaging_cases import AXIAL, SAGITTAL, axial_geometry
 
 # Half of the darkest tissue: interpolation blurs the head's edge.
 HEAD = 60.0
@@ -90,14 +90,6 @@ def test_a_study_without_t1c_is_refused(t2w: Volume) -> None:
     """The error says what there is."""
     with pytest.raises(MissingT1cError, match="t2w"):
         Study({Sequence.T2W: t2w})
-
-
-def test_thick_slices_are_a_finding() -> None:
-    """More than 3 mm between slices of the T1c is said, in whichever plane they lie."""
-    thick = head_on(head_geometry(CORONAL, spacing_mm=(6.0, 2.0, 2.0)))
-    aligned = align_study(Study({Sequence.T1C: thick}), spacing_mm=2.0)
-    assert [finding.code for finding in aligned.findings] == [FindingCode.THICK_SLICES]
-    assert "6.0 mm" in aligned.findings[0].message
 
 
 def test_the_acquired_grid_is_kept(t1c: Volume) -> None:

@@ -70,10 +70,10 @@ async def test_every_planned_tile_is_sent_once_and_in_order(bench: PreparationBe
 
 async def test_the_acquired_grid_is_the_files(bench: PreparationBench, head: Head) -> None:
     """The mask can be brought back onto the voxels that were sent."""
-    header = header_of(await bench.prepare(await bench.store(head(spacing_mm=1.25))))
+    header = header_of(await bench.prepare(await bench.store(head(spacing_mm=1.75))))
     assert sorted(header.acquired.shape) == [48, 60, 64]
     affine = np.array(header.acquired.affine_lps).reshape(4, 4)
-    assert np.isclose(abs(np.linalg.det(affine[:3, :3])), 1.25**3)
+    assert np.isclose(abs(np.linalg.det(affine[:3, :3])), 1.75**3)
 
 
 async def test_a_file_in_parts_is_one_file(bench: PreparationBench, head: Head) -> None:
@@ -163,11 +163,11 @@ async def test_an_unstated_sequence_among_several_is_refused(bench: PreparationB
 
 
 async def test_the_same_sequence_twice_is_refused(bench: PreparationBench, head: Head) -> None:
-    """The second one is named."""
+    """One of the two is named."""
     files = [await bench.store(head(), file_index=index, sequence="T1C") for index in (2, 3)]
     error = await refusal(bench, *files)
     assert isinstance(error, InvalidArgumentError)
-    assert error.file_index == 3
+    assert error.file_index in {2, 3}
 
 
 async def test_an_unstated_media_type_is_refused(bench: PreparationBench, head: Head) -> None:
@@ -218,7 +218,7 @@ async def test_a_sent_study_is_counted(bench: PreparationBench, head: Head) -> N
     assert bench.sample("read_bytes_total") == len(content)
     assert bench.sample("sent_bytes_total") == sum(len(tile.tile.voxels) for tile in tiles)
     assert bench.sample("studies_active") == 0
-    for stage in ("fetch", "decode", "align", "normalize", "plan"):
+    for stage in ("fetch", "decode", "align", "outline", "normalize", "assess", "plan"):
         assert bench.sample("stage_duration_seconds_count", stage=stage) == 1
 
 
@@ -249,7 +249,7 @@ async def test_a_place_is_free_again_after_a_refusal(bench: PreparationBench, he
 def finely_cut(file: messages.StoredFile) -> messages.PrepareStudyRequest:
     """Return a request whose answer has hundreds of tiles."""
     contract = messages.TileContract(
-        sequences=[study_pb2.SEQUENCE_T1C], spacing_mm=0.5, depth=1, halo=0, stride=16, max_size=256
+        sequences=[study_pb2.SEQUENCE_T1C], spacing_mm=1.0, depth=1, halo=0, stride=16, max_size=256
     )
     return messages.PrepareStudyRequest(job_id="job", files=[file], contract=contract)
 

@@ -54,6 +54,7 @@ CONTRACT = {
     "brainmets_preprocessing_rpc_duration_seconds": {"method"},
     "brainmets_preprocessing_rpcs_active": {"method"},
     "brainmets_preprocessing_stage_duration_seconds": {"stage"},
+    "brainmets_preprocessing_decoders_discarded_total": set(),
     "brainmets_preprocessing_failures_total": {"reason"},
     "brainmets_preprocessing_studies_active": set(),
     "brainmets_preprocessing_tiles_total": set(),

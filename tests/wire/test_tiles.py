@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from brainmets.imaging.brain import Midline
+from brainmets.imaging.brain_mask import UNKNOWN_BRAIN, pack_brain
 from brainmets.imaging.errors import InternalError, ModelContractError
 from brainmets.imaging.findings import Finding, FindingCode, Severity
 from brainmets.imaging.sequence import Sequence
@@ -35,6 +36,7 @@ HEADER = StudyHeader(
     midline=Midline((0.8, 0.6, 0.0), -3.25),
     t1c_file_index=5,
     series=SERIES,
+    brain=pack_brain(VOLUME.voxels[0] > 0.5),
 )
 
 
@@ -55,6 +57,13 @@ def test_a_study_without_tiles_has_a_header() -> None:
         HEADER.acquired, HEADER.normalized, HEADER.sequences, (), nothing, HEADER.midline, HEADER.t1c_file_index
     )
     assert header_from_proto(sent(header)).grid.origins == ()
+
+
+def test_a_header_that_never_told_of_a_brain_says_so() -> None:
+    """What was left out is unknown, and not empty."""
+    message = sent(HEADER)
+    message.ClearField("brain")
+    assert header_from_proto(message).brain == UNKNOWN_BRAIN
 
 
 @pytest.mark.parametrize("field", ["acquired", "normalized", "tile_shape", "midline"])

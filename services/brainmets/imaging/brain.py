@@ -46,15 +46,15 @@ class Midline:
         return Side.LEFT if beyond_mm > 0 else Side.RIGHT
 
 
-def find_midline(foreground: NDArray[np.bool_], geometry: Geometry) -> Midline:
-    """Return the plane in which a head mirrors itself best, whatever the origin of its coordinates.
+def find_midline(brain: NDArray[np.bool_], geometry: Geometry) -> Midline:
+    """Return the plane in which a brain mirrors itself best, whatever the origin of its coordinates.
 
     Args:
-        foreground: (D, H, W), the head's voxels.
+        brain: (D, H, W), its voxels; a head's as a whole do as well, though faces and necks turn.
         geometry: Their grid.
     """
     factors = [max(1, round(COARSE_MM / spacing_mm)) for spacing_mm in geometry.spacing_mm]
-    coarse = foreground[tuple(slice(None, None, factor) for factor in factors)]
+    coarse = brain[tuple(slice(None, None, factor) for factor in factors)]
     if not coarse.any():
         return Midline((1.0, 0.0, 0.0), 0.0)
     grid = _coarsened(geometry, factors, coarse.shape)

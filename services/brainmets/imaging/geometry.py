@@ -13,8 +13,8 @@ from brainmets.imaging.errors import SingularAffineError
 MIN_INDEPENDENCE = 1e-3
 # Grids whose corners agree within this share their voxels: float32 headers round to about a micrometre.
 SAME_GRID_TOLERANCE_MM = 1e-3
-# Axial series are angled along the skull base or the commissures, by up to some 25 degrees: to whoever acquired and reads
-# them their slices are the axial ones, and the head lies straight in them.
+# Axial series are angled along the skull base or the commissures, by up to some 25 degrees: to whoever acquired and
+# reads them their slices are the axial ones, and the head lies straight in them.
 MAX_LEAN_DEG = 30.0
 # Cosine between axes that count as perpendicular: DICOM writes direction cosines with few digits.
 MAX_SHEAR = 1e-3

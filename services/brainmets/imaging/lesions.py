@@ -8,6 +8,7 @@ from scipy import ndimage
 
 from brainmets.imaging.bounding_box import find_bounding_box
 from brainmets.imaging.brain import Midline, Side
+from brainmets.imaging.brain_mask import BrainMask
 from brainmets.imaging.diameters import measure_diameters
 from brainmets.imaging.errors import InternalError
 from brainmets.imaging.geometry import Box, Geometry
@@ -15,6 +16,9 @@ from brainmets.imaging.probability_map import ProbabilityMap
 
 # Voxels that share a face, an edge or a corner belong together, as in the BraTS-METS evaluation.
 CONNECTIVITY_26 = np.ones((3, 3, 3), dtype=np.bool_)
+# A candidate of which less than this lies in the brain is none of the brain's. Well below a half: a metastasis of the
+# dura lies on the border, and a lost lesion is worse than a false candidate.
+INSIDE_FRACTION = 0.2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,6 +119,35 @@ def find_lesions(mask: LesionMask, *, min_volume_mm3: float) -> InstanceMap:
     return InstanceMap(labels, mask.geometry, len(kept))
 
 
+def drop_outside_brain(instances: InstanceMap, brain: BrainMask, grid: Geometry) -> InstanceMap:
+    """Return the lesions of which at least `INSIDE_FRACTION` lies in the brain, numbered anew in their order.
+
+    Args:
+        instances: The candidates, on any grid.
+        brain: Where the brain is; nothing is left out when that is not known.
+        grid: The grid that the brain's mask was taken from.
+    """
+    if brain.step == 0 or instances.count == 0:
+        return instances
+    told = brain.unpack(grid)
+    labels = np.zeros_like(instances.labels)
+    count = 0
+    for label, box in enumerate(_boxes(instances), start=1):
+        voxels = instances.labels[box.slices] == label
+        points_mm = instances.geometry.crop(box).index_to_world(np.argwhere(voxels))
+        if _share_inside(points_mm, told, grid=grid, step=brain.step) >= INSIDE_FRACTION:
+            count += 1
+            labels[box.slices][voxels] = count
+    return InstanceMap(labels, instances.geometry, count)
+
+
+def _share_inside(points_mm: NDArray[np.float64], told: NDArray[np.bool_], *, grid: Geometry, step: int) -> float:
+    """Return the share of LPS points (N, 3) whose nearest told voxel is brain; beyond the grid none is."""
+    nearest = np.rint(grid.world_to_index(points_mm) / step).astype(np.intp)
+    on_grid = ((nearest >= 0) & (nearest < told.shape)).all(axis=1)
+    return float(np.count_nonzero(told[tuple(nearest[on_grid].T)]) / len(points_mm))
+
+
 def measure_lesions(instances: InstanceMap, probability_map: ProbabilityMap, *, midline: Midline) -> tuple[Lesion, ...]:
     """Measure every lesion, in order of their labels.
 
@@ -123,15 +156,19 @@ def measure_lesions(instances: InstanceMap, probability_map: ProbabilityMap, *, 
         probability_map: What they were decided from, on the same grid.
         midline: The brain's midsagittal plane, which tells left from right.
     """
+    return tuple(
+        _measure(instances, probability_map, label=label, box=box, midline=midline)
+        for label, box in enumerate(_boxes(instances), start=1)
+    )
+
+
+def _boxes(instances: InstanceMap) -> tuple[Box, ...]:
+    """Return each lesion's box, in order of their labels."""
     whole = find_bounding_box(instances.labels > 0)
     if whole is None:
         return ()
     places = ndimage.find_objects(instances.labels[whole.slices], max_label=instances.count)
-    boxes = (_shifted(place, whole.start) for place in places)
-    return tuple(
-        _measure(instances, probability_map, label=label, box=box, midline=midline)
-        for label, box in enumerate(boxes, start=1)
-    )
+    return tuple(_shifted(place, whole.start) for place in places)
 
 
 def _shifted(place: tuple[slice, ...], start: tuple[int, int, int]) -> Box:

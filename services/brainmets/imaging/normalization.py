@@ -1,4 +1,7 @@
-"""Owns the normalised volume: a study cropped to its head, in the intensities that the networks were trained on."""
+"""Owns the normalised volume: a study cropped to its head, in the intensities that the networks were trained on.
+
+Intensities are measured over the brain alone, so that a brain looks the same with and without its skull.
+"""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -9,8 +12,8 @@ from numpy.typing import NDArray
 from brainmets.imaging.bounding_box import find_bounding_box
 from brainmets.imaging.errors import EmptyVolumeError, InternalError
 from brainmets.imaging.findings import Finding
-from brainmets.imaging.foreground import find_foreground
 from brainmets.imaging.geometry import Geometry
+from brainmets.imaging.head_outline import HeadOutline
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.study import AlignedStudy
 
@@ -25,11 +28,13 @@ class NormalizedVolume:
     """A study as the networks see it.
 
     Attributes:
-        voxels: (C, D, H, W), float32: percentile-clipped z-scores in the foreground, 0 elsewhere.
+        voxels: (C, D, H, W), float32: percentile-clipped z-scores in the foreground, 0 elsewhere; the percentiles, mean
+            and deviation are the brain's.
         sequences: The channels, in order.
         geometry: Isotropic axial grid, cropped to the head.
         acquired: Grid of the T1c as it was acquired.
         foreground: (D, H, W), the head's voxels.
+        brain: (D, H, W), the brain's among them: all that lesions are looked for in.
         findings: What a reader should know about the input.
 
     Raises:
@@ -41,39 +46,40 @@ class NormalizedVolume:
     geometry: Geometry
     acquired: Geometry
     foreground: NDArray[np.bool_]
+    brain: NDArray[np.bool_]
     findings: tuple[Finding, ...]
 
     def __post_init__(self) -> None:
         shape = (len(self.sequences), *self.geometry.shape)
-        if self.voxels.shape != shape or self.foreground.shape != self.geometry.shape:
+        masks = (self.foreground.shape, self.brain.shape)
+        if self.voxels.shape != shape or masks != (self.geometry.shape,) * len(masks):
             raise InternalError(
                 "A normalised volume does not fit its grid",
-                expected=f"voxels {shape} and a foreground of the same grid",
-                got=f"{self.voxels.shape} and {self.foreground.shape}",
+                expected=f"voxels {shape}, a foreground and a brain of the same grid",
+                got=f"{self.voxels.shape} and {masks}",
                 remedy="report it as a defect of brainmets",
             )
 
 
-def normalize_study(study: AlignedStudy) -> NormalizedVolume:
-    """Crop a study to its head and normalise each sequence over the head ("percentile-zscore-v1").
+def normalize_study(study: AlignedStudy, outline: HeadOutline) -> NormalizedVolume:
+    """Crop a study to its head and normalise each sequence over the brain ("percentile-zscore-v2").
 
     Raises:
-        EmptyVolumeError: The T1c shows nothing.
+        EmptyVolumeError: A sequence shows nothing.
     """
-    foreground = find_foreground(study.volumes[Sequence.T1C])
-    box = find_bounding_box(foreground)
+    box = find_bounding_box(outline.head)
     if box is None:
         raise InternalError(
             "A head has voxels", expected="some", got="none", remedy="report it as a defect of brainmets"
         )
-    foreground = foreground[box.slices]
+    head, brain = outline.head[box.slices], outline.brain[box.slices]
     # In the order of the enumeration, which is the order in which networks name their channels.
     sequences = tuple(sequence for sequence in Sequence if sequence in study.volumes)
     voxels = np.zeros((len(sequences), *box.shape), dtype=np.float32)
 
     def normalize(channel: int) -> None:
-        sequence = sequences[channel]
-        _normalize(study.volumes[sequence].voxels[box.slices], foreground, out=voxels[channel], sequence=sequence)
+        source = study.volumes[sequences[channel]].voxels[box.slices]
+        _normalize(source, HeadOutline(head, brain), out=voxels[channel], sequence=sequences[channel])
 
     # Beside each other: numpy leaves Python's lock for most of it.
     with ThreadPoolExecutor(len(sequences)) as threads:
@@ -83,27 +89,25 @@ def normalize_study(study: AlignedStudy) -> NormalizedVolume:
         sequences=sequences,
         geometry=study.geometry.crop(box),
         acquired=study.acquired,
-        foreground=foreground,
+        foreground=head,
+        brain=brain,
         findings=study.findings,
     )
 
 
 def _normalize(
-    voxels: NDArray[np.float32],
-    foreground: NDArray[np.bool_],
-    *,
-    out: NDArray[np.float32],
-    sequence: Sequence,
+    voxels: NDArray[np.float32], outline: HeadOutline, *, out: NDArray[np.float32], sequence: Sequence
 ) -> None:
     # Where a sequence was not acquired it is zero, which says nothing about its intensities.
-    acquired = foreground & (voxels != 0.0)
-    values = voxels[acquired]
-    if not values.size:
+    acquired = voxels != 0.0
+    inside = voxels[outline.brain & acquired]
+    if not inside.size:
         return
-    low, high = np.percentile(values[::PERCENTILE_STEP], CLIP_PERCENTILES)
-    np.clip(values, low, high, out=values)
-    values -= values.mean(dtype=np.float64)
-    deviation = float(np.sqrt(np.vdot(values, values) / values.size))
+    low, high = np.percentile(inside[::PERCENTILE_STEP], CLIP_PERCENTILES)
+    np.clip(inside, low, high, out=inside)
+    mean = inside.mean(dtype=np.float64)
+    inside -= mean
+    deviation = float(np.sqrt(np.vdot(inside, inside) / inside.size))
     if deviation == 0.0:
         raise EmptyVolumeError(
             f"Sequence {sequence} shows nothing",
@@ -111,4 +115,8 @@ def _normalize(
             got="one value all over the head",
             remedy="check the export of the series",
         )
-    out[acquired] = values / deviation
+    shown = outline.head & acquired
+    values = voxels[shown]
+    np.clip(values, low, high, out=values)
+    values -= mean
+    out[shown] = values / deviation

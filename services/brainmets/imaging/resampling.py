@@ -47,7 +47,8 @@ def _axial_directions(acquired: Geometry) -> NDArray[np.float64]:
     if order is None:
         return patient
     directions = acquired.directions[:, order]
-    return directions * np.sign((directions * patient).sum(axis=0))
+    forward: NDArray[np.float64] = directions * np.sign((directions * patient).sum(axis=0))
+    return forward
 
 
 def grids_overlap(one: Geometry, other: Geometry) -> bool:

@@ -11,9 +11,6 @@ from brainmets.imaging.resampling import axial_grid, grids_overlap, resample_vol
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.volume import Volume
 
-# Above it a metastasis of 5 mm lies in one or two slices and may be missed (RANO-BM asks for two).
-THICK_SLICE_MM = 3.0
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Study:
@@ -84,7 +81,8 @@ def align_study(study: Study, *, spacing_mm: float) -> AlignedStudy:
     acquired = study.t1c.geometry
     grid = axial_grid(acquired, spacing_mm=spacing_mm)
     t1c = resample_volume(study.t1c, grid)
-    volumes, findings = {Sequence.T1C: t1c}, _find_thick_slices(acquired)
+    volumes: dict[Sequence, Volume] = {Sequence.T1C: t1c}
+    findings: tuple[Finding, ...] = ()
     for sequence, volume in study.volumes.items():
         if sequence is not Sequence.T1C:
             _check_overlap(sequence, volume.geometry, acquired)
@@ -120,14 +118,3 @@ def _check_overlap(sequence: Sequence, grid: Geometry, t1c_grid: Geometry) -> No
             got="fields of view that share nothing",
             remedy="send sequences of one session, with the positions they were acquired at",
         )
-
-
-def _find_thick_slices(acquired: Geometry) -> tuple[Finding, ...]:
-    thickest_mm = max(acquired.spacing_mm)
-    if thickest_mm <= THICK_SLICE_MM:
-        return ()
-    message = (
-        f"The T1c's slices are {thickest_mm:.1f} mm apart: lesions below about {2 * thickest_mm:.0f} mm may be missed, "
-        "and volumes and diameters are coarse."
-    )
-    return (Finding(FindingCode.THICK_SLICES, message, Sequence.T1C),)

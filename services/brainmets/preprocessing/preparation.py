@@ -1,20 +1,24 @@
 """Prepares one study, up to the grid that its tiles are cut from. Read this first; each step is one call.
 
-stored files ─▶ choose ─▶ decode ─▶ align ─▶ normalise ─▶ plan ─▶ PreparedStudy
+stored files ─▶ fetch ─▶ decode (choose series, read them) ─▶ align ─▶ outline ─▶ normalise ─▶ assess ─▶ plan
+─▶ PreparedStudy
 """
 
-import asyncio
 from dataclasses import dataclass
 
+from brainmets.formats.study_reader import ReadStudy
 from brainmets.imaging.brain import find_midline
+from brainmets.imaging.brain_mask import pack_brain
 from brainmets.imaging.errors import BrainmetsError, SequencesDoNotOverlapError
+from brainmets.imaging.findings import Finding
+from brainmets.imaging.head_outline import outline_head
 from brainmets.imaging.normalization import NormalizedVolume, normalize_study
+from brainmets.imaging.quality import assess_quality, refuse_severe
 from brainmets.imaging.resampling import grids_overlap
 from brainmets.imaging.sequence import Sequence
-from brainmets.imaging.study import Study, align_study
+from brainmets.imaging.study import AlignedStudy, Study, align_study
 from brainmets.imaging.tiling import TileContract, plan_tiles
-from brainmets.imaging.volume import Volume
-from brainmets.preprocessing.study_files import ChosenFiles, StudyOrder, choose_files
+from brainmets.preprocessing.study_files import StudyOrder, check_files
 from brainmets.preprocessing.workshop import Workshop
 from brainmets.wire.tiles import StudyHeader
 
@@ -36,31 +40,27 @@ async def prepare_study(order: StudyOrder, workshop: Workshop, *, max_study_byte
         DataLossError: Stored bytes are missing or changed.
         DependencyUnavailableError: The artefact store cannot be reached now.
     """
-    chosen = choose_files(order, max_study_bytes=max_study_bytes)
-    study = Study(await _decode(chosen, workshop))
+    check_files(order.files, max_study_bytes=max_study_bytes)
+    read = await workshop.read_study(order)
+    aligned = await _align(read, workshop, spacing_mm=order.contract.spacing_mm)
+    outline = await workshop.run("outline", outline_head, aligned.volumes[Sequence.T1C], workshop.brain_network)
+    normalized = await workshop.run("normalize", normalize_study, aligned, outline)
+    findings = await workshop.run("assess", _assess, read, aligned, normalized, force=order.force)
+    return await workshop.run("plan", _plan, read, normalized, order.contract, findings=findings)
+
+
+async def _align(read: ReadStudy, workshop: Workshop, *, spacing_mm: float) -> AlignedStudy:
+    study = Study(read.volumes)
     try:
-        aligned = await workshop.run("align", align_study, study, spacing_mm=order.contract.spacing_mm)
+        return await workshop.run("align", align_study, study, spacing_mm=spacing_mm)
     except SequencesDoNotOverlapError as error:
-        raise _name_file(error, study, chosen) from error
-    normalized = await workshop.run("normalize", normalize_study, aligned)
-    return await workshop.run("plan", _plan, normalized, order.contract, chosen=chosen)
+        raise _name_file(error, study, read) from error
 
 
-async def _decode(chosen: ChosenFiles, workshop: Workshop) -> dict[Sequence, Volume]:
-    """Decode all files at a time; of several faults the first file's is the one that is told."""
-    readings = (workshop.read_volume(file) for file in chosen.by_sequence.values())
-    volumes = []
-    for outcome in await asyncio.gather(*readings, return_exceptions=True):
-        if isinstance(outcome, BaseException):
-            raise outcome
-        volumes.append(outcome)
-    return dict(zip(chosen.by_sequence, volumes, strict=True))
-
-
-def _name_file(error: BrainmetsError, study: Study, chosen: ChosenFiles) -> BrainmetsError:
+def _name_file(error: BrainmetsError, study: Study, read: ReadStudy) -> BrainmetsError:
     """Return the error with the client's number of the first file that lies elsewhere; imaging knows no files."""
     elsewhere = next(
-        chosen.by_sequence[sequence].file_index
+        read.file_indices[sequence]
         for sequence, volume in study.volumes.items()
         if not grids_overlap(volume.geometry, study.t1c.geometry)
     )
@@ -69,15 +69,28 @@ def _name_file(error: BrainmetsError, study: Study, chosen: ChosenFiles) -> Brai
     )
 
 
-def _plan(normalized: NormalizedVolume, contract: TileContract, *, chosen: ChosenFiles) -> PreparedStudy:
-    grid = plan_tiles(normalized.foreground.shape, contract, occupied=normalized.foreground)
+def _assess(
+    read: ReadStudy, aligned: AlignedStudy, normalized: NormalizedVolume, *, force: bool
+) -> tuple[Finding, ...]:
+    """Return all that is to be told about the study, unless it speaks against it."""
+    findings = (*read.findings, *normalized.findings, *assess_quality(aligned, normalized))
+    refuse_severe(findings, force=force)
+    return findings
+
+
+def _plan(
+    read: ReadStudy, normalized: NormalizedVolume, contract: TileContract, *, findings: tuple[Finding, ...]
+) -> PreparedStudy:
+    grid = plan_tiles(normalized.foreground.shape, contract, occupied=normalized.brain)
     header = StudyHeader(
         acquired=normalized.acquired,
         normalized=normalized.geometry,
         sequences=normalized.sequences,
-        findings=(*chosen.findings, *normalized.findings),
+        findings=findings,
         grid=grid,
-        midline=find_midline(normalized.foreground, normalized.geometry),
-        t1c_file_index=chosen.by_sequence[Sequence.T1C].file_index,
+        midline=find_midline(normalized.brain, normalized.geometry),
+        t1c_file_index=read.file_indices[Sequence.T1C],
+        series=read.series,
+        brain=pack_brain(normalized.brain),
     )
     return PreparedStudy(header, normalized)

@@ -1,15 +1,17 @@
-"""Owns what studies share while they are prepared: their store, threads and stage clocks."""
+"""Owns what studies share while they are prepared: their store, decoders, threads, stage clocks and brain network."""
 
 import asyncio
-import hashlib
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from typing import ParamSpec, TypeVar
 
-from brainmets.formats.nifti import read_nifti
-from brainmets.imaging.errors import DataLossError
-from brainmets.imaging.volume import Volume
-from brainmets.preprocessing.study_files import StoredFile
+from brainmets.formats.study_reader import ReadStudy
+from brainmets.imaging.brain_network import BrainNetwork
+from brainmets.preprocessing.decoder_pool import DecoderPool
+from brainmets.preprocessing.decoding_messages import DecodingOrder, FileSpan
+from brainmets.preprocessing.shared_memory import StudyBytes
+from brainmets.preprocessing.study_fetch import fetch_files, file_offsets
+from brainmets.preprocessing.study_files import StudyOrder
 from brainmets.runtime.artifact_store import ArtifactStore
 from brainmets.runtime.metrics import PreprocessingMetrics
 
@@ -18,16 +20,33 @@ Answer = TypeVar("Answer")
 
 
 class Workshop:
-    """Reads files and runs steps, in a bounded number of threads.
+    """Reads studies and runs steps, in a bounded number of decoders and threads.
 
     A thread cannot be stopped, so a cancelled study ends after the step it is in, and none of its steps that
-    still wait for a thread begins.
+    still wait for a thread begins. A decoder is stopped at once.
     """
 
-    def __init__(self, artifacts: ArtifactStore, threads: ThreadPoolExecutor, metrics: PreprocessingMetrics) -> None:
+    def __init__(
+        self,
+        artifacts: ArtifactStore,
+        decoders: DecoderPool,
+        threads: Executor,
+        metrics: PreprocessingMetrics,
+        brain_network: BrainNetwork,
+    ) -> None:
+        self.brain_network = brain_network
         self._artifacts = artifacts
+        self._decoders = decoders
         self._threads = threads
         self._metrics = metrics
+
+    async def wait_until_ready(self) -> None:
+        """Return when studies can be decoded.
+
+        Raises:
+            OSError: The decoders do not start.
+        """
+        await self._decoders.wait_until_ready()
 
     async def run(
         self, stage: str, step: Callable[Arguments, Answer], *args: Arguments.args, **kwargs: Arguments.kwargs
@@ -40,31 +59,32 @@ class Workshop:
 
         return await asyncio.get_running_loop().run_in_executor(self._threads, measured)
 
-    async def read_volume(self, file: StoredFile) -> Volume:
-        """Read a file from the store, check that it is what was sent, and decode it.
+    async def read_study(self, order: StudyOrder) -> ReadStudy:
+        """Fetch a study's files, check that they are what was sent, and have them decoded.
 
         Raises:
             DataLossError: A part is missing, or the bytes are not those that were sent.
-            StudyError: The file cannot be read or used.
+            StudyError: The study cannot be read or used.
+            RequestError: It is not clear what its files hold.
         """
-        content = await self._fetch(file)
-        await self.run("fetch", _check_digest, content, file=file)
-        return await self.run("decode", read_nifti, content, file_index=file.file_index)
-
-    async def _fetch(self, file: StoredFile) -> bytes:
-        parts = [await self._artifacts.read(path) for path in file.parts]
-        content = parts[0] if len(parts) == 1 else b"".join(parts)
-        self._metrics.read_bytes.inc(len(content))
-        return content
+        *offsets, size_bytes = file_offsets(order.files)
+        with StudyBytes(size_bytes) as study:
+            with self._metrics.measure_stage("fetch"):
+                await fetch_files(order.files, self._artifacts, into=study, threads=self._threads)
+            self._metrics.read_bytes.inc(size_bytes)
+            with self._metrics.measure_stage("decode"):
+                return await self._decoders.read_study(study, _decoding_order(order, offsets))
 
 
-def _check_digest(content: bytes, *, file: StoredFile) -> None:
-    digest = hashlib.sha256(content).digest()
-    if digest != file.sha256:
-        raise DataLossError(
-            "A stored file changed since it was sent",
-            expected=f"SHA-256 {file.sha256.hex()}",
-            got=digest.hex(),
-            remedy="upload the study again, and tell the operator",
+def _decoding_order(order: StudyOrder, offsets: list[int]) -> DecodingOrder:
+    spans = (
+        FileSpan(
             file_index=file.file_index,
+            media_type=file.media_type,
+            sequence=file.sequence,
+            offset_bytes=begin,
+            size_bytes=file.size_bytes,
         )
+        for file, begin in zip(order.files, offsets, strict=True)
+    )
+    return DecodingOrder(tuple(spans), order.selections, order.contract.sequences)

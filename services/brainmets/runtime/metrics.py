@@ -23,7 +23,7 @@ from brainmets.runtime.grpc_errors import STATUS_CODES, status_code_of
 
 OTHER = "other"
 REASONS = tuple(sorted(kind.reason for kind in STATUS_CODES))
-PREPARATION_STAGES = ("fetch", "decode", "align", "normalize", "plan", "stream")
+PREPARATION_STAGES = ("fetch", "decode", "align", "outline", "normalize", "assess", "plan", "stream")
 
 # From an answer out of Redis to a study's deadline.
 RPC_BUCKETS_S = (
@@ -240,7 +240,7 @@ class PreprocessingMetrics:
         self._reasons = _LabelSet(REASONS)
         self._stage_duration = Histogram(
             "brainmets_preprocessing_stage_duration_seconds",
-            "Time a study spent in a stage; of decode, one file.",
+            "Time a study spent in a stage; of stream, one tile.",
             ("stage",),
             buckets=STAGE_BUCKETS_S,
             registry=registry,
@@ -255,6 +255,11 @@ class PreprocessingMetrics:
         self.tiles = Counter("brainmets_preprocessing_tiles", "Tiles sent.", registry=registry)
         self.read_bytes = Counter(
             "brainmets_preprocessing_read_bytes", "Bytes read from the artefact store.", registry=registry
+        )
+        self.decoders_discarded = Counter(
+            "brainmets_preprocessing_decoders_discarded",
+            "Decoders replaced: they refused a study, broke on one, or were stopped.",
+            registry=registry,
         )
         self.sent_bytes = Counter("brainmets_preprocessing_sent_bytes", "Bytes of tiles sent.", registry=registry)
         _start_at_zero(self._stage_duration, self._stages)

@@ -1,5 +1,6 @@
 """Owns each process's settings: one frozen object, read once, every fault in one message."""
 
+import os
 import re
 from collections.abc import Mapping
 from enum import StrEnum
@@ -71,6 +72,9 @@ class PreprocessingSettings(ProcessSettings):
         artifact_url: The artefact store.
         max_study_bytes: Largest study, bytes as stored.
         max_studies: Studies prepared at a time; each holds some 300 MB. One more is told to come back.
+        decoders: Processes that read studies, one at a time each.
+        decoding_time_s: Most that reading one study may take; a study of 150 MB takes a tenth of a second.
+        decoding_memory_bytes: Most that reading one study may take beside its own bytes; its volumes may take as much.
     """
 
     listen_address: Address = "127.0.0.1:8510"
@@ -79,6 +83,9 @@ class PreprocessingSettings(ProcessSettings):
     artifact_url: Url
     max_study_bytes: Count = _GIB
     max_studies: Count = 4
+    decoders: Count = Field(default_factory=lambda: os.cpu_count() or 1)
+    decoding_time_s: Duration = 4.0
+    decoding_memory_bytes: Count = _GIB
 
 
 class GatewaySettings(ProcessSettings):

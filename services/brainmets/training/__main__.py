@@ -12,10 +12,14 @@ import torch
 from tqdm import tqdm
 
 from brainmets.imaging.errors import BrainmetsError
+from brainmets.imaging.head_outline import outline_head
 from brainmets.imaging.normalization import normalize_study
+from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.study import align_study
 from brainmets.imaging.tiling import extract_tile, plan_tiles
+from brainmets.runtime.brain_weights import load_brain_network
 from brainmets.training.backgrounds import load_backgrounds
+from brainmets.training.brain_commands import add_brain_commands
 from brainmets.training.checkpoint import TrainingPlan, load_checkpoint
 from brainmets.training.export import OperatingPoint, export_checkpoint
 from brainmets.training.head_preparation import prepare_head
@@ -57,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_shelve(commands.add_parser("shelve", help="keep a folder filled with fresh studies for several trainings"))
     _add_export(commands.add_parser("export", help="write a checkpoint into a model repository"))
     _add_evaluate(commands.add_parser("evaluate", help="score exported networks on labelled studies"))
+    add_brain_commands(commands)
     return parser
 
 
@@ -145,8 +150,10 @@ def _export(arguments: argparse.Namespace) -> None:
 
 def _cut_real_tiles(labelled: LabelledStudy) -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.float32]], ...]:
     """Return the tile (1, C, D + 2h, H, W) in the middle of a study."""
-    normalized = normalize_study(align_study(labelled.study, spacing_mm=TILES.spacing_mm))
-    grid = plan_tiles(normalized.foreground.shape, TILES, occupied=normalized.foreground)
+    aligned = align_study(labelled.study, spacing_mm=TILES.spacing_mm)
+    outline = outline_head(aligned.volumes[Sequence.T1C], load_brain_network())
+    normalized = normalize_study(aligned, outline)
+    grid = plan_tiles(normalized.foreground.shape, TILES, occupied=normalized.brain)
     tile = extract_tile(normalized, grid, index=len(grid.origins) // 2).voxels
     voxels = np.zeros((1, CHANNELS, *tile.shape[1:]), dtype=np.float32)
     voxels[0, [TILES.sequences.index(sequence) for sequence in normalized.sequences]] = tile
@@ -164,10 +171,11 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     scorer = Scorer(arguments.model, threads=arguments.threads)
     rows: list[_Row] = []
     for labelled in _open_studies(arguments):
-        for model, probability_map in scorer.infer(labelled).items():
+        inferred = scorer.infer(labelled)
+        for model in inferred.probability_maps:
             for threshold in arguments.thresholds:
                 point = OperatingPoint(threshold, arguments.min_lesion_volume_mm3)
-                rows.append(_Row(model, threshold, score_study(labelled, probability_map, point=point)))
+                rows.append(_Row(model, threshold, score_study(labelled, inferred.decide(model, point))))
                 sys.stdout.write(_line(rows[-1]))
                 sys.stdout.flush()
     _report(rows, arguments.out)

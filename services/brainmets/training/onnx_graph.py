@@ -38,6 +38,11 @@ def build_onnx(network: ServedNetwork) -> bytes:
         dynamic_shapes=({0: batch, 2: depth, 3: STRIDE * height, 4: STRIDE * width},),
         verbose=False,
     )
+    return write_onnx(program)
+
+
+def write_onnx(program: torch.onnx.ONNXProgram | None) -> bytes:
+    """Return an exported graph as the bytes of a file that production reads."""
     model: onnx.ModelProto = program.model_proto  # type: ignore[union-attr] # only the other exporter returns None
     model.ir_version = min(model.ir_version, MAX_IR_VERSION)
     _strip(model)

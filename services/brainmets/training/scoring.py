@@ -8,14 +8,19 @@ import numpy as np
 import onnxruntime
 
 from brainmets.imaging.blending import ProbabilityAccumulator, ProbabilityTile
+from brainmets.imaging.brain_mask import BrainMask, pack_brain
 from brainmets.imaging.evaluation import dice, slice_dice
-from brainmets.imaging.lesions import binarize, find_lesions
+from brainmets.imaging.geometry import Geometry
+from brainmets.imaging.head_outline import HeadOutline, outline_head
+from brainmets.imaging.lesions import InstanceMap, binarize, drop_outside_brain, find_lesions
 from brainmets.imaging.mets_metric import LesionwiseScore, count_found_by_size, score_lesions
 from brainmets.imaging.normalization import NormalizedVolume, normalize_study
 from brainmets.imaging.probability_map import ProbabilityMap
 from brainmets.imaging.resampling import resample_like
-from brainmets.imaging.study import align_study
+from brainmets.imaging.sequence import Sequence
+from brainmets.imaging.study import AlignedStudy, align_study
 from brainmets.imaging.tiling import extract_tile, plan_tiles
+from brainmets.runtime.brain_weights import load_brain_network
 from brainmets.training.export import VERSION, OperatingPoint
 from brainmets.training.labelled_studies import LabelledStudy
 from brainmets.training.served_contract import INPUT_NAME, OUTPUT_NAME, TILES
@@ -40,6 +45,27 @@ class StudyScore:
     predicted_mm3: float
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class InferredStudy:
+    """What networks say about a study.
+
+    Attributes:
+        probability_maps: Each network's probability on the acquired grid, and their mean when there are several.
+        brain: Where the brain was found.
+        grid: The grid that the brain's mask was taken from.
+    """
+
+    probability_maps: Mapping[str, ProbabilityMap]
+    brain: BrainMask
+    grid: Geometry
+
+    def decide(self, name: str, point: OperatingPoint) -> InstanceMap:
+        """Return one network's lesions at an operating point, as the service finds them."""
+        mask = binarize(self.probability_maps[name], point.threshold)
+        candidates = find_lesions(mask, min_volume_mm3=point.min_lesion_volume_mm3)
+        return drop_outside_brain(candidates, self.brain, self.grid)
+
+
 class Scorer:
     """Runs networks, alone or averaged, over labelled studies."""
 
@@ -53,18 +79,24 @@ class Scorer:
             for model in models
         }
 
-    def infer(self, labelled: LabelledStudy) -> dict[str, ProbabilityMap]:
-        """Return each network's probability on the acquired grid, and their mean when there are several."""
-        normalized = normalize_study(align_study(labelled.study, spacing_mm=TILES.spacing_mm))
+    def infer(self, labelled: LabelledStudy) -> InferredStudy:
+        """Return what each network says about a study."""
+        aligned = align_study(labelled.study, spacing_mm=TILES.spacing_mm)
+        return self.infer_in(aligned, outline_head(aligned.volumes[Sequence.T1C], load_brain_network()))
+
+    def infer_in(self, aligned: AlignedStudy, outline: HeadOutline) -> InferredStudy:
+        """Return what each network says about a study whose brain is where an outline says."""
+        normalized = normalize_study(aligned, outline)
         maps = {name: self._infer(session, normalized) for name, session in self._sessions.items()}
         if len(maps) > 1:
             mean = np.stack([each.voxels for each in maps.values()]).mean(axis=0, dtype=np.float32)
             maps["mean"] = ProbabilityMap(mean, normalized.geometry)
-        return {name: resample_like(each, labelled.reference.geometry) for name, each in maps.items()}
+        acquired = {name: resample_like(each, aligned.acquired) for name, each in maps.items()}
+        return InferredStudy(acquired, pack_brain(normalized.brain), normalized.geometry)
 
     @staticmethod
     def _infer(session: onnxruntime.InferenceSession, normalized: NormalizedVolume) -> ProbabilityMap:
-        grid = plan_tiles(normalized.foreground.shape, TILES, occupied=normalized.foreground)
+        grid = plan_tiles(normalized.foreground.shape, TILES, occupied=normalized.brain)
         accumulator = ProbabilityAccumulator(grid)
         channels = [TILES.sequences.index(sequence) for sequence in normalized.sequences]
         for index, origin in enumerate(grid.origins):
@@ -76,10 +108,9 @@ class Scorer:
         return accumulator.finish(normalized.geometry)
 
 
-def score_study(labelled: LabelledStudy, probability_map: ProbabilityMap, *, point: OperatingPoint) -> StudyScore:
-    """Return how a study's probability, decided at an operating point, compares with its reference."""
-    mask = binarize(probability_map, point.threshold)
-    prediction = find_lesions(mask, min_volume_mm3=point.min_lesion_volume_mm3).mask
+def score_study(labelled: LabelledStudy, lesions: InstanceMap) -> StudyScore:
+    """Return how the lesions that were found in a study compare with its reference."""
+    prediction = lesions.mask
     return StudyScore(
         study=labelled.name,
         dice=dice(labelled.reference, prediction),

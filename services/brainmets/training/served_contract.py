@@ -9,7 +9,7 @@ from brainmets.training.patches import HALO
 
 INPUT_NAME = "tile"
 OUTPUT_NAME = "probability"
-NORMALIZATION = "percentile-zscore-v1"
+NORMALIZATION = "percentile-zscore-v2"
 TARGET = "tumour core of a brain metastasis: the enhancing part with enclosed necrosis or cyst, without oedema"
 TILES = TileContract(
     sequences=tuple(Sequence),

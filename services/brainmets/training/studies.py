@@ -6,7 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from brainmets.imaging.foreground import find_foreground
 from brainmets.imaging.geometry import Geometry
+from brainmets.imaging.head_outline import MARGIN_MM, HeadOutline
 from brainmets.imaging.lesions import CONNECTIVITY_26
 from brainmets.imaging.normalization import normalize_study
 from brainmets.imaging.sequence import Sequence
@@ -103,7 +105,10 @@ def normalize_head(head: Head) -> TrainingStudy:
         for channel, sequence in enumerate(Sequence)
         if head.present[channel]
     }
-    normalized = normalize_study(AlignedStudy(volumes, geometry, ()))
+    foreground = find_foreground(volumes[Sequence.T1C])
+    # The brain is known here; the margin is the served one.
+    outline = HeadOutline(foreground, foreground & (head.depth_mm > -MARGIN_MM))
+    normalized = normalize_study(AlignedStudy(volumes, geometry, ()), outline)
     start = geometry.world_to_index(normalized.geometry.index_to_world(np.zeros((1, 3))))[0].round().astype(int)
     box = tuple(slice(at, at + size) for at, size in zip(start, normalized.geometry.shape, strict=True))
     target = head.target[box] & normalized.foreground

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from brainmets.imaging.brain import Side
 from brainmets.imaging.findings import FindingCode
+from brainmets.imaging.media_type import MediaType
 from brainmets.imaging.sequence import Sequence
 from brainmets.v1 import result_pb2, study_pb2
 
@@ -12,6 +13,11 @@ _SEQUENCES = {
     Sequence.T1N: study_pb2.SEQUENCE_T1N,
     Sequence.T2W: study_pb2.SEQUENCE_T2W,
     Sequence.T2F: study_pb2.SEQUENCE_T2F,
+}
+_MEDIA_TYPES = {
+    MediaType.NIFTI: study_pb2.MEDIA_TYPE_NIFTI,
+    MediaType.DICOM: study_pb2.MEDIA_TYPE_DICOM,
+    MediaType.DICOM_ZIP: study_pb2.MEDIA_TYPE_DICOM_ZIP,
 }
 _SIDES = {
     Side.LEFT: result_pb2.SIDE_LEFT,
@@ -28,6 +34,16 @@ def sequence_to_proto(sequence: Sequence | None) -> study_pb2.Sequence.ValueType
 def sequence_from_proto(number: study_pb2.Sequence.ValueType) -> Sequence | None:
     """Return the sequence; None for unspecified and for numbers of a newer contract."""
     return next((sequence for sequence, known in _SEQUENCES.items() if known == number), None)
+
+
+def media_type_to_proto(media_type: MediaType) -> study_pb2.MediaType.ValueType:
+    """Return the proto's number."""
+    return _MEDIA_TYPES[media_type]
+
+
+def media_type_from_proto(number: study_pb2.MediaType.ValueType) -> MediaType | None:
+    """Return the media type; None for unspecified and for numbers of a newer contract."""
+    return next((media_type for media_type, known in _MEDIA_TYPES.items() if known == number), None)
 
 
 def side_to_proto(side: Side) -> result_pb2.Side.ValueType:

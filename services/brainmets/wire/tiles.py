@@ -1,11 +1,13 @@
 """Prepared studies on their way from preprocessing to a worker: contract, header and tiles, both ways."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from brainmets.imaging.brain import Midline
+from brainmets.imaging.brain_mask import UNKNOWN_BRAIN, BrainMask
 from brainmets.imaging.errors import BrainmetsError, InternalError, ModelContractError
 from brainmets.imaging.findings import Finding
 from brainmets.imaging.geometry import Geometry
@@ -14,6 +16,7 @@ from brainmets.imaging.series import SeriesUse
 from brainmets.imaging.tiling import Tile, TileContract, TileGrid, restore_tile, trim_tile
 from brainmets.internal.v1 import preprocessing_service_pb2 as messages
 from brainmets.v1 import study_pb2
+from brainmets.wire.brain import brain_mask_from_proto, brain_mask_to_proto
 from brainmets.wire.findings import finding_from_proto, finding_to_proto
 from brainmets.wire.geometry import geometry_from_proto, geometry_to_proto
 from brainmets.wire.names import sequence_from_proto, sequence_to_proto
@@ -21,6 +24,8 @@ from brainmets.wire.series import series_use_from_proto, series_use_to_proto
 
 # Half the bytes of float32. Normalised intensities are of the order of 1, so that it costs them 0.05 %.
 WIRE_TYPE = np.dtype("<f2")
+# The largest head that is read, 512³ voxels; a tile is a small part of one.
+MAX_TILE_VOXELS = 512**3
 _AXES = 3
 
 
@@ -37,6 +42,7 @@ class StudyHeader:
         midline: The brain's midsagittal plane.
         t1c_file_index: The client's number of the file that the T1c was read from.
         series: Every series that was sent, and what became of it.
+        brain: Where the brain is on the normalised grid.
     """
 
     acquired: Geometry
@@ -47,6 +53,7 @@ class StudyHeader:
     midline: Midline
     t1c_file_index: int
     series: tuple[SeriesUse, ...] = ()
+    brain: BrainMask = UNKNOWN_BRAIN
 
 
 def header_to_proto(header: StudyHeader) -> messages.StudyHeader:
@@ -62,6 +69,7 @@ def header_to_proto(header: StudyHeader) -> messages.StudyHeader:
         midline=(*header.midline.normal, header.midline.offset_mm),
         t1c_file_index=header.t1c_file_index,
         series=[series_use_to_proto(use) for use in header.series],
+        brain=brain_mask_to_proto(header.brain),
     )
 
 
@@ -83,6 +91,7 @@ def header_from_proto(message: messages.StudyHeader) -> StudyHeader:
             midline=Midline((a, b, c), offset_mm),
             t1c_file_index=message.t1c_file_index,
             series=tuple(series_use_from_proto(use) for use in message.series),
+            brain=brain_mask_from_proto(message.brain),
         )
     except (ValueError, KeyError) as error:
         raise _other_version("a complete header", got="another") from error
@@ -91,6 +100,9 @@ def header_from_proto(message: messages.StudyHeader) -> StudyHeader:
 def _grid_from_proto(message: messages.StudyHeader, normalized: Geometry) -> TileGrid:
     depth, height, width = message.tile_shape
     slices, rows, columns = (message.origins[axis::_AXES] for axis in range(_AXES))
+    if not 0 < (depth + 2 * message.halo) * height * width <= MAX_TILE_VOXELS:
+        text = f"tiles of no voxel, or of more than {MAX_TILE_VOXELS}"
+        raise ValueError(text)
     return TileGrid(
         volume_shape=normalized.shape,
         tile_shape=(depth, height, width),
@@ -130,9 +142,9 @@ def tile_from_proto(message: messages.PreparedTile, header: StudyHeader) -> Tile
     if message.index >= len(header.grid.origins):
         raise _other_version(f"an index below {len(header.grid.origins)}", got=str(message.index))
     shape = _trimmed_shape(message.index, header)
+    if len(message.voxels) != math.prod(shape) * WIRE_TYPE.itemsize:
+        raise _other_version(f"voxels {shape}", got=f"{len(message.voxels)} bytes")
     voxels = np.frombuffer(message.voxels, dtype=WIRE_TYPE)
-    if voxels.size != np.prod(shape):
-        raise _other_version(f"voxels {shape}", got=f"{voxels.size} voxels")
     return restore_tile(voxels.reshape(shape), header.grid, index=message.index)
 
 

@@ -1,0 +1,240 @@
+"""Owns one decoder: a process that reads studies under limits, and is never used again once one went wrong."""
+
+import asyncio
+import contextlib
+import math
+import os
+import signal
+import socket
+import sys
+from typing import Self
+
+import numpy as np
+
+from brainmets.formats.study_reader import ReadStudy
+from brainmets.imaging.errors import (
+    BrainmetsError,
+    DecodingLimitError,
+    DependencyUnavailableError,
+    InternalError,
+    MalformedFileError,
+    RequestError,
+    StudyError,
+)
+from brainmets.imaging.geometry import Geometry
+from brainmets.imaging.volume import Volume
+from brainmets.preprocessing.decoding_messages import (
+    ANSWER_PLACE,
+    DECODED_JSON,
+    EXIT_LIMIT,
+    ORDER_JSON,
+    ORDER_PLACE,
+    READY,
+    REFUSAL_JSON,
+    DecodedStudy,
+    DecodingLimits,
+    DecodingOrder,
+    Refusal,
+)
+from brainmets.preprocessing.shared_memory import Arena, StudyBytes
+from brainmets.runtime.grpc_errors import STATUS_CODES
+
+# Imports take half a second; a machine may be busy.
+START_S = 30.0
+# A series of the answer takes some 300 bytes, and a study has thousands of them at most.
+MAX_ANSWER_BYTES = 16 * 1024 * 1024
+_PROGRAM = "brainmets.preprocessing.decoder_process"
+# Nothing of the service's, which holds secrets. glibc gives memory back to the kernel when a study is read, and fetches
+# it page by page for the next one; with one heap that is only trimmed from 256 MiB on, what an ordinary study needs is
+# kept (mallopt(3)). Numerical libraries start no threads of their own: their memory counts.
+_ENVIRONMENT = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(1024**3),
+    "MALLOC_TRIM_THRESHOLD_": str(256 * 1024**2),
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+}
+# Reasons that a decoder may give: the study's, and the request's that come to light with it.
+_REASONS = {kind.reason: kind for kind in STATUS_CODES if issubclass(kind, StudyError | RequestError)}
+# Ends that come from outside: the kernel's when memory runs out, an operator's.
+_ENDED_FROM_OUTSIDE = frozenset({-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP})
+_ENDED_BY_LIMIT = frozenset({EXIT_LIMIT, -signal.SIGALRM, -signal.SIGXCPU})
+
+
+class Decoder:
+    """A process that reads one study at a time; whoever gets an error from it must end it."""
+
+    def __init__(self, process: asyncio.subprocess.Process, control: socket.socket, limits: DecodingLimits) -> None:
+        self._process = process
+        self._control = control
+        self._limits = limits
+
+    @classmethod
+    async def start(cls, reader: str, limits: DecodingLimits) -> Self:
+        """Start a process and return once it takes orders. It shares neither environment nor files with the service.
+
+        Args:
+            reader: Function that reads a study, as module:function.
+            limits: What a study may take.
+
+        Raises:
+            OSError: It did not start.
+        """
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        try:
+            with theirs:
+                process = await _start_process(theirs, reader, limits)
+        except BaseException:
+            ours.close()
+            raise
+        decoder = cls(process, ours, limits)
+        try:
+            await decoder._wait_until_ready()
+        except BaseException:
+            await decoder.end()
+            raise
+        return decoder
+
+    async def _wait_until_ready(self) -> None:
+        async with asyncio.timeout(START_S):
+            if await self._receive(len(READY)) != READY:
+                message = "a decoding process ended before it could take a study"
+                raise OSError(message)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it waits for a study; asked of an idle decoder only."""
+        try:
+            # It says nothing by itself: there is nothing to read until its end of the socket is closed.
+            return bool(self._control.recv(1, socket.MSG_PEEK))
+        except BlockingIOError:
+            return True
+        except ConnectionError:
+            return False
+
+    def kill(self) -> None:
+        """End it at once, whatever it does."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+
+    async def end(self) -> None:
+        """End it, and return when nothing of it is left."""
+        self.kill()
+        self._control.close()
+        await self._process.wait()
+
+    async def read_study(self, study: StudyBytes, arena: Arena, order: DecodingOrder) -> ReadStudy:
+        """Read a study; its volumes lie in the arena.
+
+        Raises:
+            StudyError: It cannot be read, takes more than the limits (DecodingLimitError), or broke the decoder.
+            RequestError: It is not clear what the request wants of it.
+            DependencyUnavailableError: The decoder was ended from outside.
+            InternalError: The decoder has a defect.
+        """
+        try:
+            async with asyncio.timeout(self._limits.time_s):
+                place = await self._ask(study, arena, order)
+        except TimeoutError:
+            raise _limit_error(f"{self._limits.time_s:g} s", order) from None
+        if len(place) != ANSWER_PLACE.size:
+            raise _error_of_end(await self._process.wait(), order)
+        was_read, begin, size = ANSWER_PLACE.unpack(place)
+        answer = arena.read(min(size, MAX_ANSWER_BYTES), offset_bytes=begin)
+        try:
+            if was_read:
+                return _open_volumes(DECODED_JSON.validate_json(answer), arena, begin)
+            refusal = REFUSAL_JSON.validate_json(answer)
+        except ValueError as error:
+            raise _broken("an answer that cannot be read", order) from error
+        raise _error_of_refusal(refusal)
+
+    async def _ask(self, study: StudyBytes, arena: Arena, order: DecodingOrder) -> bytes:
+        """Return where the answer lies; nothing when the process has ended."""
+        words = ORDER_JSON.dump_json(order)
+        study.write(words, offset_bytes=study.size_bytes)
+        place = ORDER_PLACE.pack(study.size_bytes, len(words))
+        try:
+            socket.send_fds(self._control, [place], [study.descriptor, arena.descriptor])
+        except ConnectionError:
+            return b""
+        return await self._receive(ANSWER_PLACE.size)
+
+    async def _receive(self, size: int) -> bytes:
+        try:
+            return await asyncio.get_running_loop().sock_recv(self._control, size)
+        except ConnectionError:
+            return b""
+
+
+async def _start_process(control: socket.socket, reader: str, limits: DecodingLimits) -> asyncio.subprocess.Process:
+    words = (control.fileno(), os.getpid(), reader, limits.time_s, limits.memory_bytes)
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", "-m", _PROGRAM, *map(str, words)),
+        env=_ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        pass_fds=(control.fileno(),),
+        stdin=asyncio.subprocess.DEVNULL,
+        # A terminal's Ctrl-C is the service's to answer.
+        start_new_session=True,
+    )
+
+
+def _open_volumes(decoded: DecodedStudy, arena: Arena, size_bytes: int) -> ReadStudy:
+    """Return what was read, on the arena's memory."""
+    view = arena.view(size_bytes)
+    volumes = {}
+    for span in decoded.volumes:
+        voxels = np.frombuffer(view, np.float32, math.prod(span.shape), span.offset_bytes).reshape(span.shape)
+        volumes[span.sequence] = Volume(voxels, Geometry(span.shape, np.array(span.affine).reshape(4, 4)))
+    file_indices = {span.sequence: span.file_index for span in decoded.volumes}
+    return ReadStudy(volumes, file_indices, decoded.series, decoded.findings)
+
+
+def _error_of_refusal(refusal: Refusal) -> BrainmetsError:
+    return _REASONS.get(refusal.reason, InternalError)(
+        refusal.message,
+        expected=refusal.expected,
+        got=refusal.got,
+        remedy=refusal.remedy,
+        file_index=refusal.file_index,
+    )
+
+
+def _error_of_end(exit_code: int, order: DecodingOrder) -> BrainmetsError:
+    """Return what a study is answered whose decoder ended under it; a negative code is the signal that ended it."""
+    if exit_code in _ENDED_BY_LIMIT:
+        return _limit_error("more memory or time", order)
+    if exit_code in _ENDED_FROM_OUTSIDE:
+        return DependencyUnavailableError(
+            "The decoder was ended from outside",
+            expected="a decoder that is left alone",
+            got=signal.Signals(-exit_code).name,
+            remedy="retry; if it lasts, give the service more memory",
+        )
+    return _broken("bytes that end the decoder", order)
+
+
+def _limit_error(got: str, order: DecodingOrder) -> BrainmetsError:
+    return DecodingLimitError(
+        "The study takes too much to decode",
+        expected="the time and memory that a real study needs",
+        got=got,
+        remedy="export the series again; an operator can raise the limits",
+        file_index=_lone_file(order),
+    )
+
+
+def _broken(got: str, order: DecodingOrder) -> BrainmetsError:
+    return MalformedFileError(
+        "The study cannot be decoded",
+        expected="files of the format they claim to be",
+        got=got,
+        remedy="export the series again",
+        file_index=_lone_file(order),
+    )
+
+
+def _lone_file(order: DecodingOrder) -> int | None:
+    # Of several nobody can tell which one it was.
+    return order.files[0].file_index if len(order.files) == 1 else None

@@ -1,0 +1,247 @@
+"""Runs a decoder (`python -m brainmets.preprocessing.decoder_process`): reads studies for the service, in confinement.
+
+It is started by `decoder.Decoder` and knows nothing but the study before it. It ends itself after anything but a study
+well read, because what went wrong may have left it in any state.
+"""
+
+import ctypes
+import gc
+import importlib
+import mmap
+import os
+import resource
+import signal
+import socket
+import sys
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+from itertools import accumulate, repeat
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainmets.formats.study_reader import ReadStudy, StudyFile
+from brainmets.imaging.errors import BrainmetsError, InternalError
+from brainmets.imaging.sequence import Sequence
+from brainmets.imaging.series import SeriesSelection
+from brainmets.preprocessing.decoding_messages import (
+    ANSWER_PLACE,
+    DECODED_JSON,
+    EXIT_LIMIT,
+    ORDER_JSON,
+    ORDER_PLACE,
+    READY,
+    REFUSAL_JSON,
+    DecodedStudy,
+    DecodingLimits,
+    DecodingOrder,
+    Refusal,
+    VolumeSpan,
+)
+
+# The service ends a decoder whose time is up; this much later it ends itself, should the service be stuck.
+OVERTIME_S = 2.0
+# The socket, a study, an arena, and what a library opens for a moment.
+MAX_OPEN_FILES = 32
+# linux/prctl.h
+_PR_SET_PDEATHSIG = 1
+_PR_SET_NO_NEW_PRIVS = 38
+# linux/mman.h: writing to each page, but by the kernel at once.
+_MADV_POPULATE_WRITE = 23
+
+
+class StudyReader(Protocol):
+    """Reads a study, as `formats.study_reader.read_study` does."""
+
+    def __call__(
+        self, files: tuple[StudyFile, ...], *, selections: tuple[SeriesSelection, ...], known: tuple[Sequence, ...]
+    ) -> ReadStudy:
+        """Return the study's volumes and what is to be said about them."""
+
+
+def main(words: list[str]) -> None:
+    """Serve one study after the other, until the service is gone or a study was not well read.
+
+    Args:
+        words: Descriptor of the socket, process number of the service, name of the reader (module:function), and the
+            seconds and bytes that a study may take.
+    """
+    descriptor, service, reader_name, time_s, memory_bytes = words
+    module, _, function = reader_name.partition(":")
+    reader: StudyReader = getattr(importlib.import_module(module), function)
+    with socket.socket(fileno=int(descriptor)) as control:
+        confine(int(service))
+        process = DecoderProcess(control, reader, DecodingLimits(float(time_s), int(memory_bytes)))
+        control.send(READY)
+        while process.serve_study():
+            # While the service is busy with what was read: the study's memory is free for the next one.
+            gc.collect()
+
+
+def confine(service: int) -> None:
+    """Give up what decoding does not need, and die with the service."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    if os.getppid() != service:  # it died before it could be asked for
+        os._exit(0)
+    for kind, most in ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_NOFILE, MAX_OPEN_FILES)):
+        resource.setrlimit(kind, (most, most))
+    # What a library complains about may quote the file.
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(nowhere, stream)
+    os.close(nowhere)
+    gc.freeze()
+
+
+class DecoderProcess:
+    """Reads the studies that come through a socket.
+
+    Args:
+        control: Where orders come from.
+        reader: What reads a study.
+        limits: What a study may take.
+    """
+
+    def __init__(self, control: socket.socket, reader: StudyReader, limits: DecodingLimits) -> None:
+        self._control = control
+        self._reader = reader
+        self._limits = limits
+        self._own_bytes = _address_space_bytes()
+        # The last one, by its inode: it is likely to come again, and mapping it anew takes a while.
+        self._arena: tuple[int, mmap.mmap] | None = None
+
+    def serve_study(self) -> bool:
+        """Read one study; False when there is none, or it was not well read."""
+        place, descriptors, _, _ = socket.recv_fds(self._control, ORDER_PLACE.size, 2)
+        if not place:
+            return False
+        signal.setitimer(signal.ITIMER_REAL, self._limits.time_s + OVERTIME_S)
+        study, arena = _map(descriptors[0]), self._map_arena(descriptors[1])
+        most_bytes = self._own_bytes + len(study) + len(arena) + self._limits.memory_bytes
+        resource.setrlimit(resource.RLIMIT_AS, (most_bytes, resource.RLIM_INFINITY))
+        begin, size = ORDER_PLACE.unpack(place)
+        order = ORDER_JSON.validate_json(study[begin : begin + size])
+        read, answer = _answer(order, self._reader, study=study, arena=arena)
+        self._control.send(answer)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        return read
+
+    def _map_arena(self, descriptor: int) -> mmap.mmap:
+        inode = os.fstat(descriptor).st_ino
+        if self._arena is not None and self._arena[0] == inode:
+            os.close(descriptor)
+            return self._arena[1]
+        self._arena = None
+        arena = _map(descriptor)
+        self._arena = inode, arena
+        return arena
+
+
+def _address_space_bytes() -> int:
+    with open("/proc/self/statm", encoding="ascii") as statm:  # noqa: PTH123 -- pathlib is not needed for one read
+        return int(statm.read().split()[0]) * mmap.PAGESIZE
+
+
+def _map(descriptor: int) -> mmap.mmap:
+    try:
+        return mmap.mmap(descriptor, 0)
+    finally:
+        os.close(descriptor)
+
+
+def _answer(order: DecodingOrder, reader: StudyReader, *, study: mmap.mmap, arena: mmap.mmap) -> tuple[bool, bytes]:
+    """Return whether the study was read, and where the answer lies."""
+    try:
+        read = reader(_files(order, study), selections=order.selections, known=order.known)
+        decoded, end = write_volumes(read, arena, known=order.known)
+        return True, _write_answer(DECODED_JSON.dump_json(decoded), arena, read=True, offset_bytes=end)
+    except (MemoryError, RecursionError):
+        os._exit(EXIT_LIMIT)
+    except BrainmetsError as error:
+        refusal = _refusal(error)
+    except Exception as error:  # noqa: BLE001 -- whatever a hostile file raises, the service learns of it
+        refusal = _refusal(_defect(error))
+    return False, _write_answer(REFUSAL_JSON.dump_json(refusal), arena, read=False, offset_bytes=0)
+
+
+def _files(order: DecodingOrder, study: mmap.mmap) -> tuple[StudyFile, ...]:
+    whole = memoryview(study).toreadonly()
+    return tuple(
+        StudyFile(
+            file_index=span.file_index,
+            media_type=span.media_type,
+            sequence=span.sequence,
+            content=whole[span.offset_bytes : span.offset_bytes + span.size_bytes],
+        )
+        for span in order.files
+    )
+
+
+def write_volumes(read: ReadStudy, arena: mmap.mmap, *, known: tuple[Sequence, ...]) -> tuple[DecodedStudy, int]:
+    """Put a study's volumes into the arena, and return what was read and where the voxels end.
+
+    Raises:
+        MemoryError: They do not fit.
+    """
+    volumes = [(sequence, read.volumes[sequence]) for sequence in known if sequence in read.volumes]
+    # On whole pages, so that each can be had from the kernel on its own.
+    sizes = (-(-volume.voxels.nbytes // mmap.PAGESIZE) * mmap.PAGESIZE for _, volume in volumes)
+    *begins, end = accumulate(sizes, initial=0)
+    if end > len(arena):
+        raise MemoryError
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(_write_voxels, (volume.voxels for _, volume in volumes), begins, repeat(arena)))
+    spans = (
+        VolumeSpan(
+            sequence=sequence,
+            file_index=read.file_indices[sequence],
+            shape=volume.geometry.shape,
+            affine=tuple(volume.geometry.affine.ravel().tolist()),
+            offset_bytes=begin,
+        )
+        for (sequence, volume), begin in zip(volumes, begins, strict=True)
+    )
+    return DecodedStudy(tuple(spans), read.series, read.findings), end
+
+
+def _write_voxels(voxels: NDArray[np.float32], begin: int, arena: mmap.mmap) -> None:
+    arena.madvise(_MADV_POPULATE_WRITE, begin, voxels.nbytes)
+    np.copyto(np.frombuffer(arena, np.float32, voxels.size, begin).reshape(voxels.shape), voxels)
+
+
+def _write_answer(answer: bytes, arena: mmap.mmap, *, read: bool, offset_bytes: int) -> bytes:
+    """Put an answer's JSON into the arena and return where it lies."""
+    end = offset_bytes + len(answer)
+    if end > len(arena):
+        os._exit(EXIT_LIMIT)
+    arena[offset_bytes:end] = answer
+    return ANSWER_PLACE.pack(read, offset_bytes, len(answer))
+
+
+def _refusal(error: BrainmetsError) -> Refusal:
+    return Refusal(
+        reason=error.reason,
+        message=error.message,
+        expected=error.expected,
+        got=error.got,
+        remedy=error.remedy,
+        file_index=error.file_index,
+    )
+
+
+def _defect(error: Exception) -> BrainmetsError:
+    """Name what was raised and where, but not its words: they may quote the file."""
+    *_, (frame, line) = traceback.walk_tb(error.__traceback__)
+    return InternalError(
+        "The study could not be read",
+        expected="a study, or a reason why it is none",
+        got=f"{type(error).__name__} in {frame.f_code.co_qualname}, line {line}",
+        remedy="report it as a defect of brainmets",
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

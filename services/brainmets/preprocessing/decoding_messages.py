@@ -1,0 +1,96 @@
+"""Owns what the service and a decoder tell each other: an order to read one study, and how that ended.
+
+Bulk never travels: an order lies behind the study's bytes and an answer in the arena, both as JSON, and what goes
+through the socket is where. The service validates what it reads, because a decoder may have been taken over by what it
+decodes.
+"""
+
+import struct
+from dataclasses import dataclass
+
+from pydantic import TypeAdapter
+
+from brainmets.imaging.findings import Finding
+from brainmets.imaging.geometry import Index
+from brainmets.imaging.media_type import MediaType
+from brainmets.imaging.sequence import Sequence
+from brainmets.imaging.series import SeriesSelection, SeriesUse
+
+# What a decoder says once it can take orders.
+READY = b"ready"
+# Where an order begins behind the study's bytes, and its size; the study's and the arena's descriptors go with it.
+ORDER_PLACE = struct.Struct("<QQ")
+# Whether the study was read, and where the answer begins in the arena, and its size.
+ANSWER_PLACE = struct.Struct("<?QQ")
+# How a decoder exits that has run out of memory or stack.
+EXIT_LIMIT = 3
+
+
+@dataclass(frozen=True, slots=True)
+class DecodingLimits:
+    """What decoding one study may take.
+
+    Attributes:
+        time_s: Wall-clock time.
+        memory_bytes: Working memory beside the study's bytes; as much again for its volumes.
+    """
+
+    time_s: float
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileSpan:
+    """Where a file of the study lies in its bytes, and what is known of it."""
+
+    file_index: int
+    media_type: MediaType
+    sequence: Sequence | None
+    offset_bytes: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class DecodingOrder:
+    """A study to read; `known` are the sequences that the network knows, in the order of its channels."""
+
+    files: tuple[FileSpan, ...]
+    selections: tuple[SeriesSelection, ...]
+    known: tuple[Sequence, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeSpan:
+    """Where a volume's voxels begin in the arena (float32, C order), and its grid; `affine` is (4, 4) row by row."""
+
+    sequence: Sequence
+    file_index: int
+    shape: Index
+    affine: tuple[float, ...]
+    offset_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedStudy:
+    """A study that was read: its chosen volumes, in the order of the network's channels, and what is to be told."""
+
+    volumes: tuple[VolumeSpan, ...]
+    series: tuple[SeriesUse, ...]
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A study that was not read: the fields of the error."""
+
+    reason: str
+    message: str
+    expected: str
+    got: str
+    remedy: str
+    file_index: int | None
+
+
+ORDER_JSON = TypeAdapter(DecodingOrder)
+DECODED_JSON = TypeAdapter(DecodedStudy)
+REFUSAL_JSON = TypeAdapter(Refusal)

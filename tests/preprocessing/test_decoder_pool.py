@@ -1,0 +1,302 @@
+"""Real decoders on studies that tell them what to do: whatever it is, it ends soon, and the next study is read."""
+
+import asyncio
+import contextlib
+import os
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import pytest_asyncio
+from prometheus_client import CollectorRegistry
+
+from brainmets.formats.study_reader import ReadStudy
+from brainmets.imaging.errors import (
+    BrainmetsError,
+    DecodingLimitError,
+    DependencyUnavailableError,
+    InternalError,
+    MalformedFileError,
+    UnusableSeriesError,
+)
+from brainmets.imaging.media_type import MediaType
+from brainmets.imaging.sequence import Sequence
+from brainmets.imaging.series import SeriesSelection
+from brainmets.preprocessing.decoder_pool import DecoderPool
+from brainmets.preprocessing.decoding_messages import DecodingLimits, DecodingOrder, FileSpan
+from brainmets.preprocessing.shared_memory import StudyBytes
+from brainmets.runtime.metrics import PreprocessingMetrics
+from brainmets.runtime.settings import PreprocessingSettings
+from scripted_reader import AFFINE, FINDING, READER, SERIES, SHAPE
+
+SETTINGS = PreprocessingSettings(artifact_url="file:///nowhere")
+DEFAULT_LIMITS = DecodingLimits(SETTINGS.decoding_time_s, SETTINGS.decoding_memory_bytes)
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+LIMITS = DecodingLimits(time_s=0.5, memory_bytes=128 * 1024**2)
+GIB = 1024**3
+
+
+class Discards:
+    """Decoders that a pool has discarded."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self.metrics = PreprocessingMetrics(self._registry)
+
+    @property
+    def count(self) -> float:
+        """How many there are."""
+        return self._registry.get_sample_value("brainmets_preprocessing_decoders_discarded_total") or 0.0
+
+
+@pytest.fixture(scope="module")
+def discards() -> Discards:
+    """What the module's pool discards."""
+    return Discards()
+
+
+@pytest.fixture
+def metrics() -> PreprocessingMetrics:
+    """For a pool of the test's own."""
+    return Discards().metrics
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def shared_pool(discards: Discards) -> AsyncIterator[DecoderPool]:
+    """One decoder that does what the study says; starting one takes half a second."""
+    async with DecoderPool.open(1, LIMITS, discards.metrics, reader=READER) as pool:
+        yield pool
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def pool(shared_pool: DecoderPool) -> DecoderPool:
+    """The same, with a decoder that is warm again."""
+    await shared_pool.wait_until_ready()
+    return shared_pool
+
+
+async def read(
+    pool: DecoderPool,
+    *contents: bytes,
+    selections: tuple[SeriesSelection, ...] = (),
+    known: tuple[Sequence, ...] = tuple(Sequence),
+) -> ReadStudy:
+    """Have a study of some files read."""
+    with StudyBytes(sum(map(len, contents))) as study:
+        spans, begin = [], 0
+        for index, content in enumerate(contents):
+            study.write(content, offset_bytes=begin)
+            spans.append(FileSpan(index, MediaType.DICOM, None, begin, len(content)))
+            begin += len(content)
+        return await pool.read_study(study, DecodingOrder(tuple(spans), selections, known))
+
+
+def own_decoders() -> set[psutil.Process]:
+    """Return the decoders of this process."""
+    return {child for child in psutil.Process().children() if "decoder_process" in " ".join(child.cmdline())}
+
+
+async def wait_until_gone(process: psutil.Process, *, within_s: float) -> None:
+    """Return once nothing is left of a process."""
+    async with asyncio.timeout(within_s):
+        while process.is_running():  # noqa: ASYNC110 -- another process ends
+            await asyncio.sleep(0.01)
+
+
+async def test_what_was_read_arrives_as_it_was(pool: DecoderPool) -> None:
+    """Voxels, grid, findings and series are those of the reader, to the last bit."""
+    study = await read(pool, b"-2.5", b"", selections=(SeriesSelection(Sequence.T1C, 3),), known=(Sequence.T1C,))
+    assert (study.series, study.findings) == ((SERIES,), (FINDING,))
+    assert dict(study.file_indices) == {Sequence.T1C: 0}
+    assert np.array_equal(study.volumes[Sequence.T1C].voxels, np.full(SHAPE, -2.5, np.float32))
+    assert np.array_equal(study.volumes[Sequence.T1C].geometry.affine, AFFINE)
+
+
+async def test_volumes_come_in_the_networks_order(pool: DecoderPool) -> None:
+    """Channels do not depend on the order in which the files were read."""
+    known = (Sequence.T1C, Sequence.T1N, Sequence.T2F)
+    assert list((await read(pool, b"1", b"", known=known)).volumes) == [Sequence.T1C, Sequence.T2F]
+
+
+@pytest.mark.parametrize(
+    ("deed", "kind"),
+    [
+        (b"loop", DecodingLimitError),
+        (b"allocate", DecodingLimitError),
+        (b"recurse", DecodingLimitError),
+        (b"fault", MalformedFileError),
+        (b"abort", MalformedFileError),
+        (b"exit", MalformedFileError),
+        (b"exit of the interpreter", MalformedFileError),
+        (b"end from outside", DependencyUnavailableError),
+        (b"refuse", UnusableSeriesError),
+        (b"fail", InternalError),
+    ],
+)
+async def test_the_next_study_is_read_whatever_the_last_one_did(
+    pool: DecoderPool, discards: Discards, deed: bytes, kind: type[BrainmetsError]
+) -> None:
+    """The study is told what was wrong, its decoder is never used again, and a fresh one takes the next."""
+    before = discards.count
+    with pytest.raises(kind):
+        await read(pool, deed)
+    assert np.all((await read(pool, b"7")).volumes[Sequence.T1C].voxels == 7.0)
+    assert discards.count == before + 1
+
+
+@pytest.mark.parametrize("deed", [b"loop", b"allocate"])
+async def test_no_study_takes_more_than_five_seconds_or_one_gibibyte(
+    metrics: PreprocessingMetrics, deed: bytes
+) -> None:
+    """The limits that the service has by default keep what the documentation promises."""
+    others = own_decoders()
+    async with DecoderPool.open(1, DEFAULT_LIMITS, metrics, reader=READER) as pool:
+        await pool.wait_until_ready()
+        (decoder,) = own_decoders() - others
+        idle_bytes = peak_bytes = decoder.memory_info().rss
+        began_s = time.perf_counter()
+        study = asyncio.create_task(read(pool, deed))
+        while not study.done():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                peak_bytes = max(peak_bytes, decoder.memory_info().rss)
+            await asyncio.sleep(0.005)
+        assert time.perf_counter() - began_s < 5.0
+        assert isinstance(study.exception(), DecodingLimitError)
+    assert peak_bytes - idle_bytes < GIB
+    assert deed == b"loop" or peak_bytes - idle_bytes > GIB / 2  # else it was not the limit that ended it
+
+
+async def test_a_refusal_keeps_its_words(pool: DecoderPool) -> None:
+    """What the reader says is what the client is told."""
+    with pytest.raises(UnusableSeriesError) as caught:
+        await read(pool, b"refuse", b"")
+    error = caught.value
+    assert (error.message, error.expected, error.got) == ("Slices are missing", "even slices", "3 slices missing")
+    assert (error.remedy, error.file_index) == ("send all slices", 77)
+
+
+async def test_a_lone_file_is_named_when_it_breaks_the_decoder(pool: DecoderPool) -> None:
+    """Of several files nobody can tell which one it was."""
+    for contents, file_index in (((b"exit",), 0), ((b"exit", b""), None)):
+        with pytest.raises(MalformedFileError) as caught:
+            await read(pool, *contents)
+        assert caught.value.file_index == file_index
+
+
+async def test_a_defect_tells_where_it_is_and_quotes_nothing(pool: DecoderPool) -> None:
+    """An exception's words may hold a patient's name."""
+    with pytest.raises(InternalError) as caught:
+        await read(pool, b"fail")
+    assert caught.value.got.startswith("KeyError in _fail")
+    assert "Doe" not in str(caught.value)
+
+
+async def test_a_decoder_knows_no_secrets(metrics: PreprocessingMetrics, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Credentials of the service are not in its environment."""
+    monkeypatch.setenv("BRAINMETS_PASSWORD", "secret")
+    async with DecoderPool.open(1, LIMITS, metrics, reader=READER) as pool:
+        with pytest.raises(UnusableSeriesError) as caught:
+            await read(pool, b"tell the environment")
+    assert "PYTHONPATH" in caught.value.got
+    assert "BRAINMETS" not in caught.value.got
+
+
+async def test_a_decoder_writes_no_file(pool: DecoderPool) -> None:
+    """Patient data live in the stored input only."""
+    with pytest.raises(InternalError) as caught:
+        await read(pool, b"write a file")
+    assert caught.value.got.startswith("OSError in _write_file")
+
+
+async def test_cancelling_a_study_ends_its_decoder_at_once(pool: DecoderPool) -> None:
+    """Nobody decodes for a client that has left."""
+    (decoder,) = own_decoders()
+    study = asyncio.create_task(read(pool, b"loop"))
+    await asyncio.sleep(0.1)
+    study.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await study
+    await wait_until_gone(decoder, within_s=0.5)
+
+
+async def test_an_idle_decoder_that_was_ended_is_replaced(pool: DecoderPool, discards: Discards) -> None:
+    """A study never meets a decoder that is gone."""
+    before = discards.count
+    (decoder,) = own_decoders()
+    decoder.kill()
+    await wait_until_gone(decoder, within_s=5.0)
+    assert np.all((await read(pool, b"1")).volumes[Sequence.T1C].voxels == 1.0)
+    assert discards.count == before + 1
+
+
+async def test_a_study_that_is_still_looked_at_is_not_overwritten(pool: DecoderPool) -> None:
+    """The memory of one patient's volume never shows another's."""
+    studies = [await read(pool, b"%d" % number) for number in range(5)]
+    for number, study in enumerate(studies):
+        assert np.all(study.volumes[Sequence.T1C].voxels == number)
+
+
+async def test_studies_are_read_beside_each_other(metrics: PreprocessingMetrics) -> None:
+    """One slow study does not keep the other decoder from the next one."""
+    async with DecoderPool.open(2, LIMITS, metrics, reader=READER) as pool:
+        await pool.wait_until_ready()
+        slow = asyncio.create_task(read(pool, b"loop"))
+        await asyncio.sleep(0.05)
+        studies = await asyncio.gather(*(read(pool, b"%d" % number) for number in range(4)))
+        assert not slow.done()
+        with pytest.raises(DecodingLimitError):
+            await slow
+    assert [study.volumes[Sequence.T1C].voxels[0, 0, 0] for study in studies] == [0.0, 1.0, 2.0, 3.0]
+
+
+async def test_a_reader_that_is_not_there_is_told_at_the_start(
+    metrics: PreprocessingMetrics, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A service whose decoders do not start says so instead of waiting for them."""
+    async with DecoderPool.open(1, LIMITS, metrics, reader="scripted_reader:nothing") as pool:
+        with pytest.raises(OSError, match="ended before"):
+            await pool.wait_until_ready()
+    assert "nothing" in capfd.readouterr().err
+
+
+async def test_nothing_is_left_of_a_closed_pool(metrics: PreprocessingMetrics) -> None:
+    """The service's end is its decoders'."""
+    others = own_decoders()
+    async with DecoderPool.open(2, LIMITS, metrics, reader=READER) as pool:
+        await pool.wait_until_ready()
+        decoders = own_decoders() - others
+        assert len(decoders) == 2
+    assert not any(decoder.is_running() for decoder in decoders)
+
+
+SERVICE = """
+import asyncio
+from test_decoder_pool import Discards, DecoderPool, DEFAULT_LIMITS, READER, own_decoders, read
+
+async def main():
+    async with DecoderPool.open(1, DEFAULT_LIMITS, Discards().metrics, reader=READER) as pool:
+        await pool.wait_until_ready()
+        print(own_decoders().pop().pid, flush=True)
+        await read(pool, b"loop")
+
+asyncio.run(main())
+"""
+
+
+async def test_a_decoder_dies_with_its_service() -> None:
+    """A service that was killed leaves nobody behind, not even one that decodes."""
+    search = os.pathsep.join((*sys.path, str(Path(__file__).parent)))
+    service = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", SERVICE), env={**os.environ, "PYTHONPATH": search}, stdout=asyncio.subprocess.PIPE
+    )
+    assert service.stdout is not None
+    decoder = psutil.Process(int(await service.stdout.readline()))
+    await asyncio.sleep(0.1)
+    service.kill()
+    await service.wait()
+    await asyncio.sleep(0.2)
+    assert not decoder.is_running() or decoder.status() == psutil.STATUS_ZOMBIE

@@ -1,0 +1,90 @@
+"""Owns a reader of studies that does what the study tells it to: what a decoder of hostile bytes may do."""
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+import numpy as np
+
+from brainmets.formats.study_reader import ReadStudy, StudyFile
+from brainmets.imaging.errors import UnusableSeriesError
+from brainmets.imaging.findings import Finding, FindingCode, Severity
+from brainmets.imaging.geometry import Geometry
+from brainmets.imaging.sequence import Sequence
+from brainmets.imaging.series import SeriesReason, SeriesSelection, SeriesUse
+from brainmets.imaging.volume import Volume
+
+READER = f"{__name__}:read_study"
+SHAPE = (3, 4, 5)
+AFFINE = np.array([[0.1, 0, 3, 1 / 3], [0, 2, 0, -7], [-1, 0, 0.2, 1e-9], [0, 0, 0, 1]])
+FINDING = Finding(FindingCode.DIFFERENT_DAYS, "Days apart.", Sequence.T1N, Severity.SEVERE)
+SERIES = SeriesUse(0, 9, None, Sequence.T1C, SeriesReason.CHOSEN, "Taken.", SHAPE, (0.1, 2.0, 1 / 3))
+
+
+def read_study(
+    files: tuple[StudyFile, ...], *, selections: tuple[SeriesSelection, ...], known: tuple[Sequence, ...]
+) -> ReadStudy:
+    """Do the deed that the first file names, or return a T1c whose voxels all are the number that it holds."""
+    content = bytes(files[0].content)
+    if content in DEEDS:
+        DEEDS[content]()
+    sequences = [Sequence.T2F, Sequence.T1C][-len(files) :]
+    geometry = Geometry(SHAPE, AFFINE)
+    volumes = {sequence: Volume(np.full(SHAPE, float(content), np.float32), geometry) for sequence in sequences}
+    indices = dict.fromkeys(sequences, files[0].file_index)
+    return ReadStudy(volumes, indices, (SERIES,) * len(selections), (FINDING,) * len(known))
+
+
+def _loop() -> None:
+    while True:
+        pass
+
+
+def _allocate() -> None:
+    kept = []
+    while True:
+        kept.append(bytearray(os.urandom(1)) * (16 * 1024**2))
+
+
+def _recurse() -> None:
+    _recurse()
+
+
+def _refuse() -> None:
+    raise UnusableSeriesError(
+        "Slices are missing", expected="even slices", got="3 slices missing", remedy="send all slices", file_index=77
+    )
+
+
+def _fail() -> None:
+    raise KeyError("Doe^Jane")
+
+
+def _write_file() -> None:
+    os.write(os.open(".", os.O_TMPFILE | os.O_RDWR), b"patient")
+
+
+def _tell_environment() -> None:
+    raise UnusableSeriesError("", expected="", got=str(sorted(os.environ)), remedy="")
+
+
+def _fault() -> None:
+    ctypes.string_at(0)
+
+
+DEEDS: dict[bytes, Callable[[], object]] = {
+    b"loop": _loop,
+    b"allocate": _allocate,
+    b"recurse": _recurse,
+    b"fault": _fault,
+    b"abort": os.abort,
+    b"exit": lambda: os._exit(0),
+    b"exit of the interpreter": sys.exit,
+    b"end from outside": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    b"refuse": _refuse,
+    b"fail": _fail,
+    b"write a file": _write_file,
+    b"tell the environment": _tell_environment,
+}

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from brainmets.formats.nifti import read_nifti
+from dicom_cases import write_series
 from gateway_bench import GatewayBench, running_gateway, study_bytes
 
 
@@ -27,3 +29,17 @@ def study(tmp_path: Path) -> Path:
     (folder / "patient-t2f.nii.gz").write_bytes(study_bytes())
     (folder / "notes.txt").write_text("of no interest")
     return folder
+
+
+@pytest.fixture
+def dicom_study(tmp_path: Path) -> Path:
+    """A folder of an examination in DICOM: a scout, and the head of `study_bytes` after contrast medium."""
+    head = read_nifti(study_bytes(), file_index=0)
+    t1c = {"SeriesNumber": 7, "SeriesDescription": "t1 mprage", "ContrastBolusAgent": "gadobutrol"}
+    scout = {"SeriesNumber": 1, "SeriesDescription": "scout", "ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}
+    for seed, attributes in enumerate((t1c, scout)):
+        folder = tmp_path / "dicom" / str(attributes["SeriesDescription"])
+        folder.mkdir(parents=True)
+        for number, instance in enumerate(write_series(head, attributes=attributes, seed=seed)):
+            (folder / f"IM{number}").write_bytes(instance)
+    return tmp_path / "dicom"

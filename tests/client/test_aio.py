@@ -37,6 +37,27 @@ async def test_a_folder_goes_in_and_a_segmentation_comes_out(client: AsyncClient
     assert set(segmentation.files) == names
 
 
+async def test_a_folder_of_dicom_goes_in_and_its_chosen_series_is_named(
+    client: AsyncClient, study: Path, dicom_study: Path
+) -> None:
+    """The same head as in NIfTI has the same lesion; what was left says why."""
+    segmentation = await client.segment(dicom_study)
+    (lesion,) = segmentation.lesions
+    (same,) = (await client.segment(study / "patient-t1c.nii.gz")).lesions
+    assert lesion.volume_mm3 == pytest.approx(same.volume_mm3, rel=1e-6)
+    assert lesion.centroid_mm == pytest.approx(same.centroid_mm, abs=1e-3)
+    assert [(use.number, use.used, use.reason) for use in segmentation.series] == [
+        (1, False, "localizer"),
+        (7, True, "chosen"),
+    ]
+
+
+async def test_a_series_can_be_chosen_by_its_number(client: AsyncClient, dicom_study: Path) -> None:
+    """Against what its attributes say."""
+    segmentation = await client.segment(dicom_study, SegmentationOptions(series={"t1c": 1}))
+    assert [use.number for use in segmentation.series if use.used] == [1]
+
+
 async def test_files_are_saved_where_the_caller_says(client: AsyncClient, study: Path, tmp_path: Path) -> None:
     """Under the service's usual names."""
     segmentation = await client.segment(study)
@@ -167,9 +188,3 @@ async def test_a_path_with_nothing_to_send_is_refused_before_a_call(tmp_path: Pa
     async with AsyncClient("127.0.0.1:1") as client:
         with pytest.raises(StudyPathError):
             await client.segment(tmp_path)
-
-
-def test_an_unknown_model_is_refused() -> None:
-    """With the names there are."""
-    with pytest.raises(ValueError, match="nested_unet"):
-        SegmentationOptions(model="unet").to_proto()

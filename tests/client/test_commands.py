@@ -2,12 +2,20 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 from pathlib import Path
 
+import grpc
+import pytest
+import typer
 from click.testing import Result
+from rich.console import Console
 from typer.testing import CliRunner
 
-from brainmets.client.commands import ExitCode, app
+from brainmets.client.commands import app
+from brainmets.client.endings import ExitCode, errors_end_the_command
+from brainmets.client.errors import ServiceError
 from gateway_bench import GatewayBench, study_bytes
 
 
@@ -26,6 +34,13 @@ async def test_segment_prints_the_lesions_and_writes_the_files(
     assert "1 lesion found" in result.stdout
     assert "Not for diagnosis" in result.stdout
     assert len(list(out.iterdir())) == 5
+
+
+async def test_segment_names_the_chosen_series(bench: GatewayBench, dicom_study: Path, tmp_path: Path) -> None:
+    """And why another was left."""
+    result = await run("segment", str(dicom_study), "--output", str(tmp_path / "out"), "--address", bench.address)
+    assert result.exit_code == ExitCode.OK
+    assert "localizer" in result.stdout
 
 
 async def test_segment_prints_json(bench: GatewayBench, study: Path, tmp_path: Path) -> None:
@@ -63,7 +78,7 @@ async def test_a_path_with_nothing_to_send_is_one_sentence(tmp_path: Path) -> No
     """No service is needed to know."""
     result = await run("segment", str(tmp_path), "--address", "127.0.0.1:1")
     assert result.exit_code == ExitCode.BAD_STUDY
-    assert "t1c" in result.stderr
+    assert "NIfTI or DICOM" in result.stderr
 
 
 async def test_no_service_is_one_sentence(study: Path) -> None:
@@ -71,3 +86,38 @@ async def test_no_service_is_one_sentence(study: Path) -> None:
     result = await run("segment", str(study), "--address", "127.0.0.1:1")
     assert result.exit_code == ExitCode.UNREACHED
     assert "make up" in result.stderr
+
+
+@pytest.mark.parametrize("text", ["t1c", "t1c=", "t1c=five", "flair=5", "t1c=99999999999", "=5"])
+async def test_a_selection_that_is_none_is_a_wrong_command_line(tmp_path: Path, text: str) -> None:
+    """It is told before anything is sent."""
+    result = await run("segment", str(tmp_path), "--series", text)
+    assert result.exit_code == 2
+    assert "t1c=5" in result.stderr
+
+
+async def test_a_series_that_is_not_there_is_told(bench: GatewayBench, study: Path) -> None:
+    """The option reaches the service, whose answer is a sentence."""
+    result = await run("segment", str(study), "--address", bench.address, "--series", "t1c=5", "--force")
+    assert result.exit_code == ExitCode.BAD_STUDY
+    assert "INVALID_ARGUMENT" in result.stderr
+
+
+def test_a_study_refused_for_its_quality_can_be_forced(capsys: pytest.CaptureFixture[str]) -> None:
+    """The user learns why, and that there is a way."""
+    refusal = ServiceError(
+        code=grpc.StatusCode.FAILED_PRECONDITION, reason="QUALITY_REFUSED", message="got NOT_A_HEAD", metadata={}
+    )
+    with pytest.raises(typer.Exit) as caught, errors_end_the_command(Console(stderr=True)):
+        raise refusal
+    assert caught.value.exit_code == ExitCode.BAD_STUDY
+    printed = capsys.readouterr().err
+    assert "NOT_A_HEAD" in printed
+    assert "--force" in printed
+
+
+def test_the_command_line_starts_without_what_reads_images() -> None:
+    """A client that only sends need not have it, nor wait for it."""
+    heavy = "{'numpy', 'SimpleITK', 'pydicom'}"
+    code = f"import sys, brainmets.client.commands; sys.exit(bool({heavy} & sys.modules.keys()))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,23 +1,31 @@
-"""Which files of a path make a study."""
+"""Which files of a path make a study, and the bytes in which they go out."""
 
+import io
+import zipfile
 from pathlib import Path
 
 import pytest
 
-from brainmets.client import StudyPathError, find_study_files
+from brainmets.client import FileFormat, StudyFile, StudyPathError, find_study_files
+
+DICOM = bytes(128) + b"DICM" + b"slice"
 
 
-def folder_of(tmp_path: Path, *names: str) -> Path:
-    """Make a folder with files of these names."""
+def folder_of(tmp_path: Path, *names: str, content: bytes = b"") -> Path:
+    """Make files of these names, and the folders they lie in."""
     for name in names:
-        (tmp_path / name).write_bytes(b"")
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(content)
     return tmp_path
 
 
-def test_a_file_is_the_t1c(tmp_path: Path) -> None:
-    """Whatever its name says."""
-    path = folder_of(tmp_path, "anything.nii.gz") / "anything.nii.gz"
-    assert [(file.path, file.sequence) for file in find_study_files(path)] == [(path, "t1c")]
+@pytest.mark.parametrize(
+    ("name", "sequence"), [("anything.nii.gz", None), ("a-t1c.nii.gz", "t1c"), ("a_T1N.nii", "t1n"), ("t1c.nii", None)]
+)
+def test_a_nifti_file_is_what_its_name_says(tmp_path: Path, name: str, sequence: str | None) -> None:
+    """Where it says nothing the service decides, and warns: an absent label is no evidence."""
+    path = folder_of(tmp_path, name) / name
+    assert find_study_files(path) == (StudyFile(path, sequence, FileFormat.NIFTI),)
 
 
 def test_a_folder_is_read_by_names(tmp_path: Path) -> None:
@@ -28,7 +36,7 @@ def test_a_folder_is_read_by_names(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "names",
-    [(), ("a-t2f.nii.gz",), ("a-t1c.nii.gz", "b-t1c.nii.gz")],
+    [(), ("notes.txt",), ("a-t2f.nii.gz",), ("a-t1c.nii.gz", "b-t1c.nii.gz")],
 )
 def test_a_folder_that_is_not_clear_is_refused(tmp_path: Path, names: tuple[str, ...]) -> None:
     """No T1c, or two of them."""
@@ -36,10 +44,53 @@ def test_a_folder_that_is_not_clear_is_refused(tmp_path: Path, names: tuple[str,
         find_study_files(folder_of(tmp_path, *names))
 
 
-def test_another_kind_of_file_is_refused(tmp_path: Path) -> None:
-    """By its name, before it is sent."""
+def test_a_dicom_file_is_known_by_its_mark(tmp_path: Path) -> None:
+    """Whatever it is called: most have no suffix."""
+    path = folder_of(tmp_path, "IM000001", content=DICOM) / "IM000001"
+    assert find_study_files(path) == (StudyFile(path, None, FileFormat.DICOM),)
+
+
+def test_a_zip_archive_is_sent_as_it_is(tmp_path: Path) -> None:
+    """The service looks for DICOM files in it."""
+    path = tmp_path / "study.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a/1", DICOM)
+    (file,) = find_study_files(path)
+    assert file.file_format is FileFormat.DICOM_ZIP
+    assert b"".join(file.chunks()) == path.read_bytes()
+    assert file.size_bytes == len(path.read_bytes())
+
+
+def test_a_folder_of_dicom_is_one_archive_of_all_that_is_in_it(tmp_path: Path) -> None:
+    """However deep; what is not DICOM, and the directory that lists patients, stay here."""
+    folder_of(tmp_path, "series 2/IM1", "series 1/deep/IM1", "series 1/IM2.dcm", "DICOMDIR", content=DICOM)
+    folder_of(tmp_path, "README.txt", "series 1/short", content=b"DICM")
+    (file,) = find_study_files(tmp_path)
+    assert file.file_format is FileFormat.DICOM_ZIP
+    assert len(file.members) == 3
+    with zipfile.ZipFile(io.BytesIO(b"".join(file.chunks()))) as archive:
+        assert [archive.read(name) for name in archive.namelist()] == [DICOM] * 3
+
+
+def test_no_name_of_a_folder_leaves_the_machine(tmp_path: Path) -> None:
+    """A folder or file may be named for its patient."""
+    (file,) = find_study_files(folder_of(tmp_path, "Doe^Jane/Doe-IM1", "Doe^Jane/Doe-IM2", content=DICOM))
+    assert b"Doe" not in b"".join(file.chunks())
+
+
+def test_nifti_beside_dicom_is_refused(tmp_path: Path) -> None:
+    """Which of them is the study cannot be told; the sentence counts both."""
+    folder_of(tmp_path, "dicom/IM1", "dicom/IM2", content=DICOM)
+    folder_of(tmp_path, "a-t1c.nii.gz")
+    with pytest.raises(StudyPathError, match="1 NIfTI and 2 DICOM"):
+        find_study_files(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"DICM", bytes(128) + b"DIC", b"%PDF-1.4" + bytes(200)])
+def test_another_kind_of_file_is_refused(tmp_path: Path, content: bytes) -> None:
+    """By its bytes, before it is sent."""
     with pytest.raises(StudyPathError, match=r"slice\.dcm"):
-        find_study_files(folder_of(tmp_path, "slice.dcm") / "slice.dcm")
+        find_study_files(folder_of(tmp_path, "slice.dcm", content=content) / "slice.dcm")
 
 
 def test_a_path_that_is_not_there_is_refused(tmp_path: Path) -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import redis.asyncio
 
-from brainmets.formats.media_type import MediaType
 from brainmets.gateway.jobs import DEFAULT_TENANT, NewJob, Upload
 from brainmets.gateway.redis_connection import connect_redis
 from brainmets.gateway.redis_job_store import JobStoreLimits, RedisJobStore
 from brainmets.gateway.redis_upload_store import RedisUploadStore
+from brainmets.imaging.media_type import MediaType
 from brainmets.imaging.sequence import Sequence
 from gateway_bench import GatewayBench, running_gateway
 

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from brainmets.formats.media_type import MediaType
 from brainmets.gateway.deadline import Deadline
 from brainmets.gateway.grpc_study_preparer import METHOD, GrpcStudyPreparer
 from brainmets.gateway.jobs import StoredFile
+from brainmets.gateway.preparation import PreparationChoices
 from brainmets.imaging.brain import Midline
 from brainmets.imaging.errors import (
     DeadlineExceededError,
@@ -24,13 +24,16 @@ from brainmets.imaging.errors import (
     MalformedFileError,
     OverloadedError,
 )
+from brainmets.imaging.media_type import MediaType
 from brainmets.imaging.sequence import Sequence
+from brainmets.imaging.series import SeriesSelection
 from brainmets.imaging.tiling import TileContract, extract_tile, plan_tiles
 from brainmets.internal.v1 import preprocessing_service_pb2 as messages
 from brainmets.internal.v1 import preprocessing_service_pb2_grpc
 from brainmets.runtime.grpc_client import open_channel
 from brainmets.runtime.grpc_server import INTERNAL_LIMITS, build_server
 from brainmets.runtime.metrics import RpcMetrics
+from brainmets.v1 import study_pb2
 from brainmets.wire.tiles import StudyHeader, contract_to_proto, header_to_proto, tile_to_proto
 from imaging_cases import normalized_volume
 
@@ -40,7 +43,8 @@ GRID = plan_tiles(VOLUME.geometry.shape, CONTRACT)
 HEADER = StudyHeader(
     VOLUME.acquired, VOLUME.geometry, VOLUME.sequences, (), GRID, Midline((1.0, 0.0, 0.0), 16.0), t1c_file_index=4
 )
-FILES = (StoredFile(4, MediaType.NIFTI, Sequence.T1C, ("uploads/a/4/0", "uploads/a/4/1"), b"\x01" * 32, 99),)
+FILES = (StoredFile(4, MediaType.DICOM_ZIP, Sequence.T1C, ("uploads/a/4/0", "uploads/a/4/1"), b"\x01" * 32, 99),)
+CHOICES = PreparationChoices(force=True, selections=(SeriesSelection(Sequence.T1C, 7),))
 BROKEN = DependencyUnavailableError("Gone", expected="an answer", got="none", remedy="retry")
 FULL = OverloadedError("Full", expected="room", got="none", remedy="retry", retry_after_s=0.1)
 
@@ -128,7 +132,9 @@ async def preparer(
 async def prepared(preparer: GrpcStudyPreparer, *, deadline_s: float = 10.0) -> tuple[StudyHeader, list[int]]:
     """Return the header and the tiles' indices, after looking at each tile's voxels."""
     indices = []
-    preparation = preparer.prepare("job", FILES, contract=CONTRACT, deadline=Deadline.after(deadline_s))
+    preparation = preparer.prepare(
+        "job", FILES, choices=CHOICES, contract=CONTRACT, deadline=Deadline.after(deadline_s)
+    )
     async with preparation as study:
         async for tile in study.tiles:
             expected = extract_tile(VOLUME, GRID, index=tile.index).voxels.astype(np.float16)
@@ -150,7 +156,10 @@ async def test_files_and_contract_are_asked_for(preparer: GrpcStudyPreparer, ser
     await prepared(preparer)
     (request,) = service.requests
     assert request.contract == contract_to_proto(CONTRACT)
+    assert request.force
+    assert [(chosen.sequence, chosen.series_number) for chosen in request.series] == [(study_pb2.SEQUENCE_T1C, 7)]
     (file,) = request.files
+    assert file.media_type == study_pb2.MEDIA_TYPE_DICOM_ZIP
     assert (file.file_index, list(file.parts), file.sha256, file.size_bytes) == (
         4,
         list(FILES[0].parts),
@@ -244,7 +253,7 @@ async def test_a_slow_stream_ends_at_the_deadline(preparer: GrpcStudyPreparer, s
 
 async def leave(preparer: GrpcStudyPreparer) -> None:
     """Take one tile and go."""
-    preparation = preparer.prepare("job", FILES, contract=CONTRACT, deadline=Deadline.after(30.0))
+    preparation = preparer.prepare("job", FILES, choices=CHOICES, contract=CONTRACT, deadline=Deadline.after(30.0))
     async with preparation as study:
         await anext(aiter(study.tiles))
 

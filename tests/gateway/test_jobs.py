@@ -1,6 +1,5 @@
 """Job records: what names a study's content, and what makes an upload complete."""
 
-from brainmets.formats.media_type import MediaType
 from brainmets.gateway.jobs import (
     DEFAULT_TENANT,
     JobState,
@@ -10,6 +9,7 @@ from brainmets.gateway.jobs import (
     UploadedFile,
     digest_study,
 )
+from brainmets.imaging.media_type import MediaType
 from brainmets.imaging.sequence import Sequence
 
 

@@ -137,7 +137,7 @@ async def test_full_redis_refuses_a_job_whole(
     try:
         with pytest.raises(DependencyUnavailableError):
             await jobs.submit(request)
-        assert (await jobs.list_jobs(DEFAULT_TENANT, 10))[0] == (job,)
+        assert [listed.job_id for listed in (await jobs.list_jobs(DEFAULT_TENANT, 10))[0]] == [job.job_id]
     finally:
         await client.config_set("maxmemory", "0")
     assert (await jobs.submit(request)).state is JobState.QUEUED

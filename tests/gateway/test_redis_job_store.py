@@ -392,12 +392,12 @@ async def test_pages_hold_every_job_once_newest_first(jobs: RedisJobStore, new_j
     assert last_token == ""
 
 
-async def test_list_leaves_results_out(jobs: RedisJobStore, new_job: MakeNewJob) -> None:
-    """A listed job is the job without its result."""
+async def test_list_leaves_results_and_inputs_out(jobs: RedisJobStore, new_job: MakeNewJob) -> None:
+    """A listed job is the job without what is large."""
     await jobs.submit(await new_job())
     claim = await claim_now(jobs)
     job = await jobs.complete(claim, completion_of(claim))
-    assert (await jobs.list_jobs(DEFAULT_TENANT, 1))[0] == (dataclasses.replace(job, result=b""),)
+    assert (await jobs.list_jobs(DEFAULT_TENANT, 1))[0] == (dataclasses.replace(job, result=b"", files=()),)
 
 
 @pytest.mark.parametrize("page_size", [0, -1, 501])

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 import pytest
 import redis.asyncio
 
-from brainmets.formats.media_type import MediaType
 from brainmets.gateway.jobs import DEFAULT_TENANT, NewJob, Upload, UploadedFile
 from brainmets.gateway.redis_job_store import RedisJobStore
 from brainmets.gateway.redis_upload_store import MAX_OPEN_UPLOADS, RedisUploadStore
@@ -19,6 +18,7 @@ from brainmets.imaging.errors import (
     UnknownUploadError,
     UploadOffsetError,
 )
+from brainmets.imaging.media_type import MediaType
 from brainmets.imaging.sequence import Sequence
 
 MakeNewJob = Callable[..., Awaitable[NewJob]]
@@ -124,6 +124,27 @@ async def test_upload_is_bounded(uploads: RedisUploadStore, upload: Upload) -> N
         await advance(uploads, upload, 1000, size=1)
     await open_at(uploads, upload, 0)
     await advance(uploads, upload, 0, size=1000)
+
+
+async def test_a_file_costs_the_same_however_many_there_are(
+    uploads: RedisUploadStore, upload: Upload, client: redis.asyncio.Redis
+) -> None:
+    """A series of a thousand files is not answered with all of them a thousand times."""
+
+    async def answered_bytes(file_index: int) -> int:
+        before = (await client.info("stats"))["total_net_output_bytes"]
+        await uploads.open_file(
+            DEFAULT_TENANT,
+            upload.upload_id,
+            file_index=file_index,
+            media_type=MediaType.DICOM,
+            sequence=None,
+            offset_bytes=0,
+        )
+        return int((await client.info("stats"))["total_net_output_bytes"]) - int(before)
+
+    costs = [await answered_bytes(file_index) for file_index in range(100)]
+    assert costs[99] < 1.1 * costs[1]
 
 
 async def test_open_uploads_are_bounded(uploads: RedisUploadStore, client: redis.asyncio.Redis) -> None:

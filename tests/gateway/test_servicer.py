@@ -22,6 +22,7 @@ from brainmets.runtime.grpc_client import rpc_errors
 from brainmets.v1 import job_pb2, model_service_pb2, result_pb2
 from brainmets.v1 import segmentation_service_pb2 as messages
 from gateway_bench import LESION_DIAMETER_MM, GatewayBench, study_bytes
+from preparation_bench import VOXEL_MM
 from service_calls import KINDS, STUDY, ended, file_messages, job_of, refused, segment, start, submit, uploaded
 
 
@@ -31,9 +32,10 @@ async def test_a_study_goes_in_and_its_lesion_comes_out(working: GatewayBench) -
     assert jobs[-1].state == job_pb2.JOB_STATE_SUCCEEDED
     (lesion,) = jobs[-1].result.lesions
     assert lesion.longest_axial_diameter_mm == pytest.approx(LESION_DIAMETER_MM, abs=1.5)
-    # RAS column 20, row 30, slice 24 at 1 mm.
+    # RAS column 20, row 30, slice 24.
+    place_mm = tuple(VOXEL_MM * index for index in (-20, -30, 24))
     centroid = lesion.centroid
-    assert (centroid.x_mm, centroid.y_mm, centroid.z_mm) == pytest.approx((-20.0, -30.0, 24.0), abs=0.5)
+    assert (centroid.x_mm, centroid.y_mm, centroid.z_mm) == pytest.approx(place_mm, abs=0.5)
 
 
 async def test_the_mask_lies_on_the_studys_own_voxels(working: GatewayBench) -> None:

@@ -1,6 +1,7 @@
 """Uploads that break go on, and each fault of a study or request has its own answer, quickly."""
 
 import asyncio
+import itertools
 import time
 from collections.abc import Awaitable, Callable
 
@@ -8,6 +9,7 @@ import grpc
 import grpc.aio
 import pytest
 
+from brainmets.gateway.study_upload import MAX_FILES
 from brainmets.imaging.errors import (
     BrainmetsError,
     DigestMismatchError,
@@ -105,6 +107,30 @@ async def test_a_study_too_large_is_refused(bench: GatewayBench) -> None:
     await refused(StudyTooLargeError, write(bench, await new_upload(bench), large))
 
 
+async def test_a_series_of_ten_thousand_single_files_is_told_to_come_as_a_zip(bench: GatewayBench) -> None:
+    """At the first file too many, and without keeping those before it."""
+
+    async def call() -> None:
+        files = (file_messages(messages.SegmentStudyRequest, b"slice", file_index=index) for index in range(10_000))
+        with rpc_errors():
+            requests = itertools.chain([start()], itertools.chain.from_iterable(files))
+            _ = [answer async for answer in bench.segmentation.SegmentStudy(requests)]
+
+    with pytest.raises(InvalidArgumentError, match="zip") as caught:
+        await call()
+    assert caught.value.file_index == MAX_FILES
+    assert await bench.stores.artifacts.list_paths("uploads/") == ()
+
+
+async def test_the_encoding_of_each_file_is_kept(bench: GatewayBench) -> None:
+    """A client that asks what is there learns what it said."""
+    upload_id = await new_upload(bench)
+    for number, media_type in enumerate(study_pb2.MediaType.values()[1:]):
+        requests = file_messages(messages.WriteUploadRequest, b"bytes", file_index=number, media_type=media_type)
+        upload = await write(bench, upload_id, requests)
+    assert [file.header.media_type for file in upload.files] == study_pb2.MediaType.values()[1:]
+
+
 def unstated(kind: type[Request]) -> list[Request]:
     """Return a file whose encoding is not stated."""
     requests = file_messages(kind, STUDY)
@@ -124,7 +150,7 @@ def of_another_encoding(kind: type[Request]) -> list[Request]:
     [
         (lambda kind: file_messages(kind, STUDY)[1:], InvalidArgumentError),
         (lambda kind: file_messages(kind, STUDY)[:1] * 2, InvalidArgumentError),
-        (lambda kind: file_messages(kind, STUDY, file_index=64), InvalidArgumentError),
+        (lambda kind: file_messages(kind, STUDY, file_index=1024), InvalidArgumentError),
         (lambda kind: file_messages(kind, STUDY, sha256=b"short"), InvalidArgumentError),
         (unstated, InvalidArgumentError),
         (of_another_encoding, UnsupportedFormatError),
@@ -153,7 +179,7 @@ async def test_a_call_that_is_refused_while_it_sends_hears_why(bench: GatewayBen
     """The client learns the status although it had not finished."""
 
     async def call() -> None:
-        files = [file_messages(messages.SegmentStudyRequest, content, file_index=64 + index) for index in range(3)]
+        files = [file_messages(messages.SegmentStudyRequest, content, file_index=1024 + index) for index in range(3)]
         with rpc_errors():
             requests = iter([start(), *(request for file in files for request in file)])
             _ = [answer async for answer in bench.segmentation.SegmentStudy(requests)]

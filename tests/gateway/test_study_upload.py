@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from brainmets.formats.media_type import MediaType
 from brainmets.gateway import study_upload
 from brainmets.gateway.jobs import DEFAULT_TENANT, Upload, UploadedFile
 from brainmets.gateway.redis_upload_store import RedisUploadStore
@@ -18,6 +17,7 @@ from brainmets.imaging.errors import (
     StudyTooLargeError,
     UploadOffsetError,
 )
+from brainmets.imaging.media_type import MediaType
 from brainmets.runtime.artifact_store import ArtifactStore
 
 CONTENT = bytes(range(256)) * 3
@@ -136,10 +136,10 @@ async def test_too_large_study_leaves_no_bytes_behind(uploads: RedisUploadStore,
         (b"chunk",),
         (closing(),),
         (opening(), opening(file_index=1)),
-        (opening(file_index=64),),
+        (opening(file_index=study_upload.MAX_FILES),),
         (opening(), bytes(study_upload.MAX_CHUNK_BYTES + 1)),
     ],
-    ids=["chunk first", "end first", "two headers", "65th file", "large chunk"],
+    ids=["chunk first", "end first", "two headers", "1025th file", "large chunk"],
 )
 async def test_disorder_is_refused(
     uploads: RedisUploadStore, artifacts: ArtifactStore, pieces: tuple[UploadPiece, ...]

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from brainmets.formats.media_type import MediaType
 from brainmets.gateway.jobs import (
     DEFAULT_TENANT,
     ArtifactKind,
@@ -34,6 +33,7 @@ from brainmets.imaging.errors import (
     UnknownJobError,
     UploadIncompleteError,
 )
+from brainmets.imaging.media_type import MediaType
 from brainmets.imaging.sequence import Sequence
 from brainmets.runtime.artifact_store import ArtifactStore
 
@@ -53,11 +53,12 @@ def desk(jobs: RedisJobStore, uploads: RedisUploadStore, artifacts: ArtifactStor
 
 
 async def study(
-    *sequences: Sequence | None, content: bytes = b"voxels", said: bytes = b"voxels"
+    *sequences: Sequence | None, content: bytes = b"voxels", said: bytes = b"voxels", dicom: int = 0
 ) -> AsyncIterator[UploadPiece]:
-    """Send a file of each sequence, said to be another one's content where `said` differs."""
+    """Send a file of each sequence, the last `dicom` as DICOM; `said` differs: as another one's content."""
     for file_index, sequence in enumerate(sequences):
-        yield FileOpening(file_index, MediaType.NIFTI, sequence, 0)
+        media_type = MediaType.DICOM if file_index >= len(sequences) - dicom else MediaType.NIFTI
+        yield FileOpening(file_index, media_type, sequence, 0)
         yield content
         yield FileClosing(hashlib.sha256(said).digest())
 
@@ -124,6 +125,24 @@ async def test_study_without_a_t1c_is_refused(
     """What can be known before decoding is told before accepting."""
     with pytest.raises(error):
         await desk.accept(DEFAULT_TENANT, study(*sequences), ORDER)
+
+
+@pytest.mark.parametrize(
+    "sequences", [(None,), (None, None), (Sequence.T2F, None), (Sequence.T2F,)], ids=["one", "two", "other", "stated"]
+)
+async def test_what_dicom_holds_is_not_judged_before_it_is_read(
+    desk: StudyDesk, sequences: tuple[Sequence | None, ...]
+) -> None:
+    """A series by hand or another file may be the T1c: preprocessing decides."""
+    job = await desk.accept(DEFAULT_TENANT, study(*sequences, dicom=len(sequences)), ORDER)
+    assert job.state is JobState.QUEUED
+
+
+async def test_a_nifti_file_beside_dicom_states_its_sequence(desk: StudyDesk) -> None:
+    """It has no attributes that could say it."""
+    with pytest.raises(InvalidArgumentError) as caught:
+        await desk.accept(DEFAULT_TENANT, study(None, None, dicom=1), ORDER)
+    assert caught.value.file_index == 0
 
 
 @pytest.mark.parametrize("request_id", ["x" * 129, "ä", "a\nb"])

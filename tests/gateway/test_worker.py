@@ -10,10 +10,10 @@ import pytest
 from google.rpc import status_pb2
 
 import brainmets.gateway.worker
-from brainmets.formats.media_type import MediaType
 from brainmets.gateway.jobs import DEFAULT_TENANT, Claim, FailureReason, Job, JobState
 from brainmets.gateway.study_upload import FileClosing, FileOpening, UploadPiece
 from brainmets.gateway.submission import SubmissionOrder
+from brainmets.imaging.media_type import MediaType
 from brainmets.imaging.sequence import Sequence
 from gateway_bench import GatewayBench, running_gateway, study_bytes
 

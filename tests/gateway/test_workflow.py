@@ -12,12 +12,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from brainmets.formats.media_type import MediaType
 from brainmets.gateway.deadline import Deadline
 from brainmets.gateway.jobs import ArtifactKind, Progress, Stage, StoredFile
 from brainmets.gateway.model_contract import DecisionOptions, plan_segmentation
 from brainmets.gateway.outputs import FILE_NAMES, OutputFolder
-from brainmets.gateway.preparation import PreparedStudy
+from brainmets.gateway.preparation import PreparationChoices, PreparedStudy
 from brainmets.gateway.tile_flow import spread_channels
 from brainmets.gateway.workflow import SegmentedStudy, StudyOrder, Workbench, segment_study
 from brainmets.imaging.brain import Midline, Side
@@ -30,6 +29,7 @@ from brainmets.imaging.errors import (
 )
 from brainmets.imaging.findings import Finding, FindingCode
 from brainmets.imaging.geometry import Box
+from brainmets.imaging.media_type import MediaType
 from brainmets.imaging.normalization import NormalizedVolume
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.tiling import Tile, TileContract, TileGrid, extract_tile, plan_tiles
@@ -44,6 +44,7 @@ HEAD = Box((10, 10, 10), (34, 50, 42))
 LESION = (slice(8, 16), slice(20, 30), slice(20, 26))
 FINDING = Finding(FindingCode.SEQUENCE_DROPPED, "It was left out.", Sequence.T2F)
 FILES = (StoredFile(0, MediaType.NIFTI, Sequence.T1C, ("uploads/a/0/0",), bytes(32), 1),)
+CHOICES = PreparationChoices(force=True)
 
 
 def normalized(sequences: tuple[Sequence, ...] = (Sequence.T1C,)) -> NormalizedVolume:
@@ -56,6 +57,7 @@ def normalized(sequences: tuple[Sequence, ...] = (Sequence.T1C,)) -> NormalizedV
         geometry=ACQUIRED.crop(HEAD),
         acquired=ACQUIRED,
         foreground=np.ones(HEAD.shape, dtype=np.bool_),
+        brain=np.ones(HEAD.shape, dtype=np.bool_),
         findings=(FINDING,),
     )
 
@@ -71,10 +73,17 @@ class MemoryPreparer:
 
     @asynccontextmanager
     async def prepare(
-        self, job_id: str, files: tuple[StoredFile, ...], *, contract: TileContract, deadline: Deadline
+        self,
+        job_id: str,
+        files: tuple[StoredFile, ...],
+        *,
+        choices: PreparationChoices,
+        contract: TileContract,
+        deadline: Deadline,
     ) -> AsyncIterator[PreparedStudy]:
         """Yield the volume's header and tiles."""
         assert job_id
+        assert choices == CHOICES
         deadline.check()
         grid = plan_tiles(self.volume.geometry.shape, contract)
         header = StudyHeader(
@@ -137,7 +146,7 @@ def segment(
         plan = plan_segmentation(DecisionOptions(), contracts)
         return asyncio.create_task(
             segment_study(
-                StudyOrder("job", FILES, "cd" * 32, plan, deadline),
+                StudyOrder("job", FILES, "cd" * 32, CHOICES, plan, deadline),
                 Workbench(preparer, inferencer, tiles_in_flight),
                 output=OutputFolder(artifacts, "jobs/job/1/", deadline=deadline),
                 report=report,

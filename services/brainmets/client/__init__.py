@@ -10,23 +10,18 @@
 
 from brainmets.client.aio import AsyncClient
 from brainmets.client.errors import ServiceError, StudyPathError
-from brainmets.client.results import (
-    Artifact,
-    Finding,
-    Job,
-    JobState,
-    Lesion,
-    Model,
-    Segmentation,
-    SegmentationOptions,
-)
-from brainmets.client.study_files import StudyFile, find_study_files
+from brainmets.client.jobs import Artifact, Job, JobState
+from brainmets.client.models import Model
+from brainmets.client.options import SegmentationOptions
+from brainmets.client.results import Finding, Lesion, Segmentation, SeriesUse
+from brainmets.client.study_files import FileFormat, StudyFile, find_study_files
 from brainmets.client.sync import Client
 
 __all__ = [
     "Artifact",
     "AsyncClient",
     "Client",
+    "FileFormat",
     "Finding",
     "Job",
     "JobState",
@@ -34,6 +29,7 @@ __all__ = [
     "Model",
     "Segmentation",
     "SegmentationOptions",
+    "SeriesUse",
     "ServiceError",
     "StudyFile",
     "StudyPathError",

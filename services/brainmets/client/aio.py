@@ -13,17 +13,11 @@ import grpc.aio
 
 from brainmets.client.channel import open_channel
 from brainmets.client.errors import ServiceError, error_from_rpc
-from brainmets.client.results import (
-    Job,
-    JobState,
-    Model,
-    Segmentation,
-    SegmentationOptions,
-    job_from_proto,
-    model_from_proto,
-    segmentation_from_proto,
-    sequence_number,
-)
+from brainmets.client.jobs import Job, JobState, job_from_proto
+from brainmets.client.models import Model, model_from_proto
+from brainmets.client.names import sequence_number
+from brainmets.client.options import SegmentationOptions
+from brainmets.client.results import Segmentation, segmentation_from_proto
 from brainmets.client.study_files import StudyFile, find_study_files
 from brainmets.v1 import (
     job_pb2,
@@ -37,7 +31,6 @@ from brainmets.v1 import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
-CHUNK_BYTES = 1 << 20
 # A call that only reads or writes a record; the streams have the study's own deadline.
 RECORD_TIMEOUT_S = 10.0
 # One study, queue included, unless the caller says otherwise.
@@ -95,7 +88,7 @@ class AsyncClient:
         the job is watched to its end.
 
         Args:
-            study: A NIfTI file, a folder of sequences, or files with their sequences.
+            study: A path as `find_study_files` takes it, or files with their sequences.
             options: How to segment.
             on_progress: Called with the job each time it changes.
             on_sent: Called with the number of bytes just sent.
@@ -349,12 +342,12 @@ async def _file_parts(
     for file_index, file in enumerate(files):
         yield study_pb2.FileHeader(
             file_index=file_index,
-            media_type=study_pb2.MEDIA_TYPE_NIFTI,
+            media_type=study_pb2.MediaType.Value(f"MEDIA_TYPE_{file.file_format.name}"),
             sequence=sequence_number(file.sequence),
         )
         digest = hashlib.sha256()
-        with file.path.open("rb") as stream:
-            while chunk := await asyncio.to_thread(stream.read, CHUNK_BYTES):
-                digest.update(chunk)
-                yield chunk
+        chunks = file.chunks()
+        while chunk := await asyncio.to_thread(next, chunks, b""):
+            digest.update(chunk)
+            yield chunk
         yield study_pb2.FileEnd(sha256=digest.digest())

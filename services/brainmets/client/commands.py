@@ -1,4 +1,4 @@
-"""The `brainmets` command line: segment, jobs, models."""
+"""The `brainmets` command line: segment, inspect, jobs, models."""
 
 # ruff: noqa: FBT002 -- typer makes options of a function's defaults
 
@@ -6,36 +6,33 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-import grpc
 import typer
 from google.protobuf import json_format
 from rich.console import Console
 
-from brainmets.client.errors import ServiceError, StudyPathError
-from brainmets.client.results import Segmentation, SegmentationOptions
+from brainmets.client.endings import ExitCode, errors_end_the_command
+from brainmets.client.installed_commands import installed_command
+from brainmets.client.names import SEQUENCES
+from brainmets.client.options import SegmentationOptions
 from brainmets.client.study_files import find_study_files
 from brainmets.client.sync import Client
-from brainmets.client.terminal import StudyProgress, job_table, lesion_table, model_table
+from brainmets.client.terminal import (
+    StudyProgress,
+    job_table,
+    model_table,
+    segmentation_report,
+)
 
 RESEARCH_USE_ONLY = "Research use only. Not for diagnosis."
 
 app = typer.Typer(
     help=f"Segment brain metastases in MRI. {RESEARCH_USE_ONLY}", no_args_is_help=True, add_completion=True
 )
-
-
-class ExitCode:
-    """What a script can tell the outcome by; 2 is a wrong command line, as everywhere."""
-
-    OK = 0
-    FAILED = 1
-    BAD_STUDY = 3
-    UNREACHED = 4
-    INTERRUPTED = 130
 
 
 class ModelName(StrEnum):
@@ -47,25 +44,36 @@ class ModelName(StrEnum):
 
 
 Address = Annotated[str, typer.Option("--address", envvar="BRAINMETS_ADDRESS", help="host:port of the gateway.")]
+Study = Annotated[
+    Path,
+    typer.Argument(
+        help="NIfTI file; folder with *-t1c.nii.gz and maybe *-t1n *-t2w *-t2f; DICOM file, folder or zip archive."
+    ),
+]
+Selections = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--series", metavar="SEQUENCE=NUMBER", help="SeriesNumber to take for a sequence, as t1c=5; may be repeated."
+    ),
+]
+# The contract's field has 32 bits.
+_SELECTION = re.compile(r"(\w+)=(-?[0-9]{1,9})")
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
-_BAD_STUDY_CODES = {
-    grpc.StatusCode.INVALID_ARGUMENT,
-    grpc.StatusCode.FAILED_PRECONDITION,
-    grpc.StatusCode.OUT_OF_RANGE,
-}
 
 
 @app.command()
-def segment(
-    study: Annotated[
-        Path, typer.Argument(help="NIfTI file (T1c), or folder with *-t1c.nii.gz and maybe *-t1n *-t2w *-t2f.")
-    ],
+def segment(  # noqa: PLR0913, PLR0917 -- the options of a command line
+    study: Study,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")] = Path("out"),
     model: Annotated[ModelName, typer.Option(help="Which networks decide.")] = ModelName.MEAN,
     threshold: Annotated[
         float | None, typer.Option(min=0.0, max=1.0, help="Probability from which a voxel counts.")
     ] = None,
     min_volume_mm3: Annotated[float | None, typer.Option(min=0.0, help="Smallest lesion kept, mm³.")] = None,
+    series: Selections = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Segment although a severe finding speaks against the study.")
+    ] = False,
     address: Address = "127.0.0.1:8500",
     as_json: AsJson = False,
 ) -> None:
@@ -73,18 +81,59 @@ def segment(
 
     Example: brainmets segment study/ --output out/
     """
-    options = SegmentationOptions(model=model.value, threshold=threshold, min_lesion_volume_mm3=min_volume_mm3)
+    options = SegmentationOptions(
+        model=model.value,
+        threshold=threshold,
+        min_lesion_volume_mm3=min_volume_mm3,
+        force=force,
+        series=_selections(series),
+    )
     progress_console = Console(stderr=True)
-    with _errors_end_the_command(progress_console):
+    with errors_end_the_command(progress_console):
         files = find_study_files(study)
-        total_bytes = sum(file.path.stat().st_size for file in files)
+        total_bytes = sum(file.size_bytes for file in files)
         with Client(address) as client, StudyProgress(progress_console, total_bytes=total_bytes) as progress:
             segmentation = client.segment(files, options, on_progress=progress.changed, on_sent=progress.sent)
         paths = segmentation.save(output)
     if as_json:
         typer.echo(json_format.MessageToJson(segmentation.report))
     else:
-        _print_segmentation(segmentation, paths)
+        console = Console()
+        console.print(segmentation_report(segmentation))
+        for path in paths:
+            console.print(f"  {path}", highlight=False, soft_wrap=True)
+        console.print(f"[bold]{RESEARCH_USE_ONLY}[/bold]")
+
+
+@app.command()
+def inspect(study: Study, series: Selections = None, as_json: AsJson = False) -> None:
+    """Show what of a study would be read, and why, without sending anything.
+
+    Example: brainmets inspect study/
+    """
+    selections = _selections(series)
+    with errors_end_the_command(Console(stderr=True)):
+        readable = installed_command("inspect")(study, selections, as_json=as_json)
+    raise typer.Exit(ExitCode.OK if readable else ExitCode.BAD_STUDY)
+
+
+def _selections(texts: list[str] | None) -> dict[str, int]:
+    """Read --series options.
+
+    Raises:
+        typer.BadParameter: One is not of the form t1c=5, or a sequence comes twice.
+    """
+    selections: dict[str, int] = {}
+    for text in texts or ():
+        match = _SELECTION.fullmatch(text)
+        sequence, number = match.groups() if match else ("", "0")
+        if sequence not in SEQUENCES or sequence in selections:
+            raise typer.BadParameter(
+                f"expected one of {', '.join(SEQUENCES)}, each once, with a number, as t1c=5; got {text}",
+                param_hint="--series",
+            )
+        selections[sequence] = int(number)
+    return selections
 
 
 @app.command()
@@ -94,7 +143,7 @@ def jobs(
     as_json: AsJson = False,
 ) -> None:
     """List jobs, newest first."""
-    with _errors_end_the_command(Console(stderr=True)), Client(address) as client:
+    with errors_end_the_command(Console(stderr=True)), Client(address) as client:
         listed = tuple(itertools.islice(client.jobs(page_size=min(limit, 500)), limit))
     if as_json:
         rows = [{"job_id": job.job_id, "state": job.state.value, "stage": job.stage} for job in listed]
@@ -106,7 +155,7 @@ def jobs(
 @app.command()
 def models(address: Address = "127.0.0.1:8500", as_json: AsJson = False) -> None:
     """List the networks the service uses."""
-    with _errors_end_the_command(Console(stderr=True)), Client(address) as client:
+    with errors_end_the_command(Console(stderr=True)), Client(address) as client:
         listed = client.models()
     if as_json:
         rows = [
@@ -115,48 +164,3 @@ def models(address: Address = "127.0.0.1:8500", as_json: AsJson = False) -> None
         typer.echo(json.dumps(rows))
     else:
         Console().print(model_table(listed))
-
-
-def _print_segmentation(segmentation: Segmentation, paths: tuple[Path, ...]) -> None:
-    console = Console()
-    if segmentation.lesions:
-        console.print(lesion_table(segmentation))
-    console.print(segmentation.statement)
-    for finding in segmentation.findings:
-        console.print(f"[yellow]{finding.code}[/yellow] {finding.message}")
-    console.print(
-        f"Sequences {', '.join(segmentation.sequences_used)} · models {', '.join(segmentation.models)} · "
-        f"threshold {segmentation.threshold:g}"
-    )
-    for path in paths:
-        console.print(f"  {path}", highlight=False, soft_wrap=True)
-    console.print(f"[bold]{RESEARCH_USE_ONLY}[/bold]")
-
-
-class _errors_end_the_command:  # noqa: N801 - reads as a sentence where it is used
-    """Prints an expected error as one sentence and ends the command with its exit code."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        match error:
-            case StudyPathError():
-                self._end(str(error), ExitCode.BAD_STUDY)
-            case ServiceError() if error.code in _BAD_STUDY_CODES:
-                self._end(f"{error.message} [{error.reason}]", ExitCode.BAD_STUDY)
-            case ServiceError() if error.is_transient:
-                self._end(error.message, ExitCode.UNREACHED)
-            case ServiceError():
-                self._end(f"{error.message} [{error.reason}]", ExitCode.FAILED)
-            case KeyboardInterrupt():
-                self._end("interrupted; the job was cancelled", ExitCode.INTERRUPTED)
-            case _:
-                return
-
-    def _end(self, sentence: str, code: int) -> None:
-        self._console.print(f"brainmets: {sentence}", style="red", markup=False, highlight=False)
-        raise typer.Exit(code)

@@ -1,8 +1,9 @@
 """Errors a caller of the client meets.
 
 ClientError
-├── StudyPathError   the path holds nothing that can be sent; nothing was sent
-└── ServiceError     the service answered an error, or could not be reached
+├── StudyPathError    the path holds nothing that can be sent; nothing was sent
+├── MissingExtraError a command needs packages that are not installed
+└── ServiceError      the service answered an error, or could not be reached
 """
 
 from __future__ import annotations
@@ -24,6 +25,16 @@ class ClientError(Exception):
 
 class StudyPathError(ClientError):
     """The path holds nothing that can be sent."""
+
+
+class MissingExtraError(ClientError):
+    """A command needs packages that come with an extra of the same name."""
+
+    def __init__(self, extra: str, *, missing: str) -> None:
+        super().__init__(
+            f"expected the packages that `brainmets {extra}` needs, got none named {missing}; "
+            f"install them with: pip install 'brainmets[{extra}]'"
+        )
 
 
 class ServiceError(ClientError):

@@ -1,72 +1,17 @@
-"""What the service answers, as plain values."""
+"""What a segmented study says, as plain values."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from brainmets.client.errors import ServiceError, error_from_status
-from brainmets.v1 import job_pb2, model_service_pb2, result_pb2, study_pb2
+from brainmets.client.jobs import Job, job_from_proto
+from brainmets.client.names import sequence_name, word_of
+from brainmets.v1 import result_pb2
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
-MODEL_CHOICES = {
-    "mean": job_pb2.MODEL_CHOICE_MEAN,
-    "nested_unet": job_pb2.MODEL_CHOICE_NESTED_UNET,
-    "attention_unet": job_pb2.MODEL_CHOICE_ATTENTION_UNET,
-}
-
-
-class JobState(StrEnum):
-    """Where a job is. The last three are final."""
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-    @property
-    def is_final(self) -> bool:
-        """Whether the job will not change any more."""
-        return self in {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}
-
-
-@dataclass(frozen=True, slots=True)
-class SegmentationOptions:
-    """How to segment; None leaves the choice to the service.
-
-    Attributes:
-        model: `mean` (default), `nested_unet` or `attention_unet`.
-        threshold: Probability from which a voxel belongs to the mask, inside (0, 1).
-        min_lesion_volume_mm3: Smallest lesion kept, mm³.
-        deadline_s: Time from acceptance to a final state, seconds.
-    """
-
-    model: str = "mean"
-    threshold: float | None = None
-    min_lesion_volume_mm3: float | None = None
-    deadline_s: float | None = None
-
-    def to_proto(self) -> job_pb2.SegmentationOptions:
-        """Return the options as the service takes them.
-
-        Raises:
-            ValueError: The model is not one of `MODEL_CHOICES`.
-        """
-        if self.model not in MODEL_CHOICES:
-            raise ValueError(f"expected a model of {', '.join(MODEL_CHOICES)}, got {self.model}")
-        options = job_pb2.SegmentationOptions(
-            model=MODEL_CHOICES[self.model],
-            threshold=self.threshold,
-            min_lesion_volume_mm3=self.min_lesion_volume_mm3,
-        )
-        if self.deadline_s is not None:
-            options.deadline.FromMilliseconds(round(1000 * self.deadline_s))
-        return options
+    from brainmets.v1 import job_pb2, study_pb2
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,43 +34,42 @@ class Lesion:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something about the input that a reader of the result should know."""
+    """Something about the input that a reader of the result should know.
+
+    `code` is a FindingCode such as THICK_SLICES; `severity` is `warning`, or `severe` in a study that was forced.
+    """
 
     code: str
     message: str
     sequence: str | None
+    severity: str
 
 
 @dataclass(frozen=True, slots=True)
-class Artifact:
-    """A result file the service keeps."""
-
-    kind: str
-    file_name: str
-    size_bytes: int
-    sha256: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One accepted study.
+class SeriesUse:
+    """One series of the study as it was sent, and what became of it.
 
     Attributes:
-        stage: preparing, inferring, measuring or writing while it runs, else unspecified.
-        tiles_done: Tiles inferred, all networks together.
-        tiles_total: Tiles planned; 0 until known.
-        error: Why it failed, when it failed.
+        series_index: Its place in the study, from 0.
+        file_index: Number of the first file it was read from, in the order of `find_study_files`.
+        number: SeriesNumber, if it has one.
+        sequence: What it was taken for, or would have been; None when that cannot be told.
+        used: Whether the networks saw it.
+        reason: Why, in a word of the contract's SeriesReason, such as `chosen` or `localizer`.
+        message: Why, in a sentence.
+        shape: Slices, rows, columns; empty where there is no volume.
+        spacing_mm: Distance between voxels along them.
     """
 
-    job_id: str
-    state: JobState
-    stage: str
-    tiles_done: int
-    tiles_total: int
-    create_time: datetime
-    from_cache: bool
-    artifacts: tuple[Artifact, ...]
-    error: ServiceError | None
+    series_index: int
+    file_index: int
+    number: int | None
+    sequence: str | None
+    used: bool
+    reason: str
+    message: str
+    shape: tuple[int, ...]
+    spacing_mm: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +79,10 @@ class Segmentation:
     Attributes:
         lesions: By falling volume.
         statement: The result in one sentence.
+        findings: What a reader should know about the input.
+        sequences_used: Sequences that the networks saw.
+        series: Every series that was sent, chosen or not, and why.
+        candidates_outside_brain: Candidates that were left out because they lie outside the brain.
         threshold: Probability from which a voxel belongs to the mask.
         report: The whole typed result, brainmets.v1.SegmentationResult.
         files: File name → bytes of the artefacts asked for.
@@ -145,6 +93,8 @@ class Segmentation:
     statement: str
     findings: tuple[Finding, ...]
     sequences_used: tuple[str, ...]
+    series: tuple[SeriesUse, ...]
+    candidates_outside_brain: int
     models: tuple[str, ...]
     threshold: float
     report: result_pb2.SegmentationResult
@@ -163,56 +113,6 @@ class Segmentation:
         return tuple(paths)
 
 
-@dataclass(frozen=True, slots=True)
-class Model:
-    """A network the service uses."""
-
-    model_name: str
-    model_version: str
-    onnx_sha256: str
-    sequences: tuple[str, ...]
-    threshold: float
-    target: str
-    training: str
-    ready: bool
-
-
-def sequence_name(sequence: study_pb2.Sequence.ValueType) -> str:
-    """Return the BraTS name of a sequence, or `unspecified`."""
-    return study_pb2.Sequence.Name(sequence).removeprefix("SEQUENCE_").lower()
-
-
-def sequence_number(name: str | None) -> study_pb2.Sequence.ValueType:
-    """Return a sequence from its BraTS name; None is unspecified.
-
-    Raises:
-        ValueError: Unknown name.
-    """
-    return study_pb2.Sequence.Value(f"SEQUENCE_{(name or 'unspecified').upper()}")
-
-
-def job_from_proto(job: job_pb2.Job) -> Job:
-    """Read a job."""
-    failed = job.state == job_pb2.JOB_STATE_FAILED
-    return Job(
-        job_id=job.job_id,
-        state=JobState(job_pb2.JobState.Name(job.state).removeprefix("JOB_STATE_").lower()),
-        stage=job_pb2.Stage.Name(job.progress.stage).removeprefix("STAGE_").lower(),
-        tiles_done=job.progress.tiles_done,
-        tiles_total=job.progress.tiles_total,
-        create_time=job.create_time.ToDatetime(),
-        from_cache=job.from_cache,
-        artifacts=tuple(artifact_from_proto(artifact) for artifact in job.artifacts),
-        error=error_from_status(job.failure.status) if failed else None,
-    )
-
-
-def artifact_from_proto(artifact: job_pb2.Artifact) -> Artifact:
-    """Read an artefact."""
-    kind = job_pb2.ArtifactKind.Name(artifact.kind).removeprefix("ARTIFACT_KIND_").lower()
-    return Artifact(kind, artifact.file_name, artifact.size_bytes, artifact.sha256)
-
-
 def segmentation_from_proto(job: job_pb2.Job, files: dict[str, bytes]) -> Segmentation:
     """Read a succeeded job and its artefacts."""
     result = job.result
@@ -222,24 +122,12 @@ def segmentation_from_proto(job: job_pb2.Job, files: dict[str, bytes]) -> Segmen
         statement=result.statement,
         findings=tuple(_finding_from_proto(finding) for finding in result.findings),
         sequences_used=tuple(sequence_name(sequence) for sequence in result.sequences_used),
+        series=tuple(_series_use_from_proto(use) for use in result.series),
+        candidates_outside_brain=result.candidates_outside_brain,
         models=tuple(model.model_name for model in result.models),
         threshold=result.threshold,
         report=result,
         files=files,
-    )
-
-
-def model_from_proto(model: model_service_pb2.Model) -> Model:
-    """Read a model."""
-    return Model(
-        model_name=model.model_name,
-        model_version=model.model_version,
-        onnx_sha256=model.onnx_sha256,
-        sequences=tuple(sequence_name(sequence) for sequence in model.sequences),
-        threshold=model.threshold,
-        target=model.target,
-        training=model.training,
-        ready=model.ready,
     )
 
 
@@ -251,12 +139,34 @@ def _lesion_from_proto(lesion: result_pb2.Lesion) -> Lesion:
         perpendicular_axial_diameter_mm=lesion.perpendicular_axial_diameter_mm,
         longest_diameter_mm=lesion.longest_diameter_mm,
         centroid_mm=(lesion.centroid.x_mm, lesion.centroid.y_mm, lesion.centroid.z_mm),
-        side=result_pb2.Side.Name(lesion.side).removeprefix("SIDE_").lower(),
+        side=word_of(result_pb2.Side, lesion.side, prefix="SIDE_"),
         mean_probability=lesion.mean_probability,
         max_probability=lesion.max_probability,
     )
 
 
 def _finding_from_proto(finding: result_pb2.Finding) -> Finding:
-    code = result_pb2.FindingCode.Name(finding.code).removeprefix("FINDING_CODE_")
-    return Finding(code, finding.message, sequence_name(finding.sequence) if finding.sequence else None)
+    return Finding(
+        code=word_of(result_pb2.FindingCode, finding.code, prefix="FINDING_CODE_").upper(),
+        message=finding.message,
+        sequence=_sequence_or_none(finding.sequence),
+        severity=word_of(result_pb2.Severity, finding.severity, prefix="SEVERITY_"),
+    )
+
+
+def _series_use_from_proto(use: result_pb2.SeriesUse) -> SeriesUse:
+    return SeriesUse(
+        series_index=use.series_index,
+        file_index=use.file_index,
+        number=use.series_number if use.HasField("series_number") else None,
+        sequence=_sequence_or_none(use.sequence),
+        used=use.used,
+        reason=word_of(result_pb2.SeriesReason, use.reason, prefix="SERIES_REASON_"),
+        message=use.message,
+        shape=tuple(use.shape),
+        spacing_mm=tuple(use.spacing_mm),
+    )
+
+
+def _sequence_or_none(sequence: study_pb2.Sequence.ValueType) -> str | None:
+    return sequence_name(sequence) if sequence else None

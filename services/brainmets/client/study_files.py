@@ -1,19 +1,39 @@
-"""Which files of a path make a study."""
+"""Which files of a path make a study, and the bytes in which they go out."""
 
 from __future__ import annotations
 
+import os
 import re
+from collections import Counter
 from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brainmets.client.errors import StudyPathError
+from brainmets.client.names import SEQUENCES
+from brainmets.client.zip_stream import stream_zip, zip_size_bytes
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
-SEQUENCES = ("t1c", "t1n", "t2w", "t2f")
+# The largest message the service takes.
+CHUNK_BYTES = 1 << 20
 _NIFTI_SUFFIXES = (".nii", ".nii.gz")
 _SEQUENCE_IN_NAME = re.compile(r"[-_.](t1c|t1n|t2w|t2f)\.nii(\.gz)?$", re.IGNORECASE)
+# PS3.10 section 7.1: a preamble of 128 bytes, then four letters.
+_DICOM_MARK, _DICOM_MARK_AT = b"DICM", 128
+# PS3.10 section 8.6: lists the files of a folder, with names and numbers of its patients; it holds no image.
+_DICOM_DIRECTORY = "DICOMDIR"
+_ZIP_MARK = b"PK\x03\x04"
+
+
+class FileFormat(StrEnum):
+    """How a file is encoded, by the published contract's MediaType."""
+
+    NIFTI = "nifti"
+    DICOM = "dicom"
+    DICOM_ZIP = "dicom_zip"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,42 +43,112 @@ class StudyFile:
     Attributes:
         path: Local path; never sent.
         sequence: One of `SEQUENCES`, or None to let the service decide.
+        file_format: How its bytes are encoded.
+        members: DICOM files to be sent as one zip archive, made on the way; empty: `path` is sent as it is.
     """
 
     path: Path
-    sequence: str | None
+    sequence: str | None = None
+    file_format: FileFormat = FileFormat.NIFTI
+    members: tuple[Path, ...] = ()
+
+    @property
+    def size_bytes(self) -> int:
+        """How many bytes are sent."""
+        return zip_size_bytes(self.members) if self.members else self.path.stat().st_size
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the bytes to send, at most `CHUNK_BYTES` at a time."""
+        if self.members:
+            yield from stream_zip(self.members, chunk_bytes=CHUNK_BYTES)
+            return
+        with self.path.open("rb") as stream:
+            while chunk := stream.read(CHUNK_BYTES):
+                yield chunk
 
 
 def find_study_files(path: Path) -> tuple[StudyFile, ...]:
-    """Find the study in a path: a NIfTI file, or a folder of files named `*-t1c.nii.gz *-t1n *-t2w *-t2f`.
+    """Find the study in a path.
 
-    A single file is taken as the T1C whatever its name says, so that it can be tried. In a folder each file's name
-    must end in its sequence; other files are left alone.
+    It is one of: a NIfTI file; a folder of NIfTI files named `*-t1c.nii.gz *-t1n *-t2w *-t2f`; a zip archive of DICOM
+    files; a DICOM file; a folder with DICOM files, however deep, which are sent as one archive without their names. A
+    single NIfTI file is stated to be what its name says, and else left to the service. Other files are left alone.
 
     Raises:
-        StudyPathError: Nothing is there, no file is a T1C, or two files claim one sequence.
+        StudyPathError: Nothing is there, it is none of these or several, or it cannot be read.
     """
-    if path.is_file():
-        if not path.name.lower().endswith(_NIFTI_SUFFIXES):
-            raise StudyPathError(f"expected a .nii or .nii.gz file or a folder of them, got {path.name}")
-        return (StudyFile(path, "t1c"),)
-    if not path.is_dir():
-        raise StudyPathError(f"expected a file or a folder, got nothing at {path}")
-    return _files_by_sequence(path)
+    try:
+        if path.is_dir():
+            return _files_of_folder(path)
+        if path.is_file():
+            return (_single_file(path),)
+    except OSError as error:
+        raise StudyPathError(f"expected files that can be read in {path}, got {error.strerror}") from error
+    raise StudyPathError(f"expected a file or a folder, got nothing at {path}")
 
 
-def _files_by_sequence(folder: Path) -> tuple[StudyFile, ...]:
-    found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        match = _SEQUENCE_IN_NAME.search(path.name)
-        if match is None or not path.is_file():
-            continue
-        sequence = match.group(1).lower()
-        if sequence in found:
-            raise StudyPathError(
-                f"expected one {sequence} file in the folder, got {found[sequence].name} and {path.name}; move one away"
-            )
-        found[sequence] = path
+def _single_file(path: Path) -> StudyFile:
+    if _is_nifti(path):
+        return StudyFile(path, _sequence_in_name(path))
+    with path.open("rb") as stream:
+        start = stream.read(_DICOM_MARK_AT + len(_DICOM_MARK))
+    if start.startswith(_ZIP_MARK):
+        return StudyFile(path, None, FileFormat.DICOM_ZIP)
+    if start.endswith(_DICOM_MARK) and len(start) > _DICOM_MARK_AT:
+        return StudyFile(path, None, FileFormat.DICOM)
+    raise StudyPathError(f"expected a NIfTI file, a DICOM file or a zip archive of them, got {path.name}")
+
+
+def _files_of_folder(folder: Path) -> tuple[StudyFile, ...]:
+    dicom = tuple(path for path in _walk(folder) if _is_dicom(path))
+    nifti = sorted(path for path in folder.iterdir() if path.is_file() and _is_nifti(path))
+    if dicom and nifti:
+        raise StudyPathError(
+            f"expected NIfTI or DICOM files in {folder}, got {len(nifti)} NIfTI and {len(dicom)} DICOM files; "
+            "move one kind away"
+        )
+    if dicom:
+        return (StudyFile(folder, None, FileFormat.DICOM_ZIP, dicom),)
+    if not nifti:
+        raise StudyPathError(f"expected NIfTI or DICOM files in {folder}, got none")
+    return _files_by_sequence(folder, nifti)
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Yield a folder's files in an order that does not change, so that the same study is the same bytes."""
+    for parent, folders, names in os.walk(folder, onerror=_raise):
+        folders.sort()
+        yield from (Path(parent) / name for name in sorted(names))
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _is_nifti(path: Path) -> bool:
+    return path.name.lower().endswith(_NIFTI_SUFFIXES)
+
+
+def _is_dicom(path: Path) -> bool:
+    if path.name == _DICOM_DIRECTORY or not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        stream.seek(_DICOM_MARK_AT)
+        return stream.read(len(_DICOM_MARK)) == _DICOM_MARK
+
+
+def _sequence_in_name(path: Path) -> str | None:
+    match = _SEQUENCE_IN_NAME.search(path.name)
+    return match.group(1).lower() if match else None
+
+
+def _files_by_sequence(folder: Path, paths: list[Path]) -> tuple[StudyFile, ...]:
+    named = [(sequence, path) for path in paths if (sequence := _sequence_in_name(path))]
+    for sequence, count in Counter(sequence for sequence, _ in named).items():
+        if count > 1:
+            names = " and ".join(path.name for other, path in named if other == sequence)
+            raise StudyPathError(f"expected one {sequence} file in the folder, got {names}; move one away")
+    found = dict(named)
     if "t1c" not in found:
         raise StudyPathError(
             f"expected a file named *-t1c.nii.gz in {folder}, got {', '.join(sorted(found)) or 'none of the sequences'}"

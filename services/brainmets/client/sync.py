@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
     from pathlib import Path
 
-    from brainmets.client.results import Job, Model, Segmentation, SegmentationOptions
+    from brainmets.client.jobs import Job
+    from brainmets.client.models import Model
+    from brainmets.client.options import SegmentationOptions
+    from brainmets.client.results import Segmentation
     from brainmets.client.study_files import StudyFile
     from brainmets.v1 import job_pb2
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
+from rich.console import Group
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -15,14 +16,18 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
-    from brainmets.client.results import Job, Model, Segmentation
+    from brainmets.client.jobs import Job
+    from brainmets.client.models import Model
+    from brainmets.client.results import Finding, Segmentation, SeriesUse
 
+SEVERITY_STYLES = {"warning": "yellow", "severe": "bold red"}
 _STAGE_WORDS = {
     "unspecified": "Waiting for a worker",
     "preparing": "Preparing",
@@ -83,6 +88,22 @@ class StudyProgress:
         )
 
 
+def segmentation_report(segmentation: Segmentation) -> Group:
+    """Lay a result out; its series only where there was something to choose."""
+    parts: list[RenderableType] = [lesion_table(segmentation)] if segmentation.lesions else []
+    parts.append(segmentation.statement)
+    if segmentation.candidates_outside_brain:
+        parts.append(f"Candidates left out because outside the brain: {segmentation.candidates_outside_brain}")
+    parts += [finding_line(finding) for finding in segmentation.findings]
+    if len(segmentation.series) > 1 or not all(use.used for use in segmentation.series):
+        parts.append(series_table(segmentation.series))
+    parts.append(
+        f"Sequences {', '.join(segmentation.sequences_used)} · models {', '.join(segmentation.models)} · "
+        f"threshold {segmentation.threshold:g}"
+    )
+    return Group(*parts)
+
+
 def lesion_table(segmentation: Segmentation) -> Table:
     """Lay a result's lesions out, largest first."""
     table = Table(title="Lesions", title_justify="left")
@@ -99,6 +120,29 @@ def lesion_table(segmentation: Segmentation) -> Table:
             f"{lesion.mean_probability:.2f}",
         )
     return table
+
+
+def series_table(series: Iterable[SeriesUse]) -> Table:
+    """Lay out which series were taken, and why the others were not."""
+    table = Table(title="Series", title_justify="left")
+    table.add_column("No", justify="right", no_wrap=True)
+    table.add_column("What became of it", overflow="fold")
+    table.add_column("Voxels", no_wrap=True)
+    table.add_column("Spacing mm", no_wrap=True)
+    for use in series:
+        table.add_row(
+            "" if use.number is None else str(use.number),
+            Text(use.message),
+            " x ".join(str(size) for size in use.shape),
+            " x ".join(f"{step:.2f}" for step in use.spacing_mm),
+            style=None if use.used else "dim",
+        )
+    return table
+
+
+def finding_line(finding: Finding) -> Text:
+    """Return a finding as one line, in the colour of its severity."""
+    return Text.assemble((finding.code, SEVERITY_STYLES.get(finding.severity, "")), " ", finding.message)
 
 
 def job_table(jobs: Iterable[Job]) -> Table:

@@ -8,7 +8,6 @@ import structlog
 from brainmets import __version__
 from brainmets.gateway.deadline import Deadline, retry_while_unavailable
 from brainmets.gateway.inference import ModelCatalogue
-from brainmets.gateway.job_messages import decision_options_from_bytes
 from brainmets.gateway.jobs import Claim, Completion, Progress
 from brainmets.gateway.model_contract import (
     DecisionOptions,
@@ -17,6 +16,7 @@ from brainmets.gateway.model_contract import (
     plan_segmentation,
     read_contract,
 )
+from brainmets.gateway.option_messages import decision_options, preparation_choices
 from brainmets.gateway.outputs import OutputFolder
 from brainmets.gateway.redis_job_store import RedisJobStore
 from brainmets.gateway.result_cache import cache_key, complete_from_cache
@@ -25,6 +25,7 @@ from brainmets.gateway.workflow import StudyOrder, Workbench, segment_study
 from brainmets.imaging.errors import DependencyUnavailableError, InferenceFailedError, UnknownModelError
 from brainmets.runtime.artifact_store import ArtifactStore
 from brainmets.runtime.metrics import WorkerMetrics
+from brainmets.v1 import job_pb2
 from brainmets.wire.result import result_to_proto
 
 # An attempt ends this much before the job's deadline, so that it says why, and not only that, the time was up.
@@ -53,8 +54,10 @@ class Attempts:
         job = claim.job
         deadline = Deadline.after(claim.remaining_s - min(DEADLINE_MARGIN_S, claim.remaining_s / 10))
         output = OutputFolder(self.artifacts, claim.prefix, deadline=deadline)
-        plan = await self._plan(decision_options_from_bytes(job.options), deadline)
-        key = cache_key(job.tenant, job.input_sha256, plan, software_version=__version__)
+        options = job_pb2.SegmentationOptions.FromString(job.options)
+        choices = preparation_choices(options)
+        plan = await self._plan(decision_options(options), deadline)
+        key = cache_key(job.tenant, job.input_sha256, plan, choices=choices, software_version=__version__)
         cached = await retry_while_unavailable(
             lambda: complete_from_cache(claim, self.jobs, key=key, output=output), deadline
         )
@@ -63,7 +66,7 @@ class Attempts:
             return cached
         clock = StageClock(self.metrics)
         segmented = await segment_study(
-            StudyOrder(job.job_id, job.files, job.input_sha256, plan, deadline),
+            StudyOrder(job.job_id, job.files, job.input_sha256, choices, plan, deadline),
             self.bench,
             output=output,
             report=lambda progress: self._report(claim, progress, clock),

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from brainmets import __version__
 from brainmets.gateway.model_contract import SegmentationPlan
-from brainmets.imaging.lesions import InstanceMap, binarize, find_lesions, measure_lesions
+from brainmets.imaging.lesions import InstanceMap, binarize, drop_outside_brain, find_lesions, measure_lesions
 from brainmets.imaging.probability_map import ProbabilityMap
 from brainmets.imaging.result import ModelUse, SegmentationResult
 from brainmets.wire.tiles import StudyHeader
@@ -31,7 +31,8 @@ def decide(
         input_sha256: SHA-256 over the study's files as submitted, lower-case hexadecimal.
     """
     mask = binarize(probability, plan.threshold)
-    instances = find_lesions(mask, min_volume_mm3=plan.min_lesion_volume_mm3)
+    candidates = find_lesions(mask, min_volume_mm3=plan.min_lesion_volume_mm3)
+    instances = drop_outside_brain(candidates, header.brain, header.normalized)
     result = SegmentationResult(
         lesions=measure_lesions(instances, probability, midline=header.midline),
         geometry=probability.geometry,
@@ -44,5 +45,6 @@ def decide(
         input_sha256=input_sha256,
         software_version=__version__,
         series=header.series,
+        candidates_outside_brain=candidates.count - instances.count,
     )
     return DecidedStudy(probability, instances, result)

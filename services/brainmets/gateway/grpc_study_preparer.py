@@ -7,15 +7,15 @@ import grpc.aio
 
 from brainmets.gateway.deadline import Deadline, retry_while_unavailable
 from brainmets.gateway.jobs import StoredFile
-from brainmets.gateway.preparation import PreparedStudy
+from brainmets.gateway.preparation import PreparationChoices, PreparedStudy
 from brainmets.imaging.errors import BrainmetsError, InternalError
 from brainmets.imaging.tiling import Tile, TileContract
 from brainmets.internal.v1 import preprocessing_service_pb2 as messages
 from brainmets.internal.v1 import preprocessing_service_pb2_grpc
 from brainmets.runtime.grpc_client import rpc_errors
 from brainmets.runtime.metrics import RpcMetrics
-from brainmets.v1 import study_pb2
-from brainmets.wire.names import sequence_to_proto
+from brainmets.wire.names import media_type_to_proto, sequence_to_proto
+from brainmets.wire.series import selection_to_proto
 from brainmets.wire.tiles import StudyHeader, contract_to_proto, header_from_proto, tile_from_proto
 
 METHOD = "PrepareStudy"
@@ -36,7 +36,13 @@ class GrpcStudyPreparer:
 
     @asynccontextmanager
     async def prepare(
-        self, job_id: str, files: tuple[StoredFile, ...], *, contract: TileContract, deadline: Deadline
+        self,
+        job_id: str,
+        files: tuple[StoredFile, ...],
+        *,
+        choices: PreparationChoices,
+        contract: TileContract,
+        deadline: Deadline,
     ) -> AsyncGenerator[PreparedStudy]:
         """Prepare a study while the block runs; leaving it early stops the preparation.
 
@@ -50,6 +56,8 @@ class GrpcStudyPreparer:
             job_id=job_id,
             files=[_file_to_proto(file) for file in files],
             contract=contract_to_proto(contract),
+            force=choices.force,
+            series=[selection_to_proto(selection) for selection in choices.selections],
         )
         responses = self._responses(request, deadline)
         async with aclosing(responses):
@@ -138,7 +146,7 @@ async def _read(call: _Call) -> messages.PrepareStudyResponse | None:
 def _file_to_proto(file: StoredFile) -> messages.StoredFile:
     return messages.StoredFile(
         file_index=file.file_index,
-        media_type=study_pb2.MEDIA_TYPE_NIFTI,
+        media_type=media_type_to_proto(file.media_type),
         sequence=sequence_to_proto(file.sequence),
         parts=file.parts,
         sha256=file.sha256,

@@ -2,7 +2,6 @@
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from brainmets.formats.media_type import MediaType
 from brainmets.gateway.failures import status_of_failure
 from brainmets.gateway.jobs import (
     ArtifactKind,
@@ -14,24 +13,22 @@ from brainmets.gateway.jobs import (
     Upload,
     UploadedFile,
 )
-from brainmets.gateway.model_contract import DecisionOptions, ModelChoice, ModelContract
+from brainmets.gateway.model_contract import ModelContract
 from brainmets.gateway.store_refusals import invalid_argument
 from brainmets.gateway.study_upload import FileClosing, FileOpening
 from brainmets.imaging.errors import InvalidArgumentError, UnsupportedFormatError
 from brainmets.imaging.result import INTENDED_USE
 from brainmets.v1 import job_pb2, model_service_pb2, result_pb2, study_pb2
-from brainmets.wire.names import sequence_from_proto, sequence_to_proto
+from brainmets.wire.names import (
+    media_type_from_proto,
+    media_type_to_proto,
+    sequence_from_proto,
+    sequence_to_proto,
+)
 
-# A study that has waited for a day is wanted no more.
-MAX_DEADLINE_S = 86_400.0
 _SHA256_BYTES = 32
+_MEDIA_TYPES = "MEDIA_TYPE_NIFTI, _DICOM or _DICOM_ZIP"
 
-_MODEL_CHOICES = {
-    job_pb2.MODEL_CHOICE_UNSPECIFIED: ModelChoice.MEAN,
-    job_pb2.MODEL_CHOICE_NESTED_UNET: ModelChoice.NESTED_UNET,
-    job_pb2.MODEL_CHOICE_ATTENTION_UNET: ModelChoice.ATTENTION_UNET,
-    job_pb2.MODEL_CHOICE_MEAN: ModelChoice.MEAN,
-}
 _STAGES = {
     Stage.NONE: job_pb2.STAGE_UNSPECIFIED,
     Stage.PREPARING: job_pb2.STAGE_PREPARING,
@@ -41,56 +38,6 @@ _STAGES = {
 }
 
 
-def canonical_options(options: job_pb2.SegmentationOptions) -> bytes:
-    """Return checked options as a job keeps them: equal bytes for equal options.
-
-    Raises:
-        InvalidArgumentError: One of them is out of its range.
-    """
-    decision_options(options)
-    deadline_s_from_options(options, default_s=MAX_DEADLINE_S)
-    return options.SerializeToString(deterministic=True)
-
-
-def decision_options(options: job_pb2.SegmentationOptions) -> DecisionOptions:
-    """Return how a client wants its study decided.
-
-    Raises:
-        InvalidArgumentError: A value is out of its range.
-    """
-    if options.model not in _MODEL_CHOICES:
-        raise invalid_argument("options.model", expected="a ModelChoice", got=str(options.model))
-    threshold = options.threshold if options.HasField("threshold") else None
-    volume_mm3 = options.min_lesion_volume_mm3 if options.HasField("min_lesion_volume_mm3") else None
-    # Both written so that a NaN is refused too.
-    if threshold is not None and not 0.0 < threshold < 1.0:
-        raise invalid_argument("options.threshold", expected="a value inside (0, 1)", got=str(threshold))
-    if volume_mm3 is not None and not 0.0 <= volume_mm3 < float("inf"):
-        raise invalid_argument("options.min_lesion_volume_mm3", expected="0 mm³ or more", got=str(volume_mm3))
-    return DecisionOptions(_MODEL_CHOICES[options.model], threshold, volume_mm3)
-
-
-def decision_options_from_bytes(options: bytes) -> DecisionOptions:
-    """Return how a client wants its study decided, from a job's record."""
-    return decision_options(job_pb2.SegmentationOptions.FromString(options))
-
-
-def deadline_s_from_options(options: job_pb2.SegmentationOptions, *, default_s: float) -> float:
-    """Return the time from acceptance to a final state, seconds.
-
-    Raises:
-        InvalidArgumentError: It is not above 0 or beyond a day.
-    """
-    if not options.HasField("deadline"):
-        return default_s
-    deadline_s = options.deadline.seconds + options.deadline.nanos / 1e9
-    if not 0.0 < deadline_s <= MAX_DEADLINE_S:
-        raise invalid_argument(
-            "options.deadline", expected=f"above 0 s and at most {MAX_DEADLINE_S:.0f} s", got=f"{deadline_s} s"
-        )
-    return deadline_s
-
-
 def file_opening_from_proto(header: study_pb2.FileHeader) -> FileOpening:
     """Return what opens a file.
 
@@ -98,25 +45,26 @@ def file_opening_from_proto(header: study_pb2.FileHeader) -> FileOpening:
         InvalidArgumentError: The encoding is not stated.
         UnsupportedFormatError: The encoding is of a newer contract.
     """
+    media_type = media_type_from_proto(header.media_type)
     if header.media_type == study_pb2.MEDIA_TYPE_UNSPECIFIED:
         raise InvalidArgumentError(
             "media_type is not stated",
-            expected="MEDIA_TYPE_NIFTI",
+            expected=_MEDIA_TYPES,
             got="MEDIA_TYPE_UNSPECIFIED",
             remedy="state the encoding of the file",
             file_index=header.file_index,
         )
-    if header.media_type != study_pb2.MEDIA_TYPE_NIFTI:
+    if media_type is None:
         raise UnsupportedFormatError(
             "The file's encoding is not known",
-            expected="MEDIA_TYPE_NIFTI",
+            expected=_MEDIA_TYPES,
             got=str(header.media_type),
-            remedy="convert the file to NIfTI",
+            remedy="convert the file to NIfTI or DICOM",
             file_index=header.file_index,
         )
     return FileOpening(
         file_index=header.file_index,
-        media_type=MediaType.NIFTI,
+        media_type=media_type,
         sequence=sequence_from_proto(header.sequence),
         offset_bytes=header.offset_bytes,
     )
@@ -146,7 +94,7 @@ def _uploaded_file_to_proto(file: UploadedFile) -> study_pb2.UploadedFile:
     return study_pb2.UploadedFile(
         header=study_pb2.FileHeader(
             file_index=file.file_index,
-            media_type=study_pb2.MEDIA_TYPE_NIFTI,
+            media_type=media_type_to_proto(file.media_type),
             sequence=sequence_to_proto(file.sequence),
         ),
         received_bytes=file.received_bytes,

@@ -7,7 +7,7 @@ import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
 
-from brainmets.formats.media_type import MediaType
+from brainmets.imaging.media_type import MediaType
 from brainmets.imaging.sequence import Sequence
 
 DEFAULT_TENANT = "default"
@@ -206,7 +206,7 @@ class Job:
     """One accepted study, as it stood at `revision`, which rises with every change.
 
     `options` and `result` are serialised SegmentationOptions and SegmentationResult, `result` empty unless
-    SUCCEEDED (and always in a listing). `attempt` counts the attempts begun and not given back.
+    SUCCEEDED. A listing leaves `result` and `files` empty. `attempt` counts the attempts begun and not given back.
     """
 
     tenant: str

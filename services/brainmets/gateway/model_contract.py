@@ -11,7 +11,7 @@ from brainmets.imaging.tiling import TileContract
 INPUT_NAME = "tile"
 OUTPUT_NAME = "probability"
 # The only normalisation preprocessing knows; a network trained on another would see intensities it never saw.
-NORMALIZATION = "percentile-zscore-v1"
+NORMALIZATION = "percentile-zscore-v2"
 _SHA256_HEX_LENGTH = 64
 
 

@@ -7,8 +7,22 @@ from typing import Protocol
 
 from brainmets.gateway.deadline import Deadline
 from brainmets.gateway.jobs import StoredFile
+from brainmets.imaging.series import SeriesSelection
 from brainmets.imaging.tiling import Tile, TileContract
 from brainmets.wire.tiles import StudyHeader
+
+
+@dataclass(frozen=True, slots=True)
+class PreparationChoices:
+    """How a client wants its study prepared.
+
+    Attributes:
+        force: Whether a severe finding is reported only, instead of refusing the study.
+        selections: Series chosen by hand, at most one for each sequence, in order of sequence.
+    """
+
+    force: bool = False
+    selections: tuple[SeriesSelection, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +37,13 @@ class StudyPreparer(Protocol):
     """Decodes, aligns, normalises and cuts a stored study."""
 
     def prepare(
-        self, job_id: str, files: tuple[StoredFile, ...], *, contract: TileContract, deadline: Deadline
+        self,
+        job_id: str,
+        files: tuple[StoredFile, ...],
+        *,
+        choices: PreparationChoices,
+        contract: TileContract,
+        deadline: Deadline,
     ) -> AbstractAsyncContextManager[PreparedStudy]:
         """Prepare a study while the block runs; leaving it early stops the preparation.
 

@@ -5,7 +5,6 @@ import zlib
 from collections.abc import Iterator, Mapping
 from collections.abc import Sequence as Items
 
-from brainmets.formats.media_type import MediaType
 from brainmets.gateway.jobs import (
     ArtifactKind,
     Failure,
@@ -20,11 +19,12 @@ from brainmets.gateway.jobs import (
     UploadedFile,
 )
 from brainmets.imaging.errors import InternalError
+from brainmets.imaging.media_type import MediaType
 from brainmets.imaging.sequence import Sequence
 
 # Some thousand lesions; a result is a few hundred bytes each. Redis must not become a blob store.
 MAX_RESULT_BYTES = 1024 * 1024
-# Everything of a job but its result, which a listing leaves out.
+# Everything of a job but its result and its input, which a listing leaves out: they are by far the largest.
 LISTED_FIELDS = (
     "upload_id",
     "revision",
@@ -39,12 +39,13 @@ LISTED_FIELDS = (
     "expire_time_ms",
     "options",
     "input_sha256",
-    "files",
     "artifacts",
     "failure_reason",
     "failure_status",
     "from_cache",
 )
+# What is kept of each file of an upload, in the order of `read_file` in lua/shared.lua.
+_FILE_FIELDS = (b"media_type", b"sequence", b"parts", b"received_bytes", b"sha256")
 
 HashFields = Mapping[bytes, bytes]
 
@@ -75,7 +76,7 @@ def job_from_fields(tenant: str, job_id: str, fields: HashFields) -> Job:
         expire_time_ms=int(fields[b"expire_time_ms"]),
         options=fields[b"options"],
         input_sha256=fields[b"input_sha256"].decode(),
-        files=_files_from_json(fields[b"files"]),
+        files=_files_from_json(fields.get(b"files", b"[]")),
         result=zlib.decompress(fields[b"result"]) if b"result" in fields else b"",
         artifacts=_artifacts_from_json(fields.get(b"artifacts", b"[]")),
         failure=Failure(FailureReason(failure_reason), fields.get(b"failure_status", b"")) if failure_reason else None,
@@ -164,12 +165,17 @@ def upload_from_fields(tenant: str, upload_id: str, fields: HashFields) -> Uploa
 def _uploaded_files(fields: HashFields) -> Iterator[UploadedFile]:
     indices = sorted(int(name.split(b":")[0]) for name in fields if name.endswith(b":received_bytes"))
     for index in indices:
-        sequence = fields[b"%d:sequence" % index].decode()
-        yield UploadedFile(
-            file_index=index,
-            media_type=MediaType(fields[b"%d:media_type" % index].decode()),
-            sequence=Sequence(sequence) if sequence else None,
-            parts=tuple(fields[b"%d:parts" % index].decode().splitlines()),
-            received_bytes=int(fields[b"%d:received_bytes" % index]),
-            sha256=fields[b"%d:sha256" % index],
-        )
+        yield uploaded_file_from_values(index, [fields[b"%d:%b" % (index, name)] for name in _FILE_FIELDS])
+
+
+def uploaded_file_from_values(file_index: int, values: Items[bytes]) -> UploadedFile:
+    """Return the file of an upload that a script replies, or a hash holds, as the values of `_FILE_FIELDS`."""
+    media_type, sequence, parts, received_bytes, sha256 = values
+    return UploadedFile(
+        file_index=file_index,
+        media_type=MediaType(media_type.decode()),
+        sequence=Sequence(sequence.decode()) if sequence else None,
+        parts=tuple(parts.decode().splitlines()),
+        received_bytes=int(received_bytes),
+        sha256=sha256,
+    )

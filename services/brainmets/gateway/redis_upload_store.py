@@ -4,10 +4,9 @@ import uuid
 
 import redis.asyncio
 
-from brainmets.formats.media_type import MediaType
 from brainmets.gateway.jobs import Erasure, Upload, UploadedFile
 from brainmets.gateway.redis_connection import TenantScripts
-from brainmets.gateway.redis_records import pair_fields, upload_from_fields
+from brainmets.gateway.redis_records import pair_fields, upload_from_fields, uploaded_file_from_values
 from brainmets.gateway.store_refusals import (
     check_identifier,
     file_refused,
@@ -16,6 +15,7 @@ from brainmets.gateway.store_refusals import (
     unknown_upload,
     upload_refused,
 )
+from brainmets.imaging.media_type import MediaType
 from brainmets.imaging.sequence import Sequence
 
 # Open uploads of one tenant. A hospital sends a few at a time; this only bounds what abandoned ones can take.
@@ -132,5 +132,4 @@ class RedisUploadStore:
             raise study_too_large(rest[0], most_bytes=self._max_study_bytes, file_index=file_index)
         if word != b"open":
             raise file_refused(word, received_bytes=rest[0] if rest else 0, file_index=file_index)
-        upload = upload_from_fields(tenant, upload_id, pair_fields(rest[0]))
-        return next(file for file in upload.files if file.file_index == file_index)
+        return uploaded_file_from_values(file_index, rest[0])

@@ -8,13 +8,16 @@ import structlog
 from brainmets.gateway.jobs import Claim, Completion
 from brainmets.gateway.model_contract import SegmentationPlan
 from brainmets.gateway.outputs import OutputFolder
+from brainmets.gateway.preparation import PreparationChoices
 from brainmets.gateway.redis_job_store import RedisJobStore
 from brainmets.imaging.errors import DataLossError
 
 _log = structlog.get_logger(__name__)
 
 
-def cache_key(tenant: str, input_sha256: str, plan: SegmentationPlan, *, software_version: str) -> str:
+def cache_key(
+    tenant: str, input_sha256: str, plan: SegmentationPlan, *, choices: PreparationChoices, software_version: str
+) -> str:
     """Return the SHA-256 (lower-case hexadecimal) of everything that decides a result."""
     decisive = {
         "tenant": tenant,
@@ -22,6 +25,9 @@ def cache_key(tenant: str, input_sha256: str, plan: SegmentationPlan, *, softwar
         "models": [[model.model_name, model.model_version, model.onnx_sha256] for model in plan.models],
         "threshold": plan.threshold,
         "min_lesion_volume_mm3": plan.min_lesion_volume_mm3,
+        # A study that was forced through must not be the answer to one that was not.
+        "force": choices.force,
+        "series": [[selection.sequence, selection.series_number] for selection in choices.selections],
         # The way from probabilities to lesions is code, and may be mended.
         "software_version": software_version,
     }

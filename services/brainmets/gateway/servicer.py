@@ -10,14 +10,13 @@ from brainmets.gateway.failures import status_of_failure
 from brainmets.gateway.job_messages import (
     artifact_kind_from_proto,
     artifact_to_proto,
-    canonical_options,
-    deadline_s_from_options,
     file_closing_from_proto,
     file_opening_from_proto,
     job_to_proto,
     upload_to_proto,
 )
 from brainmets.gateway.jobs import DEFAULT_TENANT, Job, JobState
+from brainmets.gateway.option_messages import canonical_options, deadline_s_from_options
 from brainmets.gateway.redis_job_store import RedisJobStore
 from brainmets.gateway.redis_upload_store import RedisUploadStore
 from brainmets.gateway.request_stream import heard_out

@@ -6,15 +6,22 @@ import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from brainmets.formats.media_type import MediaType
 from brainmets.gateway.jobs import Upload
 from brainmets.gateway.redis_upload_store import RedisUploadStore
 from brainmets.gateway.store_refusals import invalid_argument
-from brainmets.imaging.errors import BrainmetsError, DigestMismatchError, RequestError, StudyError
+from brainmets.imaging.errors import (
+    BrainmetsError,
+    DigestMismatchError,
+    InvalidArgumentError,
+    RequestError,
+    StudyError,
+)
+from brainmets.imaging.media_type import MediaType
 from brainmets.imaging.sequence import Sequence
 from brainmets.runtime.artifact_store import ArtifactStore
 
-MAX_FILES = 64
+# A series of thin slices as single files, and then some; whoever has more sends them as one zip.
+MAX_FILES = 1024
 # Largest message of the published contract.
 MAX_CHUNK_BYTES = 1024 * 1024
 # One write and fsync a part; also the most a broken call loses and the most memory an upload takes.
@@ -93,7 +100,7 @@ class _FileWriter:
         cls, upload: Upload, opening: FileOpening, *, uploads: RedisUploadStore, artifacts: ArtifactStore
     ) -> "_FileWriter":
         if not 0 <= opening.file_index < MAX_FILES:
-            raise invalid_argument("file_index", expected=f"0 to {MAX_FILES - 1}", got=str(opening.file_index))
+            raise _too_many_files(opening.file_index)
         file = await uploads.open_file(
             upload.tenant,
             upload.upload_id,
@@ -155,6 +162,16 @@ class _FileWriter:
         await self._uploads.close_file(
             self._upload.tenant, self._upload.upload_id, file_index=self._file_index, sha256=sha256
         )
+
+
+def _too_many_files(file_index: int) -> BrainmetsError:
+    return InvalidArgumentError(
+        "The study has too many files",
+        expected=f"file_index 0 to {MAX_FILES - 1}",
+        got=str(file_index),
+        remedy="send the DICOM files as one zip archive, MEDIA_TYPE_DICOM_ZIP",
+        file_index=file_index,
+    )
 
 
 def _out_of_order(expected: str, *, got: str) -> BrainmetsError:

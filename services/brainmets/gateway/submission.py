@@ -20,6 +20,7 @@ from brainmets.imaging.errors import (
     MissingT1cError,
     UnknownArtifactError,
 )
+from brainmets.imaging.media_type import MediaType
 from brainmets.imaging.sequence import Sequence
 from brainmets.runtime.artifact_store import ArtifactStore
 
@@ -187,27 +188,27 @@ def find_artifact(job: Job, kind: ArtifactKind) -> StoredArtifact:
 
 
 def _check_files(upload: Upload) -> None:
+    """Refuse what is certain before decoding; what a DICOM file holds is not."""
     if not upload.is_complete:
         raise upload_incomplete("no file" if not upload.files else "a file that is not closed")
-    sequences = [file.sequence for file in upload.files]
-    if len(upload.files) == 1 and sequences[0] is None:
-        return
-    for file in upload.files:
-        if file.sequence is None:
-            raise _unstated_sequence(file.file_index)
-    if Sequence.T1C not in sequences:
+    nifti = [file for file in upload.files if file.media_type is MediaType.NIFTI]
+    unstated = [file.file_index for file in nifti if file.sequence is None]
+    if unstated and len(upload.files) > 1:
+        raise _unstated_sequence(unstated[0])
+    sequences = {file.sequence for file in nifti if file.sequence}
+    if len(nifti) == len(upload.files) and not unstated and Sequence.T1C not in sequences:
         raise MissingT1cError(
             "No file can be the T1c",
             expected="a file of sequence T1C",
-            got=", ".join(sorted(sequence for sequence in sequences if sequence)),
+            got=", ".join(sorted(sequences)),
             remedy="add the T1-weighted series after contrast medium",
         )
 
 
 def _unstated_sequence(file_index: int) -> BrainmetsError:
     return InvalidArgumentError(
-        "The sequence of one file among several is not stated",
-        expected="SEQUENCE_T1C, _T1N, _T2W or _T2F for each file",
+        "The sequence of one NIfTI file among several is not stated",
+        expected="SEQUENCE_T1C, _T1N, _T2W or _T2F for each NIfTI file",
         got="SEQUENCE_UNSPECIFIED",
         remedy="state the sequence of each file",
         file_index=file_index,

@@ -13,7 +13,7 @@ from brainmets.gateway.inference import TileInferencer
 from brainmets.gateway.jobs import Progress, Stage, StoredArtifact, StoredFile
 from brainmets.gateway.model_contract import SegmentationPlan
 from brainmets.gateway.outputs import OutputFolder
-from brainmets.gateway.preparation import StudyPreparer
+from brainmets.gateway.preparation import PreparationChoices, StudyPreparer
 from brainmets.gateway.result_files import result_writers
 from brainmets.gateway.tile_flow import TileFlow, infer_tiles
 from brainmets.imaging.resampling import resample_like
@@ -24,11 +24,12 @@ ProgressReporter = Callable[[Progress], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class StudyOrder:
-    """One study to segment: its files, the networks and operating point that decide, and until when."""
+    """One study to segment: its files, how they are prepared, what decides, and until when."""
 
     job_id: str
     files: tuple[StoredFile, ...]
     input_sha256: str
+    choices: PreparationChoices
     plan: SegmentationPlan
     deadline: Deadline
 
@@ -63,7 +64,9 @@ async def segment_study(
         DeadlineExceededError: The deadline passed.
     """
     await report(Progress(Stage.PREPARING))
-    preparation = bench.preparer.prepare(order.job_id, order.files, contract=order.plan.tiles, deadline=order.deadline)
+    preparation = bench.preparer.prepare(
+        order.job_id, order.files, choices=order.choices, contract=order.plan.tiles, deadline=order.deadline
+    )
     async with preparation as prepared:
         flow = TileFlow(
             inferencer=bench.inferencer,

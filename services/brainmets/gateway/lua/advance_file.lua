@@ -11,7 +11,7 @@ if not fields[1] then
 end
 local received, parts = tonumber(fields[1]), fields[2]
 if received == offset + size and string.sub(parts, -#path - 1) == path .. '\n' then
-  return {'open', redis.call('HGETALL', key('upload', id))}
+  return {'open', read_file(id, file)}
 end
 if received ~= offset then
   return {'offset', received}
@@ -22,4 +22,4 @@ if total > max_bytes then
 end
 change_upload(id, lifetime_ms, 'received_bytes', total,
   file .. ':received_bytes', received + size, file .. ':parts', parts .. path .. '\n', file .. ':sha256', '')
-return {'open', redis.call('HGETALL', key('upload', id))}
+return {'open', read_file(id, file)}

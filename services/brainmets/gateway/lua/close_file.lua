@@ -8,4 +8,4 @@ if redis.call('HEXISTS', key('upload', id), file .. ':received_bytes') == 0 then
   return {'unopened'}
 end
 change_upload(id, lifetime_ms, file .. ':sha256', sha256)
-return {'open', redis.call('HGETALL', key('upload', id))}
+return {'open', read_file(id, file)}

@@ -19,4 +19,4 @@ if offset == 0 then
   redis.call('HINCRBY', key('upload', id), 'received_bytes', string.format('%d', -received))
 end
 change_upload(id, lifetime_ms, file .. ':media_type', media_type, file .. ':sequence', sequence)
-return {'open', redis.call('HGETALL', key('upload', id))}
+return {'open', read_file(id, file)}

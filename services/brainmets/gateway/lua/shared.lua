@@ -118,3 +118,9 @@ local function change_upload(id, lifetime_ms, ...)
   redis.call('HSET', key('upload', id), 'expire_time_ms', now_ms + lifetime_ms, ...)
   redis.call('HINCRBY', key('upload', id), 'revision', 1)
 end
+
+-- Values of one file of an upload; the whole upload would grow with its files, and be read for each of them.
+local function read_file(id, file)
+  return redis.call('HMGET', key('upload', id),
+    file .. ':media_type', file .. ':sequence', file .. ':parts', file .. ':received_bytes', file .. ':sha256')
+end

@@ -1,0 +1,64 @@
+"""How a command ends: exit codes, and expected errors as one sentence."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import grpc
+import typer
+
+from brainmets.client.errors import MissingExtraError, ServiceError, StudyPathError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+QUALITY_REFUSED = "QUALITY_REFUSED"
+_FORCE_HINT = "--force segments it all the same; the findings stay in the result. `brainmets inspect` shows them."
+_BAD_STUDY_CODES = {
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.FAILED_PRECONDITION,
+    grpc.StatusCode.OUT_OF_RANGE,
+}
+
+
+class ExitCode:
+    """What a script can tell the outcome by; 2 is a wrong command line, as everywhere."""
+
+    OK = 0
+    FAILED = 1
+    BAD_STUDY = 3
+    UNREACHED = 4
+    INTERRUPTED = 130
+
+
+class errors_end_the_command:  # noqa: N801 - reads as a sentence where it is used
+    """Prints an expected error as one sentence and ends the command with its exit code."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        match error:
+            case StudyPathError():
+                self._end(str(error), ExitCode.BAD_STUDY)
+            case MissingExtraError():
+                self._end(str(error), ExitCode.FAILED)
+            case ServiceError() if error.reason == QUALITY_REFUSED:
+                self._end(f"{error.message} [{error.reason}]\n{_FORCE_HINT}", ExitCode.BAD_STUDY)
+            case ServiceError() if error.code in _BAD_STUDY_CODES:
+                self._end(f"{error.message} [{error.reason}]", ExitCode.BAD_STUDY)
+            case ServiceError() if error.is_transient:
+                self._end(error.message, ExitCode.UNREACHED)
+            case ServiceError():
+                self._end(f"{error.message} [{error.reason}]", ExitCode.FAILED)
+            case KeyboardInterrupt():
+                self._end("interrupted; a job that was sent is cancelled", ExitCode.INTERRUPTED)
+            case _:
+                return
+
+    def _end(self, sentence: str, code: int) -> None:
+        self._console.print(f"brainmets: {sentence}", style="red", markup=False, highlight=False)
+        raise typer.Exit(code)

@@ -1,0 +1,61 @@
+"""How a study is to be segmented, as the caller says it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from brainmets.client.names import sequence_number
+from brainmets.v1 import job_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MODEL_CHOICES = {
+    "mean": job_pb2.MODEL_CHOICE_MEAN,
+    "nested_unet": job_pb2.MODEL_CHOICE_NESTED_UNET,
+    "attention_unet": job_pb2.MODEL_CHOICE_ATTENTION_UNET,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentationOptions:
+    """How to segment; None leaves the choice to the service.
+
+    Attributes:
+        model: `mean` (default), `nested_unet` or `attention_unet`.
+        threshold: Probability from which a voxel belongs to the mask, inside (0, 1).
+        min_lesion_volume_mm3: Smallest lesion kept, mm³.
+        deadline_s: Time from acceptance to a final state, seconds.
+        force: Segment although a severe finding speaks against it; the findings stay in the result.
+        series: SeriesNumber of a DICOM series by the sequence it is to be taken for, for example {"t1c": 5}.
+    """
+
+    model: str = "mean"
+    threshold: float | None = None
+    min_lesion_volume_mm3: float | None = None
+    deadline_s: float | None = None
+    force: bool = False
+    series: Mapping[str, int] = field(default_factory=dict)
+
+    def to_proto(self) -> job_pb2.SegmentationOptions:
+        """Return the options as the service takes them.
+
+        Raises:
+            ValueError: The model is not one of `MODEL_CHOICES`, or a sequence not one of `SEQUENCES`.
+        """
+        if self.model not in MODEL_CHOICES:
+            raise ValueError(f"expected a model of {', '.join(MODEL_CHOICES)}, got {self.model}")
+        options = job_pb2.SegmentationOptions(
+            model=MODEL_CHOICES[self.model],
+            threshold=self.threshold,
+            min_lesion_volume_mm3=self.min_lesion_volume_mm3,
+            force=self.force,
+            series=[
+                job_pb2.SeriesSelection(sequence=sequence_number(sequence), series_number=number)
+                for sequence, number in self.series.items()
+            ],
+        )
+        if self.deadline_s is not None:
+            options.deadline.FromMilliseconds(round(1000 * self.deadline_s))
+        return options

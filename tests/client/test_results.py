@@ -1,0 +1,82 @@
+"""What the service says, as plain values and on a terminal."""
+
+import pytest
+from rich.console import Console
+
+from brainmets.client import Finding, Segmentation, SeriesUse
+from brainmets.client.results import segmentation_from_proto
+from brainmets.client.terminal import segmentation_report
+from brainmets.v1 import job_pb2, result_pb2, study_pb2
+
+T1C = result_pb2.SeriesUse(
+    series_index=0,
+    series_number=5,
+    file_index=2,
+    sequence=study_pb2.SEQUENCE_T1C,
+    used=True,
+    reason=result_pb2.SERIES_REASON_CHOSEN,
+    message="Taken as t1c.",
+    shape=(20, 31, 46),
+    spacing_mm=(5.0, 1.0, 1.0),
+)
+LOCALIZER = result_pb2.SeriesUse(
+    series_index=1, reason=result_pb2.SERIES_REASON_LOCALIZER, message="It shows a localizer."
+)
+SEVERE = result_pb2.Finding(
+    code=result_pb2.FINDING_CODE_THICK_SLICES, message="They are thick.", severity=result_pb2.SEVERITY_SEVERE
+)
+
+
+def segmentation(*series: result_pb2.SeriesUse, finding: result_pb2.Finding = SEVERE, outside: int = 0) -> Segmentation:
+    """Return a result without lesions."""
+    result = result_pb2.SegmentationResult(
+        statement="No lesion.", series=series, findings=[finding], candidates_outside_brain=outside
+    )
+    return segmentation_from_proto(job_pb2.Job(state=job_pb2.JOB_STATE_SUCCEEDED, result=result), {})
+
+
+def printed(result: Segmentation, *, width: int = 80) -> str:
+    """Return what a terminal shows of it."""
+    console = Console(width=width)
+    with console.capture() as capture:
+        console.print(segmentation_report(result))
+    return capture.get()
+
+
+def test_series_are_plain_values() -> None:
+    """A number that is not there is None, as is a sequence that cannot be told."""
+    assert segmentation(T1C, LOCALIZER).series == (
+        SeriesUse(0, 2, 5, "t1c", True, "chosen", "Taken as t1c.", (20, 31, 46), (5.0, 1.0, 1.0)),
+        SeriesUse(1, 0, None, None, False, "localizer", "It shows a localizer.", (), ()),
+    )
+
+
+def test_findings_have_a_severity() -> None:
+    """What was forced stays in the result."""
+    assert segmentation().findings == (Finding("THICK_SLICES", "They are thick.", None, "severe"),)
+
+
+def test_words_of_a_newer_contract_are_borne() -> None:
+    """An older client goes on reading results."""
+    newer = result_pb2.Finding(code=99, message="New.", severity=9)  # type: ignore[arg-type]  # unknown on purpose
+    assert segmentation(finding=newer).findings == (Finding("UNKNOWN", "New.", None, "unknown"),)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_choice_is_shown_as_a_table(width: int) -> None:
+    """Which series was taken, and why another was not."""
+    text = printed(segmentation(T1C, LOCALIZER), width=width)
+    assert "Taken as t1c." in " ".join(text.split())
+    assert "localizer" in text
+
+
+def test_where_nothing_was_chosen_nothing_is_shown() -> None:
+    """One file in, one series: the table would say what the user said."""
+    assert "Series" not in printed(segmentation(T1C))
+    assert "Series" in printed(segmentation(LOCALIZER))
+
+
+def test_candidates_outside_the_brain_are_counted() -> None:
+    """And only where there were some."""
+    assert "outside the brain: 3" in printed(segmentation(outside=3))
+    assert "outside" not in printed(segmentation())

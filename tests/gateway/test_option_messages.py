@@ -1,0 +1,57 @@
+"""What clients may ask for, and that equal wishes are equal."""
+
+import pytest
+
+from brainmets.gateway.model_contract import DecisionOptions, plan_segmentation
+from brainmets.gateway.option_messages import canonical_options, preparation_choices
+from brainmets.gateway.preparation import PreparationChoices
+from brainmets.gateway.result_cache import cache_key
+from brainmets.imaging.errors import InvalidArgumentError
+from brainmets.imaging.sequence import Sequence
+from brainmets.imaging.series import SeriesSelection
+from brainmets.v1 import job_pb2, study_pb2
+from fakes import make_contract
+
+T1C_5 = job_pb2.SeriesSelection(sequence=study_pb2.SEQUENCE_T1C, series_number=5)
+T1C_6 = job_pb2.SeriesSelection(sequence=study_pb2.SEQUENCE_T1C, series_number=6)
+T2F_9 = job_pb2.SeriesSelection(sequence=study_pb2.SEQUENCE_T2F, series_number=9)
+NO_SEQUENCE = job_pb2.SeriesSelection(series_number=5)
+
+
+def options(*series: job_pb2.SeriesSelection, force: bool = False) -> job_pb2.SegmentationOptions:
+    """Return options that select series by hand."""
+    return job_pb2.SegmentationOptions(force=force, series=series)
+
+
+def test_choices_are_read() -> None:
+    """Which series, and whether a severe finding is overridden."""
+    selections = (SeriesSelection(Sequence.T1C, 5), SeriesSelection(Sequence.T2F, 9))
+    assert preparation_choices(options(T2F_9, T1C_5, force=True)) == PreparationChoices(True, selections)
+
+
+@pytest.mark.parametrize("series", [(T1C_5, T1C_6), (T1C_5, T1C_5), (NO_SEQUENCE,)], ids=["two", "same", "none"])
+def test_each_selected_series_has_a_sequence_of_its_own(series: tuple[job_pb2.SeriesSelection, ...]) -> None:
+    """Two for one, or one for none, is not a choice: told before the study waits."""
+    with pytest.raises(InvalidArgumentError):
+        canonical_options(options(*series))
+
+
+def test_the_order_of_selections_makes_no_other_request() -> None:
+    """A client that asks again under its request_id need not keep it."""
+    assert canonical_options(options(T1C_5, T2F_9)) == canonical_options(options(T2F_9, T1C_5))
+
+
+def test_canonical_options_say_what_the_client_said() -> None:
+    """Nothing is added and nothing lost."""
+    sent = job_pb2.SegmentationOptions(
+        model=job_pb2.MODEL_CHOICE_NESTED_UNET, threshold=0.4, force=True, series=[T1C_5]
+    )
+    assert job_pb2.SegmentationOptions.FromString(canonical_options(sent)) == sent
+
+
+def test_each_choice_is_a_result_of_its_own() -> None:
+    """A forced study must not answer for one that would be refused, nor one series for another."""
+    plan = plan_segmentation(DecisionOptions(), (make_contract(),))
+    choices = [preparation_choices(wish) for wish in (options(), options(force=True), options(T1C_5), options(T1C_6))]
+    keys = {cache_key("tenant", "ab" * 32, plan, choices=choice, software_version="1") for choice in choices}
+    assert len(keys) == len(choices)

@@ -15,7 +15,7 @@ TRAINING := $(BIN)/python -m brainmets.training
 # Pytest's answer when nothing was selected.
 NO_TESTS := 5
 
-.PHONY: help run up down test check bench faults integration protos protos-baseline train evaluate export clean
+.PHONY: help run up down test check bench faults integration fuzz protos protos-baseline train evaluate export clean
 
 help: ## this list
 	@grep -hE '^[a-z -]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -52,9 +52,13 @@ faults: ## tests that kill and freeze real processes
 	@$(SETUP) test
 	@$(BIN)/python -m pytest -m fault $(TESTS)
 
-integration: ## tests that need Debian packages
+integration: ## tests that take minutes, or need Debian packages
 	@$(SETUP) test
 	@$(BIN)/python -m pytest -m integration $(TESTS) || test $$? -eq $(NO_TESTS)
+
+fuzz: ## fuzz all that reads input for TIME=seconds (300) or RUNS=inputs; table, build/fuzz.json, build/fuzz/
+	@$(SETUP) fuzz
+	@PYTHONPATH=services:tests $(BIN)/python -m fuzzing $(if $(RUNS),--runs $(RUNS)) $(if $(TIME),--seconds $(TIME)) $(ARGS)
 
 protos: ## write the committed stubs after a change of protos/
 	@$(SETUP) test

@@ -69,6 +69,10 @@ class RunningStack:
                 stderr=log,
             )
 
+    def pid(self, name: str) -> int:
+        """Return a process's number."""
+        return self._running[name].pid
+
     def kill(self, name: str) -> None:
         """Kill a process without warning."""
         self._running[name].kill()

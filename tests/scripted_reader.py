@@ -14,7 +14,7 @@ from brainmets.imaging.findings import Finding, FindingCode, Severity
 from brainmets.imaging.geometry import Geometry
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.series import SeriesReason, SeriesSelection, SeriesUse
-from brainmets.imaging.volume import Volume
+from brainmets.imaging.volume import Volume, VoxelMemory
 
 READER = f"{__name__}:read_study"
 SHAPE = (3, 4, 5)
@@ -24,7 +24,11 @@ SERIES = SeriesUse(0, 9, None, Sequence.T1C, SeriesReason.CHOSEN, "Taken.", SHAP
 
 
 def read_study(
-    files: tuple[StudyFile, ...], *, selections: tuple[SeriesSelection, ...], known: tuple[Sequence, ...]
+    files: tuple[StudyFile, ...],
+    *,
+    selections: tuple[SeriesSelection, ...],
+    known: tuple[Sequence, ...],
+    memory: VoxelMemory,  # noqa: ARG001 -- a reader need not use it
 ) -> ReadStudy:
     """Do the deed that the first file names, or return a T1c whose voxels all are the number that it holds."""
     content = bytes(files[0].content)

@@ -34,6 +34,7 @@ COMPRESSED = frozenset({*_SYNTAXES, TransferSyntax.RLE_LOSSLESS})
 _JPEG_SEGMENT = Struct(">BBH")
 _JPEG_FRAME = Struct(">BHHB")
 _JPEG_START = b"\xff\xd8"
+_JPEG_END = b"\xff\xd9"
 _JPEG_FILL = 0xFF
 _JPEG_FRAME_MARKERS = frozenset({*range(0xC0, 0xD0), 0xF7}) - {0xC4, 0xC8, 0xCC}
 _JPEG_SCAN = 0xDA
@@ -119,6 +120,9 @@ def _read_jpeg(content: bytes) -> _Head:
         if marker == _JFIF and content.startswith(_JFIF_NAME, begin) and not content.startswith(_JFIF_1, begin):
             raise CodestreamError("JFIF of an unknown version")
         if marker == _JPEG_SCAN:
+            # It is no value of the image; without it GDCM loses the memory of what it has decoded.
+            if content.find(_JPEG_END, begin) < 0:
+                raise CodestreamError("a stream that breaks off")
             break
         if marker in _JPEG_FRAME_MARKERS:
             precision, rows, columns, components = _JPEG_FRAME.unpack_from(content, begin)

@@ -14,6 +14,7 @@ from brainmets.formats.data_set import UNDEFINED_LENGTH, DataSet, Element
 from brainmets.formats.dicom_instance import Instance, TransferSyntax
 from brainmets.formats.dicom_tags import Tag
 from brainmets.imaging.errors import BrainmetsError, EmptyVolumeError, InvalidIntensityError, MalformedFileError
+from brainmets.imaging.volume import VoxelMemory, new_voxels
 
 _MONOCHROME = "MONOCHROME2"
 _ALLOCATED_BITS = (8, 16)
@@ -73,15 +74,22 @@ def find_pixel_fault(frame: Frame) -> str:
     return next((fault for fault, passed in checks.items() if not passed), "")
 
 
-def decode_frames(frames: tuple[Frame, ...], *, matrix: tuple[int, int]) -> NDArray[np.float32]:
+def decode_frames(
+    frames: tuple[Frame, ...], *, matrix: tuple[int, int], memory: VoxelMemory = new_voxels
+) -> NDArray[np.float32]:
     """Return the intensities (D, H, W) of frames in the given order.
+
+    Args:
+        frames: At least one.
+        matrix: Their rows and columns.
+        memory: Where the intensities are put.
 
     Raises:
         MalformedFileError: Pixels are fewer or more than stated, or damaged.
         InvalidIntensityError: Intensities are beyond float32.
         EmptyVolumeError: All of them are equal.
     """
-    voxels = np.empty((len(frames), *matrix), np.float32)
+    voxels = memory((len(frames), *matrix))
     places: dict[Instance, list[int]] = {}
     for place, frame in enumerate(frames):
         places.setdefault(frame.instance, []).append(place)

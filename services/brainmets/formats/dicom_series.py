@@ -16,7 +16,7 @@ from brainmets.formats.slice_stack import SliceStack, SliceStackError
 from brainmets.imaging.errors import InternalError, InvalidArgumentError, MalformedFileError, MixedStudiesError
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.series import SeriesAttributes
-from brainmets.imaging.volume import Volume
+from brainmets.imaging.volume import Volume, VoxelMemory, new_voxels
 
 _IDENTITY = (Tag.PATIENT_ID, Tag.PATIENT_NAME, Tag.PATIENT_BIRTH_DATE)
 
@@ -33,8 +33,8 @@ class DicomSeries:
     attributes: SeriesAttributes
     frames: tuple[Frame, ...]
 
-    def read_volume(self) -> Volume:
-        """Decode the pixels.
+    def read_volume(self, *, memory: VoxelMemory = new_voxels) -> Volume:
+        """Decode the pixels, into the given memory.
 
         Raises:
             StudyError: They are not whole, damaged, or no usable intensities.
@@ -48,7 +48,7 @@ class DicomSeries:
                 got="another",
                 remedy="report it as a defect of brainmets",
             )
-        return Volume(decode_frames(self.frames, matrix=grid.shape[1:]), grid)
+        return Volume(decode_frames(self.frames, matrix=grid.shape[1:], memory=memory), grid)
 
 
 def find_series(instances: Iterable[Instance], *, stated: Mapping[int, Sequence | None]) -> tuple[DicomSeries, ...]:

@@ -16,7 +16,7 @@ from brainmets.imaging.errors import (
     MalformedFileError,
 )
 from brainmets.imaging.geometry import Geometry
-from brainmets.imaging.volume import Volume
+from brainmets.imaging.volume import Volume, VoxelMemory, new_voxels
 
 DESCRIPTION = b"brainmets. Research use only. Not for diagnosis."
 # A written header, and the four zero bytes that say that no extension follows.
@@ -42,7 +42,7 @@ def read_nifti_geometry(content: bytes | memoryview, *, file_index: int) -> Geom
     return _geometry(read_header(bytes(beginning[:LONGEST_HEADER_BYTES]), file_index=file_index))
 
 
-def read_nifti(content: bytes | memoryview, *, file_index: int) -> Volume:
+def read_nifti(content: bytes | memoryview, *, file_index: int, memory: VoxelMemory = new_voxels) -> Volume:
     """Read a volume from a NIfTI-1 or NIfTI-2 file, compressed or not, whatever plane it is stored in.
 
     The axes keep their stored order, slowest first, so that a mask can be written back voxel for voxel. No more
@@ -51,6 +51,7 @@ def read_nifti(content: bytes | memoryview, *, file_index: int) -> Volume:
     Args:
         content: The whole file.
         file_index: The client's number of the file, named in errors.
+        memory: Where the voxels are put.
 
     Raises:
         StudyError: The file cannot be read or used; the kind says why (see `read_header` for the header's).
@@ -64,7 +65,9 @@ def read_nifti(content: bytes | memoryview, *, file_index: int) -> Volume:
     except GzipStreamError as error:
         raise _malformed("a whole gzip stream", got=str(error), file_index=file_index) from error
     stored = np.frombuffer(inflated, header.stored_type, header.voxel_count, header.offset_bytes)
-    voxels = _scale(stored, header, file_index=file_index).reshape(header.shape)
+    _check_intensities(stored, header, file_index=file_index)
+    voxels = memory(header.shape)
+    _scale(stored, header, out=voxels.reshape(-1))
     return Volume(voxels, _geometry(header))
 
 
@@ -95,12 +98,7 @@ def _inflate(content: bytes | memoryview, file_index: int) -> tuple[NiftiHeader,
     return header, inflated
 
 
-def _scale(
-    stored: NDArray[Any],
-    header: NiftiHeader,
-    *,
-    file_index: int,  # Any: as in NiftiHeader
-) -> NDArray[np.float32]:
+def _check_intensities(stored: NDArray[Any], header: NiftiHeader, *, file_index: int) -> None:  # Any: as in NiftiHeader
     # Told before another array of the volume's size is made. NaN and infinity pass this and fail below.
     lowest, highest = stored.min(), stored.max()
     if lowest == highest and np.isfinite(lowest):
@@ -123,12 +121,14 @@ def _scale(
             remedy="replace these voxels, and export the series again",
             file_index=file_index,
         )
-    voxels = stored.astype(np.float32)
+
+
+def _scale(stored: NDArray[Any], header: NiftiHeader, *, out: NDArray[np.float32]) -> None:  # Any: as in NiftiHeader
+    np.copyto(out, stored, casting="unsafe")
     if header.slope != 1.0:
-        voxels *= np.float32(header.slope)
+        out *= np.float32(header.slope)
     if header.intercept:
-        voxels += np.float32(header.intercept)
-    return voxels
+        out += np.float32(header.intercept)
 
 
 def write_nifti(

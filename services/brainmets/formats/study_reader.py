@@ -1,9 +1,10 @@
 """Reads a study's files. Read this first: files ─▶ series (headers only) ─▶ choice ─▶ volumes of the chosen ones."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 from brainmets.formats.dicom_instance import Instance, is_dicom, read_instance
 from brainmets.formats.dicom_series import find_series
@@ -15,7 +16,7 @@ from brainmets.imaging.media_type import MediaType
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.sequence_choice import choose_sequences
 from brainmets.imaging.series import SeriesAttributes, SeriesSelection, SeriesUse
-from brainmets.imaging.volume import Volume
+from brainmets.imaging.volume import Volume, VoxelMemory, new_voxels
 
 _MR = "MR"
 
@@ -54,12 +55,19 @@ class ReadStudy:
     findings: tuple[Finding, ...]
 
 
+class VolumeReader(Protocol):
+    """Decodes one series."""
+
+    def __call__(self, *, memory: VoxelMemory) -> Volume:
+        """Return the series' volume, its voxels in the given memory."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Surveyed:
     """A series whose header was read, and what decodes it."""
 
     attributes: SeriesAttributes
-    read_volume: Callable[[], Volume]
+    read_volume: VolumeReader
 
 
 def read_study(
@@ -67,6 +75,7 @@ def read_study(
     *,
     selections: tuple[SeriesSelection, ...] = (),
     known: tuple[Sequence, ...] = tuple(Sequence),
+    memory: VoxelMemory = new_voxels,
 ) -> ReadStudy:
     """Read a study: all headers, and the pixels of the series that the networks see.
 
@@ -74,6 +83,7 @@ def read_study(
         files: In any order; NIfTI files are a series each, DICOM files fall into series by their headers.
         selections: Series that the request chooses by their number.
         known: Sequences that the networks use, in the order of their channels.
+        memory: Where the volumes' voxels are put; asked from several threads at a time.
 
     Raises:
         StudyError: A file cannot be read, or the study cannot be used; the kind says why.
@@ -85,7 +95,7 @@ def read_study(
     chosen = {sequence: surveyed[index] for sequence, index in choice.by_sequence.items()}
     # Inflating, decompressing and converting leave the interpreter to each other.
     with ThreadPoolExecutor(max(1, len(chosen))) as threads:
-        readings = [threads.submit(series.read_volume) for series in chosen.values()]
+        readings = [threads.submit(series.read_volume, memory=memory) for series in chosen.values()]
         volumes = dict(zip(chosen, (reading.result() for reading in readings), strict=True))
     indices = {sequence: series.attributes.file_index for sequence, series in chosen.items()}
     return ReadStudy(volumes, indices, choice.uses, choice.findings)

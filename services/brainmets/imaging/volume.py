@@ -1,12 +1,21 @@
 """Owns a volume: voxels that know where they lie in the patient."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from brainmets.imaging.errors import InternalError
-from brainmets.imaging.geometry import Box, Geometry
+from brainmets.imaging.geometry import Box, Geometry, Index
+
+VoxelMemory = Callable[[Index], NDArray[np.float32]]
+"""Gives the memory of a volume's voxels (D, H, W), C-contiguous, with anything in it."""
+
+
+def new_voxels(shape: Index) -> NDArray[np.float32]:
+    """Return memory of this process."""
+    return np.empty(shape, np.float32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

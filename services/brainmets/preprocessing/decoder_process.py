@@ -7,24 +7,26 @@ well read, because what went wrong may have left it in any state.
 import ctypes
 import gc
 import importlib
+import math
 import mmap
 import os
 import resource
 import signal
 import socket
 import sys
+import threading
 import traceback
-from concurrent.futures import ThreadPoolExecutor
-from itertools import accumulate, repeat
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from brainmets.formats.study_reader import ReadStudy, StudyFile
 from brainmets.imaging.errors import BrainmetsError, InternalError
+from brainmets.imaging.geometry import Index
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.series import SeriesSelection
+from brainmets.imaging.volume import VoxelMemory
 from brainmets.preprocessing.decoding_messages import (
     ANSWER_PLACE,
     DECODED_JSON,
@@ -49,13 +51,19 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
 # linux/mman.h: writing to each page, but by the kernel at once.
 _MADV_POPULATE_WRITE = 23
+_VOXEL_BYTES = np.dtype(np.float32).itemsize
 
 
 class StudyReader(Protocol):
     """Reads a study, as `formats.study_reader.read_study` does."""
 
     def __call__(
-        self, files: tuple[StudyFile, ...], *, selections: tuple[SeriesSelection, ...], known: tuple[Sequence, ...]
+        self,
+        files: tuple[StudyFile, ...],
+        *,
+        selections: tuple[SeriesSelection, ...],
+        known: tuple[Sequence, ...],
+        memory: VoxelMemory,
     ) -> ReadStudy:
         """Return the study's volumes and what is to be said about them."""
 
@@ -155,9 +163,10 @@ def _map(descriptor: int) -> mmap.mmap:
 def _answer(order: DecodingOrder, reader: StudyReader, *, study: mmap.mmap, arena: mmap.mmap) -> tuple[bool, bytes]:
     """Return whether the study was read, and where the answer lies."""
     try:
-        read = reader(_files(order, study), selections=order.selections, known=order.known)
-        decoded, end = write_volumes(read, arena, known=order.known)
-        return True, _write_answer(DECODED_JSON.dump_json(decoded), arena, read=True, offset_bytes=end)
+        memory = ArenaMemory(arena)
+        read = reader(_files(order, study), selections=order.selections, known=order.known, memory=memory)
+        answer = DECODED_JSON.dump_json(DecodedStudy(_spans(read, memory, order.known), read.series, read.findings))
+        return True, _write_answer(answer, arena, read=True, offset_bytes=memory.end)
     except (MemoryError, RecursionError):
         os._exit(EXIT_LIMIT)
     except BrainmetsError as error:
@@ -180,36 +189,59 @@ def _files(order: DecodingOrder, study: mmap.mmap) -> tuple[StudyFile, ...]:
     )
 
 
-def write_volumes(read: ReadStudy, arena: mmap.mmap, *, known: tuple[Sequence, ...]) -> tuple[DecodedStudy, int]:
-    """Put a study's volumes into the arena, and return what was read and where the voxels end.
+class ArenaMemory:
+    """Gives out the arena's memory for voxels, from its beginning on.
 
-    Raises:
-        MemoryError: They do not fit.
+    Args:
+        arena: The memory, shared with the service.
     """
-    volumes = [(sequence, read.volumes[sequence]) for sequence in known if sequence in read.volumes]
-    # On whole pages, so that each can be had from the kernel on its own.
-    sizes = (-(-volume.voxels.nbytes // mmap.PAGESIZE) * mmap.PAGESIZE for _, volume in volumes)
-    *begins, end = accumulate(sizes, initial=0)
-    if end > len(arena):
-        raise MemoryError
-    with ThreadPoolExecutor() as threads:
-        list(threads.map(_write_voxels, (volume.voxels for _, volume in volumes), begins, repeat(arena)))
-    spans = (
+
+    def __init__(self, arena: mmap.mmap) -> None:
+        self._arena = arena
+        self._lock = threading.Lock()
+        self._begins: dict[int, int] = {}
+        self.end = 0
+
+    def __call__(self, shape: Index) -> NDArray[np.float32]:
+        """Return memory for a volume.
+
+        Raises:
+            MemoryError: The arena is full.
+        """
+        size = math.prod(shape) * _VOXEL_BYTES
+        with self._lock:
+            begin = self.end
+            # On whole pages, so that each can be had from the kernel on its own.
+            self.end += -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
+            if self.end > len(self._arena):
+                raise MemoryError
+        self._arena.madvise(_MADV_POPULATE_WRITE, begin, size)
+        voxels = np.frombuffer(self._arena, np.float32, math.prod(shape), begin).reshape(shape)
+        self._begins[voxels.ctypes.data] = begin
+        return voxels
+
+    def find(self, voxels: NDArray[np.float32]) -> int:
+        """Return where a volume's voxels begin; they are copied here if they lie elsewhere."""
+        begin = self._begins.get(voxels.ctypes.data)
+        if begin is None or not voxels.flags.c_contiguous:
+            copy = self(cast("Index", voxels.shape))
+            np.copyto(copy, voxels)
+            begin = self._begins[copy.ctypes.data]
+        return begin
+
+
+def _spans(read: ReadStudy, memory: ArenaMemory, known: tuple[Sequence, ...]) -> tuple[VolumeSpan, ...]:
+    return tuple(
         VolumeSpan(
             sequence=sequence,
             file_index=read.file_indices[sequence],
-            shape=volume.geometry.shape,
-            affine=tuple(volume.geometry.affine.ravel().tolist()),
-            offset_bytes=begin,
+            shape=read.volumes[sequence].geometry.shape,
+            affine=tuple(read.volumes[sequence].geometry.affine.ravel().tolist()),
+            offset_bytes=memory.find(read.volumes[sequence].voxels),
         )
-        for (sequence, volume), begin in zip(volumes, begins, strict=True)
+        for sequence in known
+        if sequence in read.volumes
     )
-    return DecodedStudy(tuple(spans), read.series, read.findings), end
-
-
-def _write_voxels(voxels: NDArray[np.float32], begin: int, arena: mmap.mmap) -> None:
-    arena.madvise(_MADV_POPULATE_WRITE, begin, voxels.nbytes)
-    np.copyto(np.frombuffer(arena, np.float32, voxels.size, begin).reshape(voxels.shape), voxels)
 
 
 def _write_answer(answer: bytes, arena: mmap.mmap, *, read: bool, offset_bytes: int) -> bytes:

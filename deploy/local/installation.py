@@ -31,11 +31,18 @@ class Purpose(StrEnum):
 
     RUN = "run"
     TEST = "test"
+    FUZZ = "fuzz"
 
     @property
     def extras(self) -> tuple[str, ...]:
-        """The extras of pyproject.toml that it needs; testing includes running."""
-        return ("embedded",) if self is Purpose.RUN else ("dev", "training")
+        """The extras of pyproject.toml that it needs; each purpose includes those before it."""
+        match self:
+            case Purpose.RUN:
+                return ("embedded",)
+            case Purpose.TEST:
+                return ("dev", "training")
+            case Purpose.FUZZ:
+                return ("dev", "training", "fuzz")
 
     @property
     def size_bytes(self) -> int:
@@ -67,11 +74,10 @@ def _environment() -> Step:
 
 
 def _packages(purpose: Purpose) -> Step:
-    for_test = _packages_step(Purpose.TEST)
-    # What testing needs includes what running needs.
-    if purpose is Purpose.TEST or is_done(for_test, STAMPS):
-        return for_test
-    return _packages_step(purpose)
+    purposes = list(Purpose)
+    steps = [_packages_step(each) for each in purposes[purposes.index(purpose) :]]
+    # What was done for a later purpose includes what this one needs.
+    return next((step for step in reversed(steps) if is_done(step, STAMPS)), steps[0])
 
 
 def _packages_step(purpose: Purpose) -> Step:

@@ -24,10 +24,12 @@ from rich.table import Table
 
 from brainmets.client import Client, Job, SegmentationOptions, find_study_files
 from brainmets.formats.nifti import read_nifti
+from brainmets.imaging.head_outline import outline_head
 from brainmets.imaging.normalization import NormalizedVolume, normalize_study
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.study import Study, align_study
 from brainmets.imaging.tiling import TileContract, TileGrid, extract_tile, plan_tiles
+from brainmets.runtime.brain_weights import load_brain_network
 from local.engine import EngineKind, choose_kind, open_engine
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -106,8 +108,10 @@ def prepare(study: Path) -> PreparedTiles:
         },
     )
     aligned = timed("align", lambda: align_study(Study(volumes), spacing_mm=CONTRACT.spacing_mm))
-    normalized = timed("normalize", lambda: normalize_study(aligned))
-    grid = timed("plan", lambda: plan_tiles(normalized.geometry.shape, CONTRACT, occupied=normalized.foreground))
+    network = load_brain_network()
+    outline = timed("outline", lambda: outline_head(aligned.volumes[Sequence.T1C], network))
+    normalized = timed("normalize", lambda: normalize_study(aligned, outline))
+    grid = timed("plan", lambda: plan_tiles(normalized.geometry.shape, CONTRACT, occupied=normalized.brain))
     tiles = timed("cut", lambda: [spread(normalized, grid, index) for index in range(len(grid.origins))])
     return PreparedTiles(tiles, normalized, grid, steps_s)
 

@@ -8,10 +8,12 @@ import pytest
 from numpy.typing import NDArray
 
 from brainmets.formats.nifti import read_nifti
+from brainmets.imaging.head_outline import outline_head
 from brainmets.imaging.normalization import normalize_study
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.study import Study, align_study
 from brainmets.imaging.tiling import TileContract, extract_tile, plan_tiles
+from brainmets.runtime.brain_weights import load_brain_network
 from local.carried import TEMPLATE_T1
 from local.demonstration import load_demonstration
 from local.engine import EngineKind, open_engine
@@ -33,8 +35,9 @@ def tiles(tmp_path_factory: pytest.TempPathFactory) -> list[NDArray[np.float32]]
         pytest.skip("needs the brain template in build/ (make test unpacks it)")
     study = load_demonstration(tmp_path_factory.mktemp("demonstration")).study
     volume = read_nifti(study.read_bytes(), file_index=0)
-    normalized = normalize_study(align_study(Study({Sequence.T1C: volume}), spacing_mm=CONTRACT.spacing_mm))
-    grid = plan_tiles(normalized.geometry.shape, CONTRACT, occupied=normalized.foreground)
+    aligned = align_study(Study({Sequence.T1C: volume}), spacing_mm=CONTRACT.spacing_mm)
+    normalized = normalize_study(aligned, outline_head(aligned.volumes[Sequence.T1C], load_brain_network()))
+    grid = plan_tiles(normalized.geometry.shape, CONTRACT, occupied=normalized.brain)
     cut = []
     for index in range(1, len(grid.origins), TILE_STEP):
         voxels = extract_tile(normalized, grid, index=index).voxels

@@ -134,3 +134,22 @@ def test_a_real_stripped_head_is_all_brain(name: str) -> None:
     """So that what was measured on stripped heads holds as it did before there was a brain mask."""
     outline = outline_head(read_axial(name), load_brain_network())
     np.testing.assert_array_equal(outline.brain, outline.head)
+
+
+def test_a_lesion_that_is_taken_for_an_orbit_stays_brain() -> None:
+    """What the network leaves out on one side is brain when it is brain on the other."""
+    volume = phantom(skull=True)
+    radius = radius_in(volume.geometry)
+
+    @dataclass(frozen=True, slots=True)
+    class OneSided(BrainNetwork):
+        def infer(self, coarse: NDArray[np.float32]) -> NDArray[np.float32]:
+            """Return the brain without a ball in the front of the patient's left half."""
+            grid = np.indices(coarse.shape).T - (np.array(coarse.shape) - 1) / 2
+            whole = np.linalg.norm(grid * 4.0 / HALF_AXES_MM[::-1], axis=-1) < 1.0
+            bite = np.linalg.norm(grid * 4.0 - (0.0, -30.0, 25.0), axis=-1) < 18.0
+            shares: NDArray[np.float32] = (whole & ~bite).T.astype(np.float32)
+            return shares
+
+    brain = outline_head(volume, OneSided(b"")).brain
+    assert brain[radius < 0.9].mean() > 0.99

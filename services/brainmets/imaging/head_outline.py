@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from brainmets.imaging.bounding_box import find_bounding_box
+from brainmets.imaging.brain import find_midline
 from brainmets.imaging.brain_network import COARSE_MM, BrainNetwork
 from brainmets.imaging.foreground import block_means, find_foreground
-from brainmets.imaging.geometry import Index
+from brainmets.imaging.geometry import Geometry, Index
 from brainmets.imaging.volume import Volume
 
 # Where the network says this much, a voxel is brain.
@@ -61,6 +62,7 @@ def _find_brain(volume: Volume, head: NDArray[np.bool_], network: BrainNetwork) 
     fraction = np.count_nonzero(coarse) * np.prod(factors) / np.count_nonzero(head)
     if not LEAST_FRACTION <= fraction < STRIPPED_FRACTION:
         return head
+    coarse |= _mirror(coarse, _block_grid(volume.geometry.crop(box), factors, coarse.shape))
     brain = np.zeros_like(head)
     brain[box.slices] = _grow(coarse, factors=factors, shape=box.shape)
     brain &= head
@@ -80,6 +82,31 @@ def _keep_largest(found: NDArray[np.bool_]) -> NDArray[np.bool_]:
     whole = ndimage.binary_dilation(largest, iterations=2, mask=found)
     filled: NDArray[np.bool_] = ndimage.binary_fill_holes(whole)
     return filled
+
+
+def _mirror(coarse: NDArray[np.bool_], grid: Geometry) -> NDArray[np.bool_]:
+    """Return a coarse brain's mirror image (d, h, w), smaller by a voxel.
+
+    A large ring that enhances in one frontal lobe looks like an orbit, and one at the surface like scalp: what was left
+    out for that on one side is brain on the other.
+    """
+    midline = find_midline(coarse, grid)
+    reflection = np.eye(4)
+    reflection[:3, :3] -= 2.0 * np.outer(midline.normal, midline.normal)
+    reflection[:3, 3] = 2.0 * midline.offset_mm * np.array(midline.normal)
+    to_mirrored = grid.inverse_affine @ reflection @ grid.affine  # index to index
+    eroded = ndimage.binary_erosion(coarse).astype(np.float32)
+    mirrored: NDArray[np.bool_] = ndimage.affine_transform(eroded, to_mirrored, order=1) > BRAIN_SHARE
+    return mirrored
+
+
+def _block_grid(grid: Geometry, factors: list[int], shape: tuple[int, ...]) -> Geometry:
+    """Return the grid of the centres of blocks of voxels."""
+    d, h, w = shape
+    affine = grid.affine.copy()
+    affine[:3, :3] *= factors
+    affine[:3, 3] = grid.index_to_world((np.array([factors]) - 1) / 2)[0]
+    return Geometry((d, h, w), affine)
 
 
 def _grow(coarse: NDArray[np.bool_], *, factors: list[int], shape: Index) -> NDArray[np.bool_]:

@@ -86,7 +86,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
                 score = score_candidates(whole, brain, scorer, point)
                 line += (
                     f" | {name} mask: lesions {score.found}/{score.lesions}, "
-                    f"false candidates {score.false_candidates}, {score.seconds:.0f} s"
+                    f"false candidates {score.false_candidates} ({score.outside} outside), {score.seconds:.0f} s"
                 )
         sys.stdout.write(line + "\n")
         sys.stdout.flush()

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from brainmets.formats.nifti import read_nifti
 from brainmets.imaging.bounding_box import find_bounding_box
+from brainmets.imaging.brain_mask import BrainMask
 from brainmets.imaging.brain_network import BrainNetwork
 from brainmets.imaging.evaluation import dice
 from brainmets.imaging.foreground import block_means, find_foreground
 from brainmets.imaging.geometry import Geometry
 from brainmets.imaging.head_outline import MARGIN_MM, HeadOutline, outline_head
-from brainmets.imaging.lesions import InstanceMap, LesionMask, find_lesions
+from brainmets.imaging.lesions import InstanceMap, LesionMask, drop_outside_brain, find_lesions
 from brainmets.imaging.resampling import axial_grid, resample_volume
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.study import AlignedStudy, Study, align_study
@@ -73,11 +74,20 @@ class MaskScore:
 
 @dataclass(frozen=True, slots=True)
 class CandidateScore:
-    """What a network found in a head: lesions of the reference, and candidates that are none."""
+    """What networks found in a head.
+
+    Attributes:
+        lesions: Lesions of the reference.
+        found: Those that a candidate touches.
+        false_candidates: Candidates that touch none.
+        outside: Candidates outside of the true brain and its margin; 0 where nobody outlined it.
+        seconds: Time that inference took, the outline included.
+    """
 
     lesions: int
     found: int
     false_candidates: int
+    outside: int
     seconds: float
 
 
@@ -161,20 +171,26 @@ def score_candidates(
     outline = HeadOutline(head, head) if network is None else outline_head(t1c, network)
     inferred = scorer.infer_in(aligned, outline)
     lesions = inferred.decide(list(inferred.probability_maps)[-1], point)
-    return _count(whole.labelled.reference, lesions, seconds=time.perf_counter() - start_s)
+    seconds = time.perf_counter() - start_s
+    true = find_lesions(whole.labelled.reference, min_volume_mm3=0.0)
+    hit = true.labels[lesions.labels > 0]
+    touching = lesions.labels[true.labels > 0]
+    return CandidateScore(
+        lesions=true.count,
+        found=len(set(hit[hit > 0].tolist())),
+        false_candidates=lesions.count - len(set(touching[touching > 0].tolist())),
+        outside=_count_outside(lesions, whole, aligned),
+        seconds=seconds,
+    )
 
 
 def _align(labelled: LabelledStudy) -> AlignedStudy:
     return align_study(labelled.study, spacing_mm=SPACING_MM)
 
 
-def _count(reference: LesionMask, lesions: InstanceMap, *, seconds: float) -> CandidateScore:
-    true = find_lesions(reference, min_volume_mm3=0.0)
-    hit = np.unique(true.labels[lesions.labels > 0])
-    overlapping = np.unique(lesions.labels[reference.voxels])
-    return CandidateScore(
-        lesions=true.count,
-        found=int(np.count_nonzero(hit)),
-        false_candidates=lesions.count - int(np.count_nonzero(overlapping)),
-        seconds=seconds,
-    )
+def _count_outside(lesions: InstanceMap, whole: WholeHead, aligned: AlignedStudy) -> int:
+    if not whole.brain.size:
+        return 0
+    # Its voxels of 2 mm are every second one of the aligned grid.
+    told = BrainMask(round(SOURCE_MM / SPACING_MM), np.packbits(grow(whole.brain, MARGIN_MM)).tobytes())
+    return lesions.count - drop_outside_brain(lesions, told, aligned.geometry).count

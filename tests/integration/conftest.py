@@ -31,7 +31,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small head as a file, RAS."""
     voxels = head_on(head_geometry(np.eye(3))).voxels  # (slice, row, column), LPS
     path = tmp_path_factory.mktemp("study") / "head-t1c.nii.gz"
-    path.write_bytes(nifti_bytes(np.ascontiguousarray(voxels.T[::-1, ::-1])))
+    path.write_bytes(nifti_bytes(np.ascontiguousarray(voxels.T[::-1, ::-1]), spacing_mm=1.5))
     return path
 
 
@@ -40,5 +40,5 @@ def large_head(tmp_path: Path) -> Path:
     """A head large enough for something to happen while it is segmented, and never the same twice."""
     path = tmp_path / "large-t1c.nii.gz"
     seed = abs(hash(tmp_path)) % 2**32
-    path.write_bytes(nifti_bytes(head_voxels(LARGE_SHAPE, seed=seed)))
+    path.write_bytes(nifti_bytes(head_voxels(LARGE_SHAPE, seed=seed), spacing_mm=1.0))
     return path

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, suppress
 
 from brainmets.imaging.errors import BrainmetsError
 
-# gRPC's asyncio client for Python loses the status of a two-way call that is refused while it still writes, and says
+# gRPC's asyncio client for Python loses the status of a streaming call that is refused while it still writes, and says
 # INTERNAL instead. Most studies arrive in less than this; a client that sends for longer is cut off.
 HEARING_S = 1.0
 

@@ -93,8 +93,9 @@ class SegmentationServicer(segmentation_service_pb2_grpc.SegmentationServiceServ
 
     async def WriteUpload(self, request_iterator: _WriteRequests, context: _Context) -> messages.WriteUploadResponse:
         """Write files into an upload."""
-        upload_id = await _read_upload_id(request_iterator)
-        upload = await self._desk.write(DEFAULT_TENANT, upload_id, self._pieces(request_iterator))
+        async with heard_out(request_iterator):
+            upload_id = await _read_upload_id(request_iterator)
+            upload = await self._desk.write(DEFAULT_TENANT, upload_id, self._pieces(request_iterator))
         return messages.WriteUploadResponse(upload=upload_to_proto(upload))
 
     async def GetUpload(self, request: messages.GetUploadRequest, context: _Context) -> messages.GetUploadResponse:

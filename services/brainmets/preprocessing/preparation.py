@@ -1,9 +1,9 @@
 """Prepares one study, up to the grid that its tiles are cut from. Read this first; each step is one call.
 
-stored files ─▶ fetch ─▶ decode (choose series, read them) ─▶ align ─▶ outline ─▶ normalise ─▶ assess ─▶ plan
-─▶ PreparedStudy
+stored files ─▶ decode (choose series, read them) ─▶ align ─▶ outline ─▶ normalise ─▶ assess ─▶ plan ─▶ PreparedStudy
 """
 
+import asyncio
 from dataclasses import dataclass
 
 from brainmets.formats.study_reader import ReadStudy
@@ -17,7 +17,7 @@ from brainmets.imaging.quality import assess_quality, refuse_severe
 from brainmets.imaging.resampling import grids_overlap
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.study import AlignedStudy, Study, align_study
-from brainmets.imaging.tiling import TileContract, plan_tiles
+from brainmets.imaging.tiling import plan_tiles
 from brainmets.preprocessing.study_files import StudyOrder, check_files
 from brainmets.preprocessing.workshop import Workshop
 from brainmets.wire.tiles import StudyHeader
@@ -44,9 +44,24 @@ async def prepare_study(order: StudyOrder, workshop: Workshop, *, max_study_byte
     read = await workshop.read_study(order)
     aligned = await _align(read, workshop, spacing_mm=order.contract.spacing_mm)
     outline = await workshop.run("outline", outline_head, aligned.volumes[Sequence.T1C], workshop.brain_network)
-    normalized = await workshop.run("normalize", normalize_study, aligned, outline)
+    normalized, midline = await asyncio.gather(
+        workshop.run("normalize", normalize_study, aligned, outline),
+        workshop.run("midline", find_midline, outline.brain, aligned.geometry),
+    )
     findings = await workshop.run("assess", _assess, read, aligned, normalized, force=order.force)
-    return await workshop.run("plan", _plan, read, normalized, order.contract, findings=findings)
+    grid = await workshop.run("plan", plan_tiles, normalized.geometry.shape, order.contract, occupied=normalized.brain)
+    header = StudyHeader(
+        acquired=normalized.acquired,
+        normalized=normalized.geometry,
+        sequences=normalized.sequences,
+        findings=findings,
+        grid=grid,
+        midline=midline,
+        t1c_file_index=read.file_indices[Sequence.T1C],
+        series=read.series,
+        brain=pack_brain(normalized.brain),
+    )
+    return PreparedStudy(header, normalized)
 
 
 async def _align(read: ReadStudy, workshop: Workshop, *, spacing_mm: float) -> AlignedStudy:
@@ -76,21 +91,3 @@ def _assess(
     findings = (*read.findings, *normalized.findings, *assess_quality(aligned, normalized))
     refuse_severe(findings, force=force)
     return findings
-
-
-def _plan(
-    read: ReadStudy, normalized: NormalizedVolume, contract: TileContract, *, findings: tuple[Finding, ...]
-) -> PreparedStudy:
-    grid = plan_tiles(normalized.foreground.shape, contract, occupied=normalized.brain)
-    header = StudyHeader(
-        acquired=normalized.acquired,
-        normalized=normalized.geometry,
-        sequences=normalized.sequences,
-        findings=findings,
-        grid=grid,
-        midline=find_midline(normalized.brain, normalized.geometry),
-        t1c_file_index=read.file_indices[Sequence.T1C],
-        series=read.series,
-        brain=pack_brain(normalized.brain),
-    )
-    return PreparedStudy(header, normalized)

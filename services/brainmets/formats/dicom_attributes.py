@@ -44,7 +44,8 @@ def series_attributes(
         stated=stated,
         series_number=series_number(header),
         modality=frame.instance.modality,
-        description=" ".join(filter(None, (" ".join(header.texts(tag)) for tag in _DESCRIPTIONS))),
+        # Each text once: a protocol often has the name of its series.
+        description=" ".join(dict.fromkeys(text for tag in _DESCRIPTIONS if (text := " ".join(header.texts(tag))))),
         image_type=_image_type(header),
         scanning_sequence=_scanning_sequence(header),
         sequence_variant=_upper(header, Tag.SEQUENCE_VARIANT),

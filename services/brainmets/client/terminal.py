@@ -95,7 +95,9 @@ def segmentation_report(segmentation: Segmentation) -> Group:
     if segmentation.candidates_outside_brain:
         parts.append(f"Candidates left out because outside the brain: {segmentation.candidates_outside_brain}")
     parts += [finding_line(finding) for finding in segmentation.findings]
-    if len(segmentation.series) > 1 or not all(use.used for use in segmentation.series):
+    # NIfTI files have no numbers: each was stated, and all were taken.
+    numbered = [use for use in segmentation.series if use.number is not None]
+    if len(numbered) > 1 or not all(use.used for use in segmentation.series):
         parts.append(series_table(segmentation.series))
     parts.append(
         f"Sequences {', '.join(segmentation.sequences_used)} · models {', '.join(segmentation.models)} · "

@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import map_coordinates
 
 from brainmets.formats.overlay_slices import choose_slices
+from brainmets.imaging.bounding_box import find_bounding_box
 from brainmets.imaging.geometry import Box, Geometry
 from brainmets.imaging.lesions import InstanceMap, Lesion
 from brainmets.imaging.result import INTENDED_USE, SegmentationResult
@@ -66,6 +67,9 @@ def render_overlay(t1c: Volume, instances: InstanceMap, result: SegmentationResu
         instances: The lesions, on any grid.
         result: Their measurements.
     """
+    # Tiles cover the brain: beside and below it the T1c may be black.
+    shown = find_bounding_box(t1c.voxels != 0.0)
+    t1c = t1c if shown is None else t1c.crop(shown)
     slices = choose_slices(instances, t1c.geometry)
     panels = [_draw_panel(view, instances, result.lesions) for view in _views(t1c, slices)]
     # As few rows as there can be, all of about one length.

@@ -15,8 +15,8 @@ MIN_DISTANCE_MM = 4.0
 WORTH_FRACTION = 0.2
 # A lesion that a chosen slice already cuts at this share of its largest area needs no slice of its own.
 SHOWN_FRACTION = 0.7
-# The part of a head, from its lower end, that holds brain: below lie neck and jaw, above only skull.
-BRAIN_FRACTIONS = (0.3, 0.9)
+# The part of what is shown, from its lower end, that is worth a look: near its ends lie brainstem and scalp.
+BRAIN_FRACTIONS = (0.2, 0.9)
 
 
 def choose_slices(instances: InstanceMap, grid: Geometry) -> tuple[int, ...]:

@@ -54,6 +54,12 @@ class _PatientManager(Manager):  # type: ignore[misc]  # as above
         else:
             threading.Timer(_START_POLL_S, self.terminate).start()
 
+    def kill_left_over(self) -> None:
+        """Kill what processes that have ended left behind, such as the backends of a Triton that was killed."""
+        for process in self._processes.values():
+            # Each leads a group of its own, which outlives it; a group that is empty is none.
+            self._procmgr.kill(process["pid"])
+
 
 def main(place: Place, *, alone: bool) -> int:
     """Run until SIGTERM, Ctrl-C, the end of standard input, or the end of one process."""
@@ -65,6 +71,7 @@ def main(place: Place, *, alone: bool) -> int:
     if not alone:
         threading.Thread(target=_stop_with_input, daemon=True).start()
     manager.loop()
+    manager.kill_left_over()
     record.end()
     return int(manager.returncode or 0)
 

@@ -62,6 +62,21 @@ def test_the_end_of_one_part_ends_all_and_is_named(supervised: Stack) -> None:
     assert not any(part.is_running() for part in parts)
 
 
+def test_a_killed_triton_leaves_no_backend(supervised: Stack) -> None:
+    """Its backends are processes of their own; one that does not notice is ended too."""
+    triton = next(part for part in parts_of(supervised) if "tritonserver" in part.name())
+    wait_until(lambda: len(triton.children()) > 0, timeout_s=20)
+    backend = triton.children()[0]
+    backend.suspend()
+    try:
+        triton.kill()
+        gone, _ = psutil.wait_procs([backend], timeout=STOP_TIMEOUT_S)
+        assert gone
+    finally:
+        if backend.is_running():
+            backend.kill()
+
+
 def test_it_ends_with_whoever_started_it(supervised: Stack) -> None:
     """Whatever killed them: the pipe between them closes."""
     parts = parts_of(supervised)

@@ -71,8 +71,11 @@ def test_a_choice_is_shown_as_a_table(width: int) -> None:
 
 
 def test_where_nothing_was_chosen_nothing_is_shown() -> None:
-    """One file in, one series: the table would say what the user said."""
+    """One series, or NIfTI files that were all stated: the table would say what the user said."""
+    stated = result_pb2.SeriesUse(used=True, reason=result_pb2.SERIES_REASON_CHOSEN, message="Taken.")
     assert "Series" not in printed(segmentation(T1C))
+    assert "Series" not in printed(segmentation(stated, stated))
+    assert "Series" in printed(segmentation(T1C, T1C))
     assert "Series" in printed(segmentation(LOCALIZER))
 
 

@@ -49,6 +49,7 @@ def test_labels_are_those_of_the_header(*, enhanced: bool) -> None:
         AcquisitionDate="20240301",
     )
     assert series.description == "t1 mprage KM Kopf"
+    assert survey(enhanced=enhanced, SeriesDescription="t1", ProtocolName="t1").description == "t1"
     assert series.image_type == ("ORIGINAL", "PRIMARY", "M", "NORM")
     assert (series.body_part, series.series_number, series.modality) == ("HEAD", 7, "MR")
     assert series.burned_in_text is False

@@ -106,6 +106,17 @@ def test_no_lesion_is_a_tour_of_the_head() -> None:
     assert len(slices_of(empty())) == WANTED_SLICES
 
 
+@pytest.mark.parametrize("mask", [ball((0.0, 0.0, 0.0)), empty()], ids=["lesion", "none"])
+def test_what_was_not_looked_at_is_not_shown(mask: LesionMask) -> None:
+    """A neck that no tile covers is black, and neither drawn nor toured."""
+    neck = ((40, 0), (12, 5), (9, 3))
+    origin_mm = tuple(HEAD_GRID.index_to_world(np.array([[-40, -12, -9]]))[0].tolist())
+    voxels = np.pad(head().voxels, neck)
+    with_neck = Volume(voxels, make_geometry(voxels.shape, origin_mm=origin_mm))
+    instances, result = find_lesions(mask, min_volume_mm3=0.0), make_result(mask)
+    assert render_overlay(with_neck, instances, result) == render_overlay(head(), instances, result)
+
+
 def test_no_lesion_draws_no_outline() -> None:
     """Nothing is marked in a head without findings."""
     assert not colored(picture(empty())).any()

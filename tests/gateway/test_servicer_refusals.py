@@ -187,6 +187,14 @@ async def test_a_call_that_is_refused_while_it_sends_hears_why(bench: GatewayBen
     await refused(InvalidArgumentError, call())
 
 
+@pytest.mark.parametrize("content", [STUDY, bytes(MAX_STUDY_BYTES + 1)])
+async def test_an_upload_that_is_refused_while_it_sends_hears_why(bench: GatewayBench, content: bytes) -> None:
+    """Likewise."""
+    files = [file_messages(messages.WriteUploadRequest, content, file_index=1024 + index) for index in range(3)]
+    requests = (request for file in files for request in file)
+    await refused(InvalidArgumentError, write(bench, await new_upload(bench), requests))
+
+
 async def test_a_study_without_t1c_is_refused(bench: GatewayBench) -> None:
     """It is known before anything is computed."""
     upload_id = await uploaded(bench, sequence=study_pb2.SEQUENCE_T2F)

@@ -1,6 +1,5 @@
 """Owns the candidates of a study: for which sequence each series stands, on whose word, and which is the better one."""
 
-from collections import Counter
 from dataclasses import dataclass
 from enum import IntEnum
 from math import isclose
@@ -121,9 +120,9 @@ def find_candidates(
 
 def _check_nifti(series: tuple[SeriesAttributes, ...]) -> None:
     """Refuse NIfTI files that leave it open what they hold: nothing else in them says it."""
-    files = Counter(one.stated for one in series)
+    taken: set[Sequence] = set()
     for one in series:
-        unclear = files[one.stated] > 1 if one.stated else len(series) > 1
+        unclear = one.stated in taken if one.stated else len(series) > 1
         if not one.modality and unclear:
             raise InvalidArgumentError(
                 "It is not clear which sequence the file holds",
@@ -132,6 +131,8 @@ def _check_nifti(series: tuple[SeriesAttributes, ...]) -> None:
                 remedy="state the sequence of each file",
                 file_index=one.file_index,
             )
+        if one.stated:
+            taken.add(one.stated)
 
 
 def _find_selected(

@@ -59,16 +59,33 @@ def read_nifti(content: bytes | memoryview, *, file_index: int, memory: VoxelMem
         InvalidIntensityError: A voxel is NaN or infinite.
         EmptyVolumeError: All voxels are equal.
     """
+    stored, header = _read_stored(content, file_index)
+    ends = stored.min(), stored.max()
+    _check_shown(ends, file_index=file_index)
+    _check_intensities(ends, header, file_index=file_index)
+    return _scale(stored, header, memory=memory)
+
+
+def read_label_map(content: bytes | memoryview, *, file_index: int) -> Volume:
+    """Read a label map or a mask: as `read_nifti`, but one value everywhere means that there is nothing, or all is.
+
+    Raises:
+        StudyError: As `read_nifti`, but for an empty volume.
+    """
+    stored, header = _read_stored(content, file_index)
+    _check_intensities((stored.min(), stored.max()), header, file_index=file_index)
+    return _scale(stored, header, memory=new_voxels)
+
+
+def _read_stored(
+    content: bytes | memoryview, file_index: int
+) -> tuple[NDArray[Any], NiftiHeader]:  # Any: as in NiftiHeader
     read = _inflate if content[:2] == MAGIC else _open
     try:
         header, inflated = read(content, file_index)
     except GzipStreamError as error:
         raise _malformed("a whole gzip stream", got=str(error), file_index=file_index) from error
-    stored = np.frombuffer(inflated, header.stored_type, header.voxel_count, header.offset_bytes)
-    _check_intensities(stored, header, file_index=file_index)
-    voxels = memory(header.shape)
-    _scale(stored, header, out=voxels.reshape(-1))
-    return Volume(voxels, _geometry(header))
+    return np.frombuffer(inflated, header.stored_type, header.voxel_count, header.offset_bytes), header
 
 
 def _geometry(header: NiftiHeader) -> Geometry:
@@ -98,9 +115,9 @@ def _inflate(content: bytes | memoryview, file_index: int) -> tuple[NiftiHeader,
     return header, inflated
 
 
-def _check_intensities(stored: NDArray[Any], header: NiftiHeader, *, file_index: int) -> None:  # Any: as in NiftiHeader
-    # Told before another array of the volume's size is made. NaN and infinity pass this and fail below.
-    lowest, highest = stored.min(), stored.max()
+def _check_shown(ends: tuple[Any, Any], *, file_index: int) -> None:  # Any: of the stored type
+    # Told before another array of the volume's size is made. NaN and infinity are told by what follows.
+    lowest, highest = ends
     if lowest == highest and np.isfinite(lowest):
         raise EmptyVolumeError(
             "The volume is empty",
@@ -109,11 +126,16 @@ def _check_intensities(stored: NDArray[Any], header: NiftiHeader, *, file_index:
             remedy="export the series again",
             file_index=file_index,
         )
+
+
+def _check_intensities(
+    ends: tuple[Any, Any], header: NiftiHeader, *, file_index: int
+) -> None:  # Any: of the stored type
     # Ends that are finite in float32 after scaling mean that everything between them is.
     with np.errstate(over="ignore", invalid="ignore"):
-        ends = np.array([lowest, highest]).astype(np.float32) * np.float32(header.slope)
-        ends += np.float32(header.intercept)
-    if not np.isfinite(ends).all():
+        scaled = np.array(ends).astype(np.float32) * np.float32(header.slope)
+        scaled += np.float32(header.intercept)
+    if not np.isfinite(scaled).all():
         raise InvalidIntensityError(
             "A voxel's intensity is not usable",
             expected="finite intensities that float32 can hold",
@@ -123,12 +145,15 @@ def _check_intensities(stored: NDArray[Any], header: NiftiHeader, *, file_index:
         )
 
 
-def _scale(stored: NDArray[Any], header: NiftiHeader, *, out: NDArray[np.float32]) -> None:  # Any: as in NiftiHeader
+def _scale(stored: NDArray[Any], header: NiftiHeader, *, memory: VoxelMemory) -> Volume:  # Any: as in NiftiHeader
+    voxels = memory(header.shape)
+    out = voxels.reshape(-1)
     np.copyto(out, stored, casting="unsafe")
     if header.slope != 1.0:
         out *= np.float32(header.slope)
     if header.intercept:
         out += np.float32(header.intercept)
+    return Volume(voxels, _geometry(header))
 
 
 def write_nifti(

@@ -5,6 +5,7 @@ import numpy as np
 from brainmets.imaging.brain import Midline
 from brainmets.imaging.findings import Finding, FindingCode
 from brainmets.imaging.lesions import Lesion, LesionMask, find_lesions, measure_lesions
+from brainmets.imaging.operating_point import OperatingPointName
 from brainmets.imaging.probability_map import ProbabilityMap
 from brainmets.imaging.result import ModelUse, SegmentationResult
 from brainmets.imaging.sequence import Sequence
@@ -38,4 +39,5 @@ def make_result(mask: LesionMask) -> SegmentationResult:
         software_version="0.1.0",
         series=SERIES,
         candidates_outside_brain=2,
+        operating_point=OperatingPointName.SENSITIVE,
     )

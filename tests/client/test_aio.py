@@ -1,6 +1,7 @@
 """The asynchronous client against a running gateway."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -79,6 +80,20 @@ async def test_options_reach_the_service(client: AsyncClient, study: Path) -> No
     segmentation = await client.segment(study, SegmentationOptions(model="nested_unet", threshold=0.7))
     assert segmentation.models == ("nested_unet",)
     assert segmentation.threshold == pytest.approx(0.7)
+
+
+async def test_an_operating_point_reaches_the_service(client: AsyncClient, study: Path) -> None:
+    """The result says which one decided, and a threshold of one's own has no name."""
+    named = await client.segment(study, SegmentationOptions(operating_point="sensitive"))
+    own = await client.segment(study, SegmentationOptions(threshold=0.2))
+    assert (named.operating_point, named.threshold) == ("sensitive", pytest.approx(0.2))
+    assert own.operating_point == "unspecified"
+
+
+async def test_a_model_card_is_a_dictionary(client: AsyncClient) -> None:
+    """As the export wrote it: whole numbers are whole, and its parts have one order."""
+    card = await client.model_card("nested_unet")
+    assert json.dumps(card) == '{"never_seen_in_training": ["haemorrhage"], "seed": 7}'
 
 
 async def test_a_job_can_be_submitted_and_waited_for(client: AsyncClient, study: Path) -> None:

@@ -58,6 +58,29 @@ async def test_jobs_and_models_are_listed(bench: GatewayBench, study: Path, tmp_
     assert [model["model_name"] for model in models] == ["attention_unet", "nested_unet"]
 
 
+async def test_an_operating_point_is_chosen_on_the_command_line(
+    bench: GatewayBench, study: Path, tmp_path: Path
+) -> None:
+    """The report says which one decided, and its figures."""
+    point = ("--operating-point", "specific")
+    result = await run("segment", str(study), "-o", str(tmp_path / "out"), *point, "--address", bench.address)
+    assert "specific, threshold 0.8" in " ".join(result.stdout.split())
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["operatingPoint"] == "OPERATING_POINT_SPECIFIC"
+    assert (report["threshold"], report["minLesionVolumeMm3"]) == (0.8, 30.0)
+
+
+async def test_models_tell_their_operating_points_and_cards(bench: GatewayBench) -> None:
+    """As JSON, for scripts; a network that is not there is one sentence."""
+    models = json.loads((await run("models", "--address", bench.address, "--json")).stdout)
+    assert models[0]["operating_points"][0] == {"name": "sensitive", "threshold": 0.2, "min_lesion_volume_mm3": 5.0}
+    card = await run("models", "--card", "nested_unet", "--address", bench.address)
+    assert json.loads(card.stdout)["never_seen_in_training"] == ["haemorrhage"]
+    unknown = await run("models", "--card", "unet", "--address", bench.address)
+    assert unknown.exit_code != ExitCode.OK
+    assert "UNKNOWN_MODEL" in unknown.stderr
+
+
 async def test_tables_are_printed(bench: GatewayBench) -> None:
     """For people."""
     result = await run("models", "--address", bench.address)

@@ -3,7 +3,7 @@
 import pytest
 
 from brainmets.client import SegmentationOptions
-from brainmets.v1 import job_pb2, study_pb2
+from brainmets.v1 import job_pb2, result_pb2, study_pb2
 
 
 def test_series_and_force_are_sent() -> None:
@@ -19,6 +19,19 @@ def test_series_and_force_are_sent() -> None:
 def test_what_is_not_said_is_not_sent() -> None:
     """The service's own choice is told from a client's by absence."""
     assert SegmentationOptions().to_proto() == job_pb2.SegmentationOptions(model=job_pb2.MODEL_CHOICE_MEAN)
+
+
+@pytest.mark.parametrize("name", ["sensitive", "balanced", "specific"])
+def test_an_operating_point_is_sent_by_its_name(name: str) -> None:
+    """Words here and in the contract agree."""
+    sent = SegmentationOptions(operating_point=name).to_proto().operating_point
+    assert result_pb2.OperatingPoint.Name(sent) == f"OPERATING_POINT_{name.upper()}"
+
+
+def test_an_unknown_operating_point_is_refused() -> None:
+    """With the names there are."""
+    with pytest.raises(ValueError, match="sensitive, balanced, specific"):
+        SegmentationOptions(operating_point="cautious").to_proto()
 
 
 def test_an_unknown_model_is_refused() -> None:

@@ -4,8 +4,9 @@ import pytest
 from rich.console import Console
 
 from brainmets.client import Finding, Segmentation, SeriesUse
+from brainmets.client.models import Model, OperatingPoint
 from brainmets.client.results import segmentation_from_proto
-from brainmets.client.terminal import segmentation_report
+from brainmets.client.terminal import model_report, segmentation_report
 from brainmets.v1 import job_pb2, result_pb2, study_pb2
 
 T1C = result_pb2.SeriesUse(
@@ -27,19 +28,29 @@ SEVERE = result_pb2.Finding(
 )
 
 
-def segmentation(*series: result_pb2.SeriesUse, finding: result_pb2.Finding = SEVERE, outside: int = 0) -> Segmentation:
+def segmentation(
+    *series: result_pb2.SeriesUse,
+    finding: result_pb2.Finding = SEVERE,
+    outside: int = 0,
+    point: result_pb2.OperatingPoint.ValueType = result_pb2.OPERATING_POINT_UNSPECIFIED,
+) -> Segmentation:
     """Return a result without lesions."""
     result = result_pb2.SegmentationResult(
-        statement="No lesion.", series=series, findings=[finding], candidates_outside_brain=outside
+        statement="No lesion.",
+        series=series,
+        findings=[finding],
+        candidates_outside_brain=outside,
+        operating_point=point,
+        threshold=0.25,
     )
     return segmentation_from_proto(job_pb2.Job(state=job_pb2.JOB_STATE_SUCCEEDED, result=result), {})
 
 
-def printed(result: Segmentation, *, width: int = 80) -> str:
+def printed(shown: Segmentation | Model, *, width: int = 80) -> str:
     """Return what a terminal shows of it."""
     console = Console(width=width)
     with console.capture() as capture:
-        console.print(segmentation_report(result))
+        console.print(segmentation_report(shown) if isinstance(shown, Segmentation) else model_report([shown]))
     return capture.get()
 
 
@@ -83,3 +94,22 @@ def test_candidates_outside_the_brain_are_counted() -> None:
     """And only where there were some."""
     assert "outside the brain: 3" in printed(segmentation(outside=3))
     assert "outside" not in printed(segmentation())
+
+
+def test_an_operating_point_is_named_beside_its_threshold() -> None:
+    """Figures of one's own have no name."""
+    assert "sensitive, threshold 0.25" in printed(segmentation(point=result_pb2.OPERATING_POINT_SENSITIVE))
+    assert "· threshold 0.25" in printed(segmentation())
+
+
+def test_models_are_readable_at_80_columns() -> None:
+    """Names stay whole, for they are typed next, and each operating point is one line."""
+    points = (OperatingPoint("sensitive", 0.125, 12.5), OperatingPoint("specific", 0.85, 60.0))
+    model = Model(
+        "attention_unet", "1", "ab" * 32, ("t1c", "t1n", "t2w", "t2f"), 0.7, points, "core", "On heads.", True
+    )
+    lines = printed(model).splitlines()
+    assert any("attention_unet" in line and "sensitive 0.125 12.5 mm³" in line for line in lines)
+    assert any("specific  0.85 60 mm³" in line for line in lines)
+    assert "attention_unet: On heads." in [line.strip() for line in lines]
+    assert max(map(len, lines)) <= 80

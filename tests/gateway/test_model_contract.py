@@ -12,6 +12,7 @@ from brainmets.gateway.model_contract import (
     read_contract,
 )
 from brainmets.imaging.errors import ModelContractError
+from brainmets.imaging.operating_point import OperatingPointName
 from brainmets.imaging.sequence import Sequence
 from fakes import describe_model, make_contract
 
@@ -20,7 +21,9 @@ def test_contract_is_read_from_parameters() -> None:
     """Channels, tile sizes and operating point come from Triton's parameters."""
     contract = make_contract(tile_depth="16", threshold="0.4")
     assert contract.tiles.sequences == (Sequence.T1C, Sequence.T1N, Sequence.T2W, Sequence.T2F)
-    assert (contract.tiles.depth, contract.tiles.halo, contract.threshold) == (16, 1, 0.4)
+    assert (contract.tiles.depth, contract.tiles.halo) == (16, 1)
+    assert [contract.points[name].threshold for name in OperatingPointName] == [0.2, 0.4, 0.8]
+    assert contract.model_card["never_seen_in_training"] == ["haemorrhage"]
 
 
 @pytest.mark.parametrize(
@@ -30,6 +33,12 @@ def test_contract_is_read_from_parameters() -> None:
         ("research_use_only", "false"),
         ("threshold", "1.0"),
         ("threshold", "nan"),
+        ("threshold_sensitive", "0.6"),
+        ("threshold_specific", "0.4"),
+        ("min_lesion_volume_mm3_specific", "inf"),
+        ("model_card", "{"),
+        ("model_card", "[]"),
+        ("model_card", '{"dice": NaN}'),
         ("min_lesion_volume_mm3", "-1"),
         ("onnx_sha256", "unknown"),
         ("sequences", "t1c,flair"),
@@ -42,11 +51,12 @@ def test_parameter_outside_the_contract_is_refused(name: str, text: str) -> None
         make_contract(**{name: text})
 
 
-def test_missing_parameter_is_named() -> None:
+@pytest.mark.parametrize("missing", ["target", "model_card", "threshold_sensitive", "min_lesion_volume_mm3_specific"])
+def test_missing_parameter_is_named(missing: str) -> None:
     """The error says which parameter is not there."""
     description = describe_model()
-    parameters = {name: text for name, text in description.parameters.items() if name != "target"}
-    with pytest.raises(ModelContractError, match="target"):
+    parameters = {name: text for name, text in description.parameters.items() if name != missing}
+    with pytest.raises(ModelContractError, match=missing):
         read_contract(dataclasses.replace(description, parameters=parameters))
 
 
@@ -65,6 +75,31 @@ def test_mean_of_models_uses_mean_threshold_and_larger_volume() -> None:
     )
     plan = plan_segmentation(DecisionOptions(), contracts)
     assert (plan.threshold, plan.min_lesion_volume_mm3) == (0.5, 20.0)
+    assert plan.operating_point is OperatingPointName.BALANCED
+
+
+@pytest.mark.parametrize(
+    ("name", "threshold", "volume_mm3"),
+    [(OperatingPointName.SENSITIVE, 0.2, 5.0), (OperatingPointName.SPECIFIC, 0.8, 30.0)],
+)
+def test_a_request_chooses_its_operating_point(name: OperatingPointName, threshold: float, volume_mm3: float) -> None:
+    """The figures are the networks' own of that name, and the plan says which it was."""
+    plan = plan_segmentation(DecisionOptions(operating_point=name), (make_contract(),))
+    assert (plan.threshold, plan.min_lesion_volume_mm3, plan.operating_point) == (threshold, volume_mm3, name)
+
+
+def test_a_figure_of_the_clients_own_is_no_operating_point() -> None:
+    """A threshold replaces that of the point, whose volume stays; what decides has no name any more."""
+    options = DecisionOptions(operating_point=OperatingPointName.SENSITIVE, threshold=0.33)
+    plan = plan_segmentation(options, (make_contract(),))
+    assert (plan.threshold, plan.min_lesion_volume_mm3, plan.operating_point) == (0.33, 5.0, None)
+
+
+def test_a_volume_of_the_clients_own_is_no_operating_point() -> None:
+    """It replaces that of the point, whose threshold stays."""
+    options = DecisionOptions(operating_point=OperatingPointName.SPECIFIC, min_lesion_volume_mm3=1.0)
+    plan = plan_segmentation(options, (make_contract(),))
+    assert (plan.threshold, plan.min_lesion_volume_mm3, plan.operating_point) == (0.8, 1.0, None)
 
 
 def test_options_win_over_contract() -> None:

@@ -3,13 +3,14 @@
 import pytest
 
 from brainmets.gateway.model_contract import DecisionOptions, plan_segmentation
-from brainmets.gateway.option_messages import canonical_options, preparation_choices
+from brainmets.gateway.option_messages import canonical_options, decision_options, preparation_choices
 from brainmets.gateway.preparation import PreparationChoices
 from brainmets.gateway.result_cache import cache_key
 from brainmets.imaging.errors import InvalidArgumentError
+from brainmets.imaging.operating_point import OperatingPointName
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.series import SeriesSelection
-from brainmets.v1 import job_pb2, study_pb2
+from brainmets.v1 import job_pb2, result_pb2, study_pb2
 from fakes import make_contract
 
 T1C_5 = job_pb2.SeriesSelection(sequence=study_pb2.SEQUENCE_T1C, series_number=5)
@@ -49,9 +50,34 @@ def test_canonical_options_say_what_the_client_said() -> None:
     assert job_pb2.SegmentationOptions.FromString(canonical_options(sent)) == sent
 
 
+@pytest.mark.parametrize("name", ["SENSITIVE", "BALANCED", "SPECIFIC"])
+def test_an_operating_point_is_read(name: str) -> None:
+    """Each of the contract's names is the gateway's of that name."""
+    sent = job_pb2.SegmentationOptions(operating_point=result_pb2.OperatingPoint.Value(f"OPERATING_POINT_{name}"))
+    assert decision_options(sent).operating_point is OperatingPointName[name]
+
+
+def test_without_an_operating_point_the_balanced_one_decides() -> None:
+    """Unset means BALANCED; a number of a newer contract is refused."""
+    assert decision_options(job_pb2.SegmentationOptions()).operating_point is OperatingPointName.BALANCED
+    with pytest.raises(InvalidArgumentError, match="operating_point"):
+        decision_options(job_pb2.SegmentationOptions(operating_point=99))  # type: ignore[arg-type] # on purpose
+
+
 def test_each_choice_is_a_result_of_its_own() -> None:
     """A forced study must not answer for one that would be refused, nor one series for another."""
     plan = plan_segmentation(DecisionOptions(), (make_contract(),))
     choices = [preparation_choices(wish) for wish in (options(), options(force=True), options(T1C_5), options(T1C_6))]
     keys = {cache_key("tenant", "ab" * 32, plan, choices=choice, software_version="1") for choice in choices}
     assert len(keys) == len(choices)
+
+
+def test_a_named_point_and_the_same_figures_by_hand_are_two_results() -> None:
+    """They find the same lesions, but a result also says by which name it was decided."""
+    contracts = (make_contract(),)
+    named = plan_segmentation(DecisionOptions(operating_point=OperatingPointName.SENSITIVE), contracts)
+    by_hand = plan_segmentation(DecisionOptions(threshold=0.2, min_lesion_volume_mm3=5.0), contracts)
+    assert (named.threshold, named.min_lesion_volume_mm3) == (by_hand.threshold, by_hand.min_lesion_volume_mm3)
+    choices = preparation_choices(options())
+    keys = {cache_key("tenant", "ab" * 32, plan, choices=choices, software_version="1") for plan in (named, by_hand)}
+    assert len(keys) == 2

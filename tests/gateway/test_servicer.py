@@ -207,6 +207,19 @@ async def test_models_are_listed_with_their_contract(bench: GatewayBench) -> Non
     assert all(model.intended_use == "Research use only. Not for diagnosis." for model in answer.models)
 
 
+async def test_a_model_comes_with_its_points_and_its_card(bench: GatewayBench) -> None:
+    """A client learns where the network can decide, and what is known of it."""
+    answer = await bench.models.GetModel(model_service_pb2.GetModelRequest(model_name="nested_unet"))
+    points = [(point.operating_point, point.threshold) for point in answer.model.operating_points]
+    assert points == [
+        (result_pb2.OPERATING_POINT_SENSITIVE, 0.2),
+        (result_pb2.OPERATING_POINT_BALANCED, 0.5),
+        (result_pb2.OPERATING_POINT_SPECIFIC, 0.8),
+    ]
+    assert answer.model_card["seed"] == 7
+    assert list(answer.model_card["never_seen_in_training"]) == ["haemorrhage"]
+
+
 async def test_an_unknown_model_is_not_found(bench: GatewayBench) -> None:
     """Only the service's own networks are told."""
 

@@ -4,10 +4,11 @@ import pytest
 
 from brainmets.imaging.brain import Side
 from brainmets.imaging.findings import FindingCode
+from brainmets.imaging.operating_point import OperatingPointName
 from brainmets.v1 import result_pb2, study_pb2
 from brainmets.wire.findings import finding_from_proto, finding_to_proto
 from brainmets.wire.geometry import geometry_from_proto
-from brainmets.wire.names import finding_code_from_proto, finding_code_to_proto, side_to_proto
+from brainmets.wire.names import finding_code_from_proto, finding_code_to_proto, operating_point_to_proto, side_to_proto
 from brainmets.wire.result import result_to_proto
 from imaging_cases import box_at, make_mask
 from result_cases import make_result
@@ -48,6 +49,12 @@ def test_the_statement_and_its_limits_are_told() -> None:
     """What a result may be used for travels with it."""
     assert MESSAGE.statement == RESULT.statement
     assert MESSAGE.intended_use == "Research use only. Not for diagnosis."
+
+
+@pytest.mark.parametrize("name", OperatingPointName)
+def test_operating_points_have_the_contracts_names(name: OperatingPointName) -> None:
+    """Every one has its number there, and none is unset."""
+    assert result_pb2.OperatingPoint.Name(operating_point_to_proto(name)) == f"OPERATING_POINT_{name.upper()}"
 
 
 def test_sequences_keep_their_order() -> None:

@@ -11,7 +11,7 @@
 from brainmets.client.aio import AsyncClient
 from brainmets.client.errors import ServiceError, StudyPathError
 from brainmets.client.jobs import Artifact, Job, JobState
-from brainmets.client.models import Model
+from brainmets.client.models import Model, OperatingPoint
 from brainmets.client.options import SegmentationOptions
 from brainmets.client.results import Finding, Lesion, Segmentation, SeriesUse
 from brainmets.client.study_files import FileFormat, StudyFile, find_study_files
@@ -27,6 +27,7 @@ __all__ = [
     "JobState",
     "Lesion",
     "Model",
+    "OperatingPoint",
     "Segmentation",
     "SegmentationOptions",
     "SeriesUse",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import grpc
 import grpc.aio
+from google.protobuf import json_format
 
 from brainmets.client.channel import open_channel
 from brainmets.client.errors import ServiceError, error_from_rpc
@@ -200,6 +202,20 @@ class AsyncClient:
             answer = await self._models.ListModels(model_service_pb2.ListModelsRequest(), timeout=RECORD_TIMEOUT_S)
         return tuple(model_from_proto(model) for model in answer.models)
 
+    async def model_card(self, model_name: str) -> dict[str, Any]:  # Any: what JSON holds
+        """Return a network's model card: data, metrics, calibration, known failures.
+
+        Raises:
+            ServiceError: NOT_FOUND: the service uses no network of that name.
+        """
+        request = model_service_pb2.GetModelRequest(model_name=model_name)
+        with self._errors():
+            answer = await self._models.GetModel(request, timeout=RECORD_TIMEOUT_S)
+        card: dict[str, Any] = json.loads(
+            json_format.MessageToJson(answer.model_card, sort_keys=True), parse_float=_number_from_struct
+        )
+        return card
+
     async def download(self, job_id: str, kind: job_pb2.ArtifactKind.ValueType) -> tuple[str, bytes]:
         """Return the file name and bytes of one artefact, checked against its SHA-256."""
         request = segmentation_service_pb2.DownloadArtifactRequest(job_id=job_id, kind=kind)
@@ -232,6 +248,12 @@ class AsyncClient:
 
     def _errors(self) -> _RpcErrors:
         return _RpcErrors(self._address)
+
+
+def _number_from_struct(text: str) -> float:
+    """Return a number; whole again where it is, for a Struct knows none but doubles, and seeds and counts are none."""
+    number = float(text)
+    return int(number) if number.is_integer() else number
 
 
 class _RpcErrors:

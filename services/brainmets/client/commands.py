@@ -7,6 +7,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -24,7 +25,7 @@ from brainmets.client.sync import Client
 from brainmets.client.terminal import (
     StudyProgress,
     job_table,
-    model_table,
+    model_report,
     segmentation_report,
 )
 
@@ -41,6 +42,14 @@ class ModelName(StrEnum):
     MEAN = "mean"
     NESTED_UNET = "nested_unet"
     ATTENTION_UNET = "attention_unet"
+
+
+class PointName(StrEnum):
+    """What a decision can lean to."""
+
+    SENSITIVE = "sensitive"
+    BALANCED = "balanced"
+    SPECIFIC = "specific"
 
 
 Address = Annotated[str, typer.Option("--address", envvar="BRAINMETS_ADDRESS", help="host:port of the gateway.")]
@@ -66,6 +75,7 @@ def segment(  # noqa: PLR0913, PLR0917 -- the options of a command line
     study: Study,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")] = Path("out"),
     model: Annotated[ModelName, typer.Option(help="Which networks decide.")] = ModelName.MEAN,
+    operating_point: Annotated[PointName | None, typer.Option(help="What the decision leans to; balanced.")] = None,
     threshold: Annotated[
         float | None, typer.Option(min=0.0, max=1.0, help="Probability from which a voxel counts.")
     ] = None,
@@ -83,6 +93,7 @@ def segment(  # noqa: PLR0913, PLR0917 -- the options of a command line
     """
     options = SegmentationOptions(
         model=model.value,
+        operating_point=None if operating_point is None else operating_point.value,
         threshold=threshold,
         min_lesion_volume_mm3=min_volume_mm3,
         force=force,
@@ -153,14 +164,21 @@ def jobs(
 
 
 @app.command()
-def models(address: Address = "127.0.0.1:8500", as_json: AsJson = False) -> None:
-    """List the networks the service uses."""
+def models(
+    card: Annotated[str | None, typer.Option(help="Print the model card of this network, JSON, instead.")] = None,
+    address: Address = "127.0.0.1:8500",
+    as_json: AsJson = False,
+) -> None:
+    """List the networks the service uses.
+
+    Example: brainmets models --card nested_unet
+    """
     with errors_end_the_command(Console(stderr=True)), Client(address) as client:
+        if card is not None:
+            typer.echo(json.dumps(client.model_card(card), indent=2, ensure_ascii=False))
+            return
         listed = client.models()
     if as_json:
-        rows = [
-            {"model_name": model.model_name, "onnx_sha256": model.onnx_sha256, "ready": model.ready} for model in listed
-        ]
-        typer.echo(json.dumps(rows))
+        typer.echo(json.dumps([asdict(model) for model in listed]))
     else:
-        Console().print(model_table(listed))
+        Console().print(model_report(listed))

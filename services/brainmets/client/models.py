@@ -5,10 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from brainmets.client.names import sequence_name
+from brainmets.client.names import sequence_name, word_of
+from brainmets.v1 import result_pb2
 
 if TYPE_CHECKING:
     from brainmets.v1 import model_service_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingPoint:
+    """Where a network decides.
+
+    Attributes:
+        name: `sensitive`, `balanced` or `specific`.
+        threshold: Probability from which a voxel belongs to the mask.
+        min_lesion_volume_mm3: Smallest lesion kept, mm³.
+    """
+
+    name: str
+    threshold: float
+    min_lesion_volume_mm3: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +36,7 @@ class Model:
     onnx_sha256: str
     sequences: tuple[str, ...]
     threshold: float
+    operating_points: tuple[OperatingPoint, ...]
     target: str
     training: str
     ready: bool
@@ -33,6 +50,14 @@ def model_from_proto(model: model_service_pb2.Model) -> Model:
         onnx_sha256=model.onnx_sha256,
         sequences=tuple(sequence_name(sequence) for sequence in model.sequences),
         threshold=model.threshold,
+        operating_points=tuple(
+            OperatingPoint(
+                word_of(result_pb2.OperatingPoint, point.operating_point, prefix="OPERATING_POINT_"),
+                point.threshold,
+                point.min_lesion_volume_mm3,
+            )
+            for point in model.operating_points
+        ),
         target=model.target,
         training=model.training,
         ready=model.ready,

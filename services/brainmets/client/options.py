@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from brainmets.client.names import sequence_number
-from brainmets.v1 import job_pb2
+from brainmets.v1 import job_pb2, result_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,6 +16,12 @@ MODEL_CHOICES = {
     "nested_unet": job_pb2.MODEL_CHOICE_NESTED_UNET,
     "attention_unet": job_pb2.MODEL_CHOICE_ATTENTION_UNET,
 }
+OPERATING_POINTS = {
+    None: result_pb2.OPERATING_POINT_UNSPECIFIED,
+    "sensitive": result_pb2.OPERATING_POINT_SENSITIVE,
+    "balanced": result_pb2.OPERATING_POINT_BALANCED,
+    "specific": result_pb2.OPERATING_POINT_SPECIFIC,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +30,7 @@ class SegmentationOptions:
 
     Attributes:
         model: `mean` (default), `nested_unet` or `attention_unet`.
+        operating_point: `balanced` (the service's default), `sensitive` or `specific`; figures given here win over it.
         threshold: Probability from which a voxel belongs to the mask, inside (0, 1).
         min_lesion_volume_mm3: Smallest lesion kept, mm³.
         deadline_s: Time from acceptance to a final state, seconds.
@@ -32,6 +39,7 @@ class SegmentationOptions:
     """
 
     model: str = "mean"
+    operating_point: str | None = None
     threshold: float | None = None
     min_lesion_volume_mm3: float | None = None
     deadline_s: float | None = None
@@ -42,12 +50,17 @@ class SegmentationOptions:
         """Return the options as the service takes them.
 
         Raises:
-            ValueError: The model is not one of `MODEL_CHOICES`, or a sequence not one of `SEQUENCES`.
+            ValueError: The model is not one of `MODEL_CHOICES`, the operating point not one of `OPERATING_POINTS`, or a
+                sequence not one of `SEQUENCES`.
         """
+        if self.operating_point not in OPERATING_POINTS:
+            names = ", ".join(name for name in OPERATING_POINTS if name is not None)
+            raise ValueError(f"expected an operating point of {names}, got {self.operating_point}")
         if self.model not in MODEL_CHOICES:
             raise ValueError(f"expected a model of {', '.join(MODEL_CHOICES)}, got {self.model}")
         options = job_pb2.SegmentationOptions(
             model=MODEL_CHOICES[self.model],
+            operating_point=OPERATING_POINTS[self.operating_point],
             threshold=self.threshold,
             min_lesion_volume_mm3=self.min_lesion_volume_mm3,
             force=self.force,

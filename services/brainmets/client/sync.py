@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from brainmets.client.aio import STUDY_TIMEOUT_S, AsyncClient
 
@@ -101,6 +101,10 @@ class Client:
     def models(self) -> tuple[Model, ...]:
         """Return the networks the service uses."""
         return self._run(self._client.models())
+
+    def model_card(self, model_name: str) -> dict[str, Any]:  # Any: what JSON holds
+        """Return a network's model card; see `AsyncClient.model_card`."""
+        return self._run(self._client.model_card(model_name))
 
     def download(self, job_id: str, kind: job_pb2.ArtifactKind.ValueType) -> tuple[str, bytes]:
         """Return the file name and bytes of one artefact, checked against its SHA-256."""

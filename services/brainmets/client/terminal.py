@@ -101,9 +101,14 @@ def segmentation_report(segmentation: Segmentation) -> Group:
         parts.append(series_table(segmentation.series))
     parts.append(
         f"Sequences {', '.join(segmentation.sequences_used)} · models {', '.join(segmentation.models)} · "
-        f"threshold {segmentation.threshold:g}"
+        f"{_point(segmentation)}threshold {segmentation.threshold:g}"
     )
     return Group(*parts)
+
+
+def _point(segmentation: Segmentation) -> str:
+    """Name the operating point, where it was one of those offered."""
+    return "" if segmentation.operating_point == "unspecified" else f"{segmentation.operating_point}, "
 
 
 def lesion_table(segmentation: Segmentation) -> Table:
@@ -159,18 +164,27 @@ def job_table(jobs: Iterable[Job]) -> Table:
     return table
 
 
+def model_report(models: Iterable[Model]) -> Group:
+    """Lay models out, and say how each was trained."""
+    models = tuple(models)
+    return Group(model_table(models), *(Text(f"{model.model_name}: {model.training}") for model in models))
+
+
 def model_table(models: Iterable[Model]) -> Table:
-    """Lay models out."""
+    """Lay models out with their operating points, the most sensitive first."""
     table = Table()
-    for heading in ("Model", "Version", "Ready", "Sequences", "Threshold", "Trained"):
-        table.add_column(heading)
+    # Names are what a user types next: where there is little room, sequences are folded.
+    for heading in ("Model", "Version", "Ready", "Sequences", "Point, threshold, volume"):
+        table.add_column(heading, no_wrap=heading != "Sequences")
     for model in models:
         table.add_row(
             model.model_name,
             model.model_version,
             "yes" if model.ready else "no",
             " ".join(model.sequences),
-            f"{model.threshold:g}",
-            model.training,
+            "\n".join(
+                f"{point.name:<9} {point.threshold:<4g} {point.min_lesion_volume_mm3:g} mm³"
+                for point in model.operating_points
+            ),
         )
     return table

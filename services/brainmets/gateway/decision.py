@@ -46,5 +46,6 @@ def decide(
         software_version=__version__,
         series=header.series,
         candidates_outside_brain=candidates.count - instances.count,
+        operating_point=plan.operating_point,
     )
     return DecidedStudy(probability, instances, result)

@@ -17,11 +17,13 @@ from brainmets.gateway.model_contract import ModelContract
 from brainmets.gateway.store_refusals import invalid_argument
 from brainmets.gateway.study_upload import FileClosing, FileOpening
 from brainmets.imaging.errors import InvalidArgumentError, UnsupportedFormatError
+from brainmets.imaging.operating_point import OperatingPointName
 from brainmets.imaging.result import INTENDED_USE
 from brainmets.v1 import job_pb2, model_service_pb2, result_pb2, study_pb2
 from brainmets.wire.names import (
     media_type_from_proto,
     media_type_to_proto,
+    operating_point_to_proto,
     sequence_from_proto,
     sequence_to_proto,
 )
@@ -165,12 +167,20 @@ def model_to_proto(model: ModelContract, *, ready: bool) -> model_service_pb2.Mo
         onnx_sha256=model.onnx_sha256,
         sequences=[sequence_to_proto(sequence) for sequence in model.tiles.sequences],
         spacing_mm=model.tiles.spacing_mm,
-        threshold=model.threshold,
-        min_lesion_volume_mm3=model.min_lesion_volume_mm3,
+        threshold=model.points[OperatingPointName.BALANCED].threshold,
+        min_lesion_volume_mm3=model.points[OperatingPointName.BALANCED].min_lesion_volume_mm3,
         target=model.target,
         training=model.training,
         intended_use=INTENDED_USE,
         ready=ready,
+        operating_points=[
+            model_service_pb2.ModelOperatingPoint(
+                operating_point=operating_point_to_proto(name),
+                threshold=point.threshold,
+                min_lesion_volume_mm3=point.min_lesion_volume_mm3,
+            )
+            for name, point in model.points.items()
+        ],
     )
 
 

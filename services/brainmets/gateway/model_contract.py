@@ -1,10 +1,13 @@
 """Owns the model contract: what a network wants, what it decides by, and which networks may decide together."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any, NoReturn
 
-from brainmets.imaging.errors import BrainmetsError, ModelContractError
+from brainmets.imaging.errors import BrainmetsError, InvalidArgumentError, ModelContractError
+from brainmets.imaging.operating_point import OperatingPoint, OperatingPointName
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.tiling import TileContract
 
@@ -53,34 +56,54 @@ class ModelDescription:
 
 @dataclass(frozen=True, slots=True)
 class ModelContract:
-    """A network this gateway can serve. `threshold` lies inside (0, 1); `onnx_sha256` is lower-case hexadecimal."""
+    """A network this gateway can serve.
+
+    Attributes:
+        model_name: Triton's name of it.
+        model_version: Triton's version.
+        onnx_sha256: Lower-case hexadecimal.
+        tiles: How it wants its tiles.
+        points: Where it decides.
+        target: What its one class means.
+        training: How it was trained, in a sentence.
+        model_card: What is known of it, JSON.
+    """
 
     model_name: str
     model_version: str
     onnx_sha256: str
     tiles: TileContract
-    threshold: float
-    min_lesion_volume_mm3: float
+    points: Mapping[OperatingPointName, OperatingPoint]
     target: str
     training: str
+    model_card: dict[str, Any]  # Any: what JSON holds
 
 
 @dataclass(frozen=True, slots=True)
 class DecisionOptions:
-    """How a client wants a study decided; None leaves the choice to the networks' own contract."""
+    """How a client wants a study decided; what is not None wins over the operating point."""
 
     model: ModelChoice = ModelChoice.MEAN
+    operating_point: OperatingPointName = OperatingPointName.BALANCED
     threshold: float | None = None
     min_lesion_volume_mm3: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentationPlan:
-    """Networks that agree on their tiles, and the operating point at which they decide together."""
+    """Networks that agree on their tiles, and where they decide together.
+
+    Attributes:
+        models: The networks.
+        threshold: Probability from which a voxel is lesion.
+        min_lesion_volume_mm3: Components below it are left out.
+        operating_point: The offered point that this is; None where the client gave figures of its own.
+    """
 
     models: tuple[ModelContract, ...]
     threshold: float
     min_lesion_volume_mm3: float
+    operating_point: OperatingPointName | None
 
     @property
     def tiles(self) -> TileContract:
@@ -106,18 +129,29 @@ def read_contract(description: ModelDescription) -> ModelContract:
             model_version=description.model_version,
             onnx_sha256=parameters["onnx_sha256"],
             tiles=_read_tile_contract(parameters),
-            threshold=float(parameters["threshold"]),
-            min_lesion_volume_mm3=float(parameters["min_lesion_volume_mm3"]),
+            points={name: _read_point(parameters, name) for name in OperatingPointName},
             target=parameters["target"],
             training=parameters["training"],
+            model_card=json.loads(parameters["model_card"], parse_constant=_refuse_constant),
         )
     except KeyError as error:
         raise _refuse(description.model_name, expected=f"parameter {error.args[0]}", got="none") from error
-    except ValueError as error:
+    except (ValueError, InvalidArgumentError) as error:
         raise _refuse(description.model_name, expected="parameters that can be read", got=str(error)) from error
     _check_promises(contract, parameters)
     _check_tensors(description, channels=len(contract.tiles.sequences))
     return contract
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    # Neither JSON nor the Struct that clients are answered with has NaN or Infinity; Python reads them all the same.
+    raise ValueError(f"{name} in model_card")
+
+
+def _read_point(parameters: Mapping[str, str], name: OperatingPointName) -> OperatingPoint:
+    # The balanced one has the plain names, from before there were others.
+    ending = "" if name is OperatingPointName.BALANCED else f"_{name}"
+    return OperatingPoint(float(parameters[f"threshold{ending}"]), float(parameters[f"min_lesion_volume_mm3{ending}"]))
 
 
 def _read_tile_contract(parameters: Mapping[str, str]) -> TileContract:
@@ -139,10 +173,11 @@ def _check_promises(contract: ModelContract, parameters: Mapping[str, str]) -> N
         raise _refuse(name, expected=f"normalization {NORMALIZATION}", got=got)
     if parameters.get("research_use_only") != "true":
         raise _refuse(name, expected="research_use_only true", got=parameters.get("research_use_only", "none"))
-    if not 0.0 < contract.threshold < 1.0:
-        raise _refuse(name, expected="a threshold inside (0, 1)", got=str(contract.threshold))
-    if not 0.0 <= contract.min_lesion_volume_mm3 < float("inf"):
-        raise _refuse(name, expected="a volume of 0 mm³ or more", got=str(contract.min_lesion_volume_mm3))
+    thresholds = [contract.points[point].threshold for point in OperatingPointName]
+    if thresholds != sorted(thresholds):
+        raise _refuse(name, expected="thresholds that rise from sensitive to specific", got=str(thresholds))
+    if not isinstance(contract.model_card, dict):
+        raise _refuse(name, expected="a model card that is a JSON object", got=type(contract.model_card).__name__)
     digest = contract.onnx_sha256
     if len(digest) != _SHA256_HEX_LENGTH or set(digest) - set("0123456789abcdef"):
         raise _refuse(name, expected="onnx_sha256 of 64 lower-case hexadecimal digits", got="something else")
@@ -157,7 +192,7 @@ def _check_tensors(description: ModelDescription, *, channels: int) -> None:
 
 
 def plan_segmentation(options: DecisionOptions, contracts: tuple[ModelContract, ...]) -> SegmentationPlan:
-    """Return how the networks decide together: by the options, else by the mean of their own operating points.
+    """Return how the networks decide together: by the options, else by the mean of their points of that name.
 
     Raises:
         ModelContractError: The networks want different tiles or mean different things.
@@ -170,13 +205,15 @@ def plan_segmentation(options: DecisionOptions, contracts: tuple[ModelContract, 
                 expected=f"the tiles and target of {first.model_name}, to be averaged with it",
                 got="others",
             )
+    points = [contract.points[options.operating_point] for contract in contracts]
     threshold, volume_mm3 = options.threshold, options.min_lesion_volume_mm3
+    offered = options.operating_point if threshold is None and volume_mm3 is None else None
     if threshold is None:
-        threshold = sum(contract.threshold for contract in contracts) / len(contracts)
+        threshold = sum(point.threshold for point in points) / len(points)
     if volume_mm3 is None:
         # The cautious one: below it at least one of the networks promises nothing.
-        volume_mm3 = max(contract.min_lesion_volume_mm3 for contract in contracts)
-    return SegmentationPlan(contracts, threshold, volume_mm3)
+        volume_mm3 = max(point.min_lesion_volume_mm3 for point in points)
+    return SegmentationPlan(contracts, threshold, volume_mm3, offered)
 
 
 def _refuse(model_name: str, *, expected: str, got: str) -> BrainmetsError:

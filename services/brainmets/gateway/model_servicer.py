@@ -4,6 +4,7 @@ import asyncio
 
 import grpc
 import grpc.aio
+from google.protobuf import json_format
 
 from brainmets.gateway.inference import ModelCatalogue
 from brainmets.gateway.job_messages import model_to_proto
@@ -37,7 +38,11 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
                 got="another name",
                 remedy="list the models",
             )
-        return messages.GetModelResponse(model=await self._read(request.model_name))
+        description = await self._catalogue.describe(request.model_name)
+        contract = read_contract(description)
+        response = messages.GetModelResponse(model=model_to_proto(contract, ready=description.ready))
+        json_format.ParseDict(contract.model_card, response.model_card)
+        return response
 
     async def _read(self, model_name: str) -> messages.Model:
         description = await self._catalogue.describe(model_name)

@@ -3,8 +3,10 @@
 from brainmets.gateway.model_contract import DecisionOptions, ModelChoice
 from brainmets.gateway.preparation import PreparationChoices
 from brainmets.gateway.store_refusals import invalid_argument
+from brainmets.imaging.operating_point import OperatingPointName
 from brainmets.imaging.series import SeriesSelection
-from brainmets.v1 import job_pb2
+from brainmets.v1 import job_pb2, result_pb2
+from brainmets.wire.names import operating_point_to_proto
 from brainmets.wire.series import selection_from_proto, selection_to_proto
 
 # A study that has waited for a day is wanted no more.
@@ -15,6 +17,10 @@ _MODEL_CHOICES = {
     job_pb2.MODEL_CHOICE_NESTED_UNET: ModelChoice.NESTED_UNET,
     job_pb2.MODEL_CHOICE_ATTENTION_UNET: ModelChoice.ATTENTION_UNET,
     job_pb2.MODEL_CHOICE_MEAN: ModelChoice.MEAN,
+}
+_OPERATING_POINTS = {
+    result_pb2.OPERATING_POINT_UNSPECIFIED: OperatingPointName.BALANCED,
+    **{operating_point_to_proto(name): name for name in OperatingPointName},
 }
 
 
@@ -48,7 +54,13 @@ def decision_options(options: job_pb2.SegmentationOptions) -> DecisionOptions:
         raise invalid_argument("options.threshold", expected="a value inside (0, 1)", got=str(threshold))
     if volume_mm3 is not None and not 0.0 <= volume_mm3 < float("inf"):
         raise invalid_argument("options.min_lesion_volume_mm3", expected="0 mm³ or more", got=str(volume_mm3))
-    return DecisionOptions(_MODEL_CHOICES[options.model], threshold, volume_mm3)
+    if options.operating_point not in _OPERATING_POINTS:
+        raise invalid_argument(
+            "options.operating_point", expected="an OperatingPoint", got=str(options.operating_point)
+        )
+    return DecisionOptions(
+        _MODEL_CHOICES[options.model], _OPERATING_POINTS[options.operating_point], threshold, volume_mm3
+    )
 
 
 def preparation_choices(options: job_pb2.SegmentationOptions) -> PreparationChoices:

@@ -25,6 +25,7 @@ def cache_key(
         "models": [[model.model_name, model.model_version, model.onnx_sha256] for model in plan.models],
         "threshold": plan.threshold,
         "min_lesion_volume_mm3": plan.min_lesion_volume_mm3,
+        "operating_point": plan.operating_point,
         # A study that was forced through must not be the answer to one that was not.
         "force": choices.force,
         "series": [[selection.sequence, selection.series_number] for selection in choices.selections],

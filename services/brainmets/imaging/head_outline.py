@@ -42,6 +42,11 @@ class HeadOutline:
     head: NDArray[np.bool_]
     brain: NDArray[np.bool_]
 
+    @property
+    def has_skull(self) -> bool:
+        """Whether any of the head lies outside of the brain."""
+        return bool((self.head & ~self.brain).any())
+
 
 def outline_head(volume: Volume, network: BrainNetwork) -> HeadOutline:
     """Return what of a T1c on an axial grid is head, and what of it is brain.

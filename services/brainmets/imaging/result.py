@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from brainmets.imaging.findings import Finding
 from brainmets.imaging.geometry import Geometry
 from brainmets.imaging.lesions import Lesion
+from brainmets.imaging.operating_point import OperatingPointName
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.series import SeriesUse
 
@@ -44,6 +45,7 @@ class SegmentationResult:
         software_version: Version of brainmets.
         series: Every series that was sent, and what became of it.
         candidates_outside_brain: Candidates that were left out because they lie outside the brain.
+        operating_point: The offered point that decided; None where the client gave figures of its own.
     """
 
     lesions: tuple[Lesion, ...]
@@ -58,6 +60,7 @@ class SegmentationResult:
     software_version: str
     series: tuple[SeriesUse, ...] = ()
     candidates_outside_brain: int = 0
+    operating_point: OperatingPointName | None = None
 
     @property
     def intended_use(self) -> str:

@@ -234,6 +234,7 @@ class SegmentationOptions(_message.Message):
     DEADLINE_FIELD_NUMBER: _builtins.int
     FORCE_FIELD_NUMBER: _builtins.int
     SERIES_FIELD_NUMBER: _builtins.int
+    OPERATING_POINT_FIELD_NUMBER: _builtins.int
     model: Global___ModelChoice.ValueType
     """Networks to use; unset: the mean of both."""
     threshold: _builtins.float
@@ -244,6 +245,8 @@ class SegmentationOptions(_message.Message):
     """Segment the study although a SEVERE finding speaks against it; the findings stay in the result. Without it such a
     study fails with FAILED_PRECONDITION, reason QUALITY_REFUSED.
     """
+    operating_point: _result_pb2.OperatingPoint.ValueType
+    """What the decision leans to; unset: BALANCED. A threshold or a smallest volume stated above wins over it."""
     @_builtins.property
     def deadline(self) -> _duration_pb2.Duration:
         """Time from acceptance to a final state; unset: the service's default. Past it the job is FAILED(DEADLINE_EXCEEDED)."""
@@ -261,10 +264,11 @@ class SegmentationOptions(_message.Message):
         deadline: _duration_pb2.Duration | None = ...,
         force: _builtins.bool = ...,
         series: _abc.Iterable[Global___SeriesSelection] | None = ...,
+        operating_point: _result_pb2.OperatingPoint.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_min_lesion_volume_mm3", b"_min_lesion_volume_mm3", "_threshold", b"_threshold", "deadline", b"deadline", "min_lesion_volume_mm3", b"min_lesion_volume_mm3", "threshold", b"threshold"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_min_lesion_volume_mm3", b"_min_lesion_volume_mm3", "_threshold", b"_threshold", "deadline", b"deadline", "force", b"force", "min_lesion_volume_mm3", b"min_lesion_volume_mm3", "model", b"model", "series", b"series", "threshold", b"threshold"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_min_lesion_volume_mm3", b"_min_lesion_volume_mm3", "_threshold", b"_threshold", "deadline", b"deadline", "force", b"force", "min_lesion_volume_mm3", b"min_lesion_volume_mm3", "model", b"model", "operating_point", b"operating_point", "series", b"series", "threshold", b"threshold"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__min_lesion_volume_mm3: _TypeAlias = _typing.Literal["min_lesion_volume_mm3"]  # noqa: Y015
     _WhichOneofArgType__min_lesion_volume_mm3: _TypeAlias = _typing.Literal["_min_lesion_volume_mm3", b"_min_lesion_volume_mm3"]  # noqa: Y015

@@ -3,10 +3,12 @@
 isort:skip_file
 What the service's networks are."""
 
+from brainmets.v1 import result_pb2 as _result_pb2
 from brainmets.v1 import study_pb2 as _study_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
@@ -18,6 +20,36 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+@_typing.final
+class ModelOperatingPoint(_message.Message):
+    """An operating point of a model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPERATING_POINT_FIELD_NUMBER: _builtins.int
+    THRESHOLD_FIELD_NUMBER: _builtins.int
+    MIN_LESION_VOLUME_MM3_FIELD_NUMBER: _builtins.int
+    operating_point: _result_pb2.OperatingPoint.ValueType
+    """Its name in a request."""
+    threshold: _builtins.float
+    """Probability from which a voxel belongs to the mask, inside (0, 1)."""
+    min_lesion_volume_mm3: _builtins.float
+    """Smallest lesion kept, mm³."""
+    def __init__(
+        self,
+        *,
+        operating_point: _result_pb2.OperatingPoint.ValueType = ...,
+        threshold: _builtins.float = ...,
+        min_lesion_volume_mm3: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["min_lesion_volume_mm3", b"min_lesion_volume_mm3", "operating_point", b"operating_point", "threshold", b"threshold"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelOperatingPoint: _TypeAlias = ModelOperatingPoint  # noqa: Y015
 
 @_typing.final
 class Model(_message.Message):
@@ -36,6 +68,7 @@ class Model(_message.Message):
     TRAINING_FIELD_NUMBER: _builtins.int
     INTENDED_USE_FIELD_NUMBER: _builtins.int
     READY_FIELD_NUMBER: _builtins.int
+    OPERATING_POINTS_FIELD_NUMBER: _builtins.int
     model_name: _builtins.str
     """Triton's model name, for example nested_unet."""
     model_version: _builtins.str
@@ -45,9 +78,9 @@ class Model(_message.Message):
     spacing_mm: _builtins.float
     """Isotropic voxel spacing it works at, mm."""
     threshold: _builtins.float
-    """Its own threshold, inside (0, 1)."""
+    """Its threshold at BALANCED, inside (0, 1)."""
     min_lesion_volume_mm3: _builtins.float
-    """Smallest lesion it reports by default, mm³."""
+    """Smallest lesion it reports at BALANCED, mm³."""
     target: _builtins.str
     """What its one class means."""
     training: _builtins.str
@@ -59,6 +92,10 @@ class Model(_message.Message):
     @_builtins.property
     def sequences(self) -> _containers.RepeatedScalarFieldContainer[_study_pb2.Sequence.ValueType]:
         """Sequences it was trained with, in channel order. A missing one is allowed, except T1C."""
+
+    @_builtins.property
+    def operating_points(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelOperatingPoint]:
+        """Where it can decide, the most sensitive first."""
 
     def __init__(
         self,
@@ -74,10 +111,11 @@ class Model(_message.Message):
         training: _builtins.str = ...,
         intended_use: _builtins.str = ...,
         ready: _builtins.bool = ...,
+        operating_points: _abc.Iterable[Global___ModelOperatingPoint] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["intended_use", b"intended_use", "min_lesion_volume_mm3", b"min_lesion_volume_mm3", "model_name", b"model_name", "model_version", b"model_version", "onnx_sha256", b"onnx_sha256", "ready", b"ready", "sequences", b"sequences", "spacing_mm", b"spacing_mm", "target", b"target", "threshold", b"threshold", "training", b"training"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["intended_use", b"intended_use", "min_lesion_volume_mm3", b"min_lesion_volume_mm3", "model_name", b"model_name", "model_version", b"model_version", "onnx_sha256", b"onnx_sha256", "operating_points", b"operating_points", "ready", b"ready", "sequences", b"sequences", "spacing_mm", b"spacing_mm", "target", b"target", "threshold", b"threshold", "training", b"training"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -153,18 +191,26 @@ class GetModelResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MODEL_FIELD_NUMBER: _builtins.int
+    MODEL_CARD_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def model(self) -> Global___Model:
         """The model."""
+
+    @_builtins.property
+    def model_card(self) -> _struct_pb2.Struct:
+        """Its model card: data with licences, seeds, metrics with their data sets, calibration, known failures, and what the
+        model has never seen. Research use only.
+        """
 
     def __init__(
         self,
         *,
         model: Global___Model | None = ...,
+        model_card: _struct_pb2.Struct | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "model_card", b"model_card"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "model_card", b"model_card"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -204,6 +204,34 @@ SERIES_REASON_UNUSED_SEQUENCE: SeriesReason.ValueType  # 13
 """The networks do not use its sequence."""
 Global___SeriesReason: _TypeAlias = SeriesReason  # noqa: Y015
 
+class _OperatingPoint:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OperatingPointEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OperatingPoint.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    OPERATING_POINT_UNSPECIFIED: _OperatingPoint.ValueType  # 0
+    """The service's default: BALANCED."""
+    OPERATING_POINT_SENSITIVE: _OperatingPoint.ValueType  # 1
+    """More lesions found, more false positives: for a reader who looks at each."""
+    OPERATING_POINT_BALANCED: _OperatingPoint.ValueType  # 2
+    """Between the other two."""
+    OPERATING_POINT_SPECIFIC: _OperatingPoint.ValueType  # 3
+    """Fewer false positives, more lesions missed."""
+
+class OperatingPoint(_OperatingPoint, metaclass=_OperatingPointEnumTypeWrapper):
+    """What a decision leans to. Chosen on validation studies only; what each finds and costs is in the model card."""
+
+OPERATING_POINT_UNSPECIFIED: OperatingPoint.ValueType  # 0
+"""The service's default: BALANCED."""
+OPERATING_POINT_SENSITIVE: OperatingPoint.ValueType  # 1
+"""More lesions found, more false positives: for a reader who looks at each."""
+OPERATING_POINT_BALANCED: OperatingPoint.ValueType  # 2
+"""Between the other two."""
+OPERATING_POINT_SPECIFIC: OperatingPoint.ValueType  # 3
+"""Fewer false positives, more lesions missed."""
+Global___OperatingPoint: _TypeAlias = OperatingPoint  # noqa: Y015
+
 @_typing.final
 class SeriesUse(_message.Message):
     """One series of the study as it was sent, and what became of it. It carries no text and no UID of the input."""
@@ -500,6 +528,7 @@ class SegmentationResult(_message.Message):
     INTENDED_USE_FIELD_NUMBER: _builtins.int
     SERIES_FIELD_NUMBER: _builtins.int
     CANDIDATES_OUTSIDE_BRAIN_FIELD_NUMBER: _builtins.int
+    OPERATING_POINT_FIELD_NUMBER: _builtins.int
     statement: _builtins.str
     """One sentence that sums the result up, with the size below which nothing is reported."""
     threshold: _builtins.float
@@ -516,6 +545,8 @@ class SegmentationResult(_message.Message):
     """The words "Research use only. Not for diagnosis." """
     candidates_outside_brain: _builtins.int
     """Candidates that were left out because they lie outside the brain, in scalp, skull, orbits or neck."""
+    operating_point: Global___OperatingPoint.ValueType
+    """Which of the offered operating points decided; unset when the client gave a threshold or a volume of its own."""
     @_builtins.property
     def lesions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Lesion]:
         """Lesions by falling volume; empty when none was found, which does not exclude metastases."""
@@ -557,10 +588,11 @@ class SegmentationResult(_message.Message):
         intended_use: _builtins.str = ...,
         series: _abc.Iterable[Global___SeriesUse] | None = ...,
         candidates_outside_brain: _builtins.int = ...,
+        operating_point: Global___OperatingPoint.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["geometry", b"geometry"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates_outside_brain", b"candidates_outside_brain", "findings", b"findings", "geometry", b"geometry", "input_sha256", b"input_sha256", "intended_use", b"intended_use", "lesions", b"lesions", "min_lesion_volume_mm3", b"min_lesion_volume_mm3", "models", b"models", "sequences_used", b"sequences_used", "series", b"series", "software_version", b"software_version", "statement", b"statement", "target", b"target", "threshold", b"threshold"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates_outside_brain", b"candidates_outside_brain", "findings", b"findings", "geometry", b"geometry", "input_sha256", b"input_sha256", "intended_use", b"intended_use", "lesions", b"lesions", "min_lesion_volume_mm3", b"min_lesion_volume_mm3", "models", b"models", "operating_point", b"operating_point", "sequences_used", b"sequences_used", "series", b"series", "software_version", b"software_version", "statement", b"statement", "target", b"target", "threshold", b"threshold"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from brainmets.imaging.brain import Side
 from brainmets.imaging.findings import FindingCode
 from brainmets.imaging.media_type import MediaType
 from brainmets.imaging.sequence import Sequence
 from brainmets.v1 import result_pb2, study_pb2
+
+if TYPE_CHECKING:
+    from brainmets.imaging.operating_point import OperatingPointName
 
 _SEQUENCES = {
     Sequence.T1C: study_pb2.SEQUENCE_T1C,
@@ -49,6 +54,13 @@ def media_type_from_proto(number: study_pb2.MediaType.ValueType) -> MediaType | 
 def side_to_proto(side: Side) -> result_pb2.Side.ValueType:
     """Return the proto's number."""
     return _SIDES[side]
+
+
+def operating_point_to_proto(name: OperatingPointName | None) -> result_pb2.OperatingPoint.ValueType:
+    """Return the proto's number; None is unspecified. The names agree, which a test holds."""
+    if name is None:
+        return result_pb2.OPERATING_POINT_UNSPECIFIED
+    return result_pb2.OperatingPoint.Value(f"OPERATING_POINT_{name.name}")
 
 
 def finding_code_to_proto(code: FindingCode) -> result_pb2.FindingCode.ValueType:

@@ -5,7 +5,7 @@ from brainmets.imaging.result import ModelUse, SegmentationResult
 from brainmets.v1 import result_pb2
 from brainmets.wire.findings import finding_to_proto
 from brainmets.wire.geometry import box_to_proto, geometry_to_proto, point_to_proto
-from brainmets.wire.names import sequence_to_proto, side_to_proto
+from brainmets.wire.names import operating_point_to_proto, sequence_to_proto, side_to_proto
 from brainmets.wire.series import series_use_to_proto
 
 
@@ -26,6 +26,7 @@ def result_to_proto(result: SegmentationResult) -> result_pb2.SegmentationResult
         intended_use=result.intended_use,
         series=[series_use_to_proto(use) for use in result.series],
         candidates_outside_brain=result.candidates_outside_brain,
+        operating_point=operating_point_to_proto(result.operating_point),
     )
 
 

@@ -1,19 +1,20 @@
 """Owns the Attention U-Net."""
 
+import itertools
+
 import torch
 from torch import Tensor, nn
 
 from brainmets.training.networks.blocks import (
+    PLANAR,
     WIDTHS,
     DoubleConvolution,
-    SliceNetwork,
+    SegmentationNetwork,
+    Space,
     check_size,
     double,
-    halve,
     make_head,
 )
-
-LEVELS = len(WIDTHS)
 
 
 class AttentionGate(nn.Module):
@@ -26,15 +27,15 @@ class AttentionGate(nn.Module):
         equations 1 and 2 and figure 2.
     """
 
-    def __init__(self, channels_x: int, channels_g: int) -> None:
+    def __init__(self, channels_x: int, channels_g: int, space: Space) -> None:
         super().__init__()
         channels_int = max(1, channels_x // 2)  # F_int of the paper
-        self.w_x = nn.Conv2d(channels_x, channels_int, 2, stride=2, bias=False)
-        self.w_g = nn.Conv2d(channels_g, channels_int, 1)  # its bias is b_g
-        self.psi = nn.Conv2d(channels_int, 1, 1)  # its bias is b_psi
+        self.w_x = space.convolution(channels_x, channels_int, 2, stride=2, bias=False)
+        self.w_g = space.convolution(channels_g, channels_int, 1)  # its bias is b_g
+        self.psi = space.convolution(channels_int, 1, 1)  # its bias is b_psi
 
     def forward(self, x: Tensor, g: Tensor) -> Tensor:
-        """Return x̂ = alpha x with x (B, F_l, H, W) and g (B, F_g, H/2, W/2).
+        """Return x̂ = alpha x with x (B, F_l, ...) and g (B, F_g, ...) at half its resolution.
 
         Equation 1: q = ψᵀ σ₁(W_xᵀ x + W_gᵀ g + b_g) + b_ψ; equation 2: alpha = σ₂(q).
         σ₁ is ReLU and σ₂ the sigmoid.
@@ -44,34 +45,34 @@ class AttentionGate(nn.Module):
         return x * double(alpha)
 
 
-class AttentionUnet(SliceNetwork):
-    """A U-Net of five levels whose skip connections pass attention gates.
+class AttentionUnet(SegmentationNetwork):
+    """A U-Net whose skip connections pass attention gates; five levels unless other widths are given.
 
     References:
         Oktay et al. 2018, arXiv:1804.03999, figure 1.
     """
 
-    def __init__(self, input_channels: int) -> None:
-        super().__init__()
-        widths_in = (input_channels, *WIDTHS[:-1])
+    def __init__(self, input_channels: int, *, space: Space = PLANAR, widths: tuple[int, ...] = WIDTHS) -> None:
+        super().__init__(space)
+        self.levels = len(widths)
+        widths_in = (input_channels, *widths[:-1])
         self.encoders = nn.ModuleList(
-            DoubleConvolution(below, width) for below, width in zip(widths_in, WIDTHS, strict=True)
+            DoubleConvolution(below, width, space) for below, width in zip(widths_in, widths, strict=True)
         )
-        self.gates = nn.ModuleList(AttentionGate(WIDTHS[i], WIDTHS[i + 1]) for i in range(LEVELS - 1))
-        self.decoders = nn.ModuleList(
-            DoubleConvolution(WIDTHS[i] + WIDTHS[i + 1], WIDTHS[i]) for i in range(LEVELS - 1)
-        )
-        self.head = make_head()
+        pairs = list(itertools.pairwise(widths))
+        self.gates = nn.ModuleList(AttentionGate(width, below, space) for width, below in pairs)
+        self.decoders = nn.ModuleList(DoubleConvolution(width + below, width, space) for width, below in pairs)
+        self.head = make_head(widths[0], space)
 
     def supervise(self, slices: Tensor) -> tuple[Tensor, ...]:
-        """Return the logits (B, 1, H, W) of the one output."""
-        check_size(slices)
+        """Return the logits (B, 1, ...) of the one output."""
+        check_size(slices, levels=self.levels)
         skips: list[Tensor] = []
         features = slices
         for i, encoder in enumerate(self.encoders):
-            features = encoder(features if i == 0 else halve(features))
+            features = encoder(features if i == 0 else self.halve(features))
             skips.append(features)
-        for i in reversed(range(LEVELS - 1)):
+        for i in reversed(range(self.levels - 1)):
             gated = self.gates[i](skips[i], features)
             features = self.decoders[i](torch.cat([gated, double(features)], dim=1))
         return (self.head(features),)

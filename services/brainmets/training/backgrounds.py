@@ -71,7 +71,7 @@ TRAINING_SOURCES = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Background:
-    """A head free of metastases, axial, 1 mm, cropped.
+    """A head that lesions are implanted into, axial, 1 mm, cropped.
 
     Attributes:
         name: Its source's folder.
@@ -80,6 +80,7 @@ class Background:
         acquired: Which sequences are real.
         enhanced: Whether its T1c is real.
         stripped: Whether it has no skull.
+        target: (D, H, W), the lesions that it brings; none in a head free of metastases.
     """
 
     name: str
@@ -88,6 +89,12 @@ class Background:
     acquired: tuple[bool, ...]
     enhanced: bool
     stripped: bool
+    target: NDArray[np.bool_] | None = None
+
+    @property
+    def own_target(self) -> NDArray[np.bool_]:
+        """The lesions (D, H, W) that it brings; none anywhere in a head free of metastases."""
+        return np.zeros(self.brain.shape, dtype=np.bool_) if self.target is None else self.target
 
 
 def load_backgrounds(directories: Sequences[Path]) -> tuple[Background, ...]:

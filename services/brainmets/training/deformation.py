@@ -7,15 +7,15 @@ from torch.nn import functional
 
 from brainmets.training.backgrounds import Background
 from brainmets.training.fields import Floats, Shape, chance, enlarge, uniform
-from brainmets.training.heads import Head
+from brainmets.training.heads import HALF, Head
 
 # Bounds of the affine part: heads lie tilted, and differ in size by about this much.
-TURN_DEG = 14.0
-STRETCH = 0.16
-SHEAR = 0.06
+TURN_DEG = 20.0
+STRETCH = 0.18
+SHEAR = 0.08
 # Bends over about this distance, by up to about this much (one deviation): anatomy differs, tissue does not tear.
 BEND_SCALES_MM = (45.0, 20.0)
-BEND_MM = (4.5, 1.6)
+BEND_MM = (5.5, 1.8)
 
 
 def deform_background(
@@ -29,7 +29,8 @@ def deform_background(
         margin_mm: Width of the air.
         present: The sequences that it shall have; the others stay empty.
     """
-    source = np.concatenate([background.voxels[list(present)], background.brain[None]])
+    parts = (background.voxels[list(present)], background.brain[None], background.own_target[None])
+    source = np.concatenate(parts, dtype=np.float32)
     shape = _deformed_shape(background.brain.shape, margin_mm)
     grid = _sample_grid(shape, background.brain.shape, rng)
     if chance(rng, 0.5):  # left and right are equally likely
@@ -38,8 +39,10 @@ def deform_background(
         torch.from_numpy(np.ascontiguousarray(source))[None], grid[None], mode="bilinear", align_corners=True
     )[0].numpy()
     voxels = np.zeros((len(present), *shape), dtype=np.float32)
-    voxels[list(present)] = bent[:-1]
-    return Head(voxels=voxels, brain=bent[-1], present=present)
+    voxels[list(present)] = bent[:-2]
+    head = Head(voxels=voxels, brain=bent[-2], present=present)
+    head.target[...] = bent[-1] > HALF
+    return head
 
 
 def _deformed_shape(shape: tuple[int, ...], margin_mm: int) -> Shape:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from brainmets.formats.nifti import read_nifti
+from brainmets.formats.nifti import read_label_map, read_nifti
 from brainmets.imaging.bounding_box import find_bounding_box
 from brainmets.imaging.errors import InvalidArgumentError
 from brainmets.imaging.foreground import find_foreground
@@ -32,6 +32,8 @@ ENDINGS = {
 }
 # Labels of the tumour core in all BraTS releases: necrosis 1, enhancing tumour 4 (until 2021) or 3 (since).
 CORE_LABELS = (1, 3, 4)
+# Oedema is 2. Anything else in a label map is not understood.
+KNOWN_LABELS = (0, 1, 2, 3, 4)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,7 +61,7 @@ def load_labelled_study(folder: Path, *, reference: Path | None = None, labels: 
 
     Raises:
         StudyError: A file cannot be read, or there is no T1c.
-        InvalidArgumentError: There is no label map, or it lies on another grid than the T1c.
+        InvalidArgumentError: There is no label map, it lies on another grid than the T1c, or holds unknown labels.
     """
     volumes = {
         sequence: read_nifti(path.read_bytes(), file_index=index)
@@ -74,7 +76,7 @@ def load_labelled_study(folder: Path, *, reference: Path | None = None, labels: 
             got="none",
             remedy="name it with --reference",
         )
-    label_map = read_nifti(label_path.read_bytes(), file_index=len(volumes))
+    label_map = read_label_map(label_path.read_bytes(), file_index=len(volumes))
     if not label_map.geometry.matches(study.t1c.geometry):
         raise InvalidArgumentError(
             "The reference lies on another grid than the T1c",
@@ -82,7 +84,15 @@ def load_labelled_study(folder: Path, *, reference: Path | None = None, labels: 
             got=f"{label_map.geometry.shape}",
             remedy="resample the label map onto the T1c's grid",
         )
-    core = np.isin(label_map.voxels.round(), labels)
+    if not np.isin(label_map.voxels, KNOWN_LABELS).all():
+        unknown = np.setdiff1d(label_map.voxels, KNOWN_LABELS)
+        raise InvalidArgumentError(
+            "The reference holds labels that are not known",
+            expected=f"whole numbers of {KNOWN_LABELS}",
+            got=", ".join(f"{value:g}" for value in unknown[:5]),
+            remedy="map the labels to those of BraTS first",
+        )
+    core = np.isin(label_map.voxels, labels)
     return LabelledStudy(folder.name, study, LesionMask(core, study.t1c.geometry))
 
 
@@ -99,7 +109,7 @@ def make_synthetic_studies(held_out: LabelledStudy, *, count: int, seed: int) ->
 
     Every second one has a simulated skull. The anatomy was never trained on; the generator of the lesions was.
     """
-    background = _healthy_half(held_out)
+    background = healthy_half(held_out)
     for index in range(count):
         rng = np.random.default_rng((seed, index))
         skull = index % 2 == 1
@@ -121,7 +131,8 @@ def make_synthetic_studies(held_out: LabelledStudy, *, count: int, seed: int) ->
         yield LabelledStudy(name, Study(volumes), LesionMask(head.target, geometry))
 
 
-def _healthy_half(held_out: LabelledStudy) -> Background:
+def healthy_half(held_out: LabelledStudy) -> Background:
+    """Return the head made of the half of a held-out head that is free of tumour, and its mirror image."""
     grid = axial_grid(held_out.study.t1c.geometry, spacing_mm=SPACING_MM)
     volumes = {sequence: resample_volume(volume, grid) for sequence, volume in held_out.study.volumes.items()}
     core = resample_volume(

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from brainmets.training.fields import Floats, Shape, chance, log_uniform, make_smooth_field, uniform
-from brainmets.training.heads import Head
+from brainmets.training.heads import HALF, Head
+from brainmets.training.mass_effect import push_tissue
 
 # Width of the edge over which lesion passes into tissue, mm: partial volume of a 1 mm voxel and blur.
 EDGE_MM = 1.2
@@ -22,8 +23,9 @@ OEDEMA_EDGE_MM = 3.0
 CSF_LEVEL = 0.55
 # Places that are tried for a lesion until one is free of others.
 PLACEMENT_TRIES = 8
-# Above this diameter lesions may have lobes.
+# Above this diameter lesions may have lobes, and push what lies around them.
 LOBED_MM = 7.0
+MASS_EFFECT_MM = 8.0
 
 
 class LesionKind(Enum):
@@ -48,6 +50,7 @@ class LesionPlan:
         septa: Whether enhancing walls cross its core.
         nodule: Whether a solid nodule sits on the inside of its rim.
         oedema_mm: Reach of the oedema around it; 0 is none.
+        mass_effect: Share of its radius by which it pushes tissue away instead of replacing it, in [0, 1).
         rim_levels: Intensity of what enhances, for t1c, t1n, t2w, t2f.
         core_levels: Intensity of what does not.
         oedema_gains: Factor on tissue in oedema.
@@ -62,20 +65,21 @@ class LesionPlan:
     septa: bool
     nodule: bool
     oedema_mm: float
+    mass_effect: float
     rim_levels: tuple[float, float, float, float]
     core_levels: tuple[float, float, float, float]
     oedema_gains: tuple[float, float, float, float]
 
 
 def draw_lesion_plans(rng: np.random.Generator) -> tuple[LesionPlan, ...]:
-    """Return a study's metastases, largest first: none in one study of eight, up to 12 else."""
+    """Return a study's metastases, largest first: none in one study of eight, up to 20 else, mostly few."""
     if chance(rng, 0.12):
         return ()
-    count = min(12, 1 + int(rng.poisson(3.5)))
+    count = min(20, 1 + int(rng.gamma(1.3, 3.5)))
     # Large ones are few in a head: they displace each other.
     large = int(chance(rng, 0.45)) + int(chance(rng, 0.15))
     diameters = [log_uniform(rng, 18.0, 65.0) for _ in range(min(large, count))]
-    diameters += [log_uniform(rng, 3.0, 18.0) for _ in range(count - len(diameters))]
+    diameters += [log_uniform(rng, 2.5, 18.0) for _ in range(count - len(diameters))]
     return tuple(draw_lesion_plan(rng, diameter_mm=diameter) for diameter in sorted(diameters, reverse=True))
 
 
@@ -98,6 +102,7 @@ def draw_lesion_plan(rng: np.random.Generator, *, diameter_mm: float) -> LesionP
         septa=chance(rng, 0.2),
         nodule=chance(rng, 0.25),
         oedema_mm=reach_mm,
+        mass_effect=uniform(rng, 0.2, 0.8) if diameter_mm > MASS_EFFECT_MM and chance(rng, 0.6) else 0.0,
         rim_levels=_draw_rim_levels(rng),
         core_levels=_draw_core_levels(rng, cystic=cystic),
         oedema_gains=(
@@ -129,6 +134,8 @@ def implant_lesion(head: Head, plan: LesionPlan, *, centre: Shape, rng: np.rando
     """
     reach_mm = 0.5 * plan.diameter_mm * (1.35 + 1.2 * plan.irregularity) + 1.7 * plan.oedema_mm + 3.0
     place = head.place_around(centre, reach_mm=reach_mm)
+    if plan.mass_effect > 0.0:
+        push_tissue(head, place, centre=centre, radius_mm=0.5 * plan.diameter_mm, strength=plan.mass_effect)
     depth_mm = _draw_depth(plan, offsets_mm=_offsets(place, centre), rng=rng)  # (D, H, W), positive inside
     brain = head.brain[place]
     lesion = _soft(depth_mm) * brain
@@ -140,7 +147,7 @@ def implant_lesion(head: Head, plan: LesionPlan, *, centre: Shape, rng: np.rando
         level = plan.core_levels[channel] + rim * (plan.rim_levels[channel] - plan.core_levels[channel])
         tissue = head.voxels[channel][place]
         tissue += lesion * (level * texture - tissue)
-    head.target[place] |= lesion > 0.5  # noqa: PLR2004 -- half of the voxel is lesion
+    head.target[place] |= lesion > HALF
 
 
 def _offsets(place: tuple[slice, slice, slice], centre: Shape) -> tuple[Floats, Floats, Floats]:
@@ -209,18 +216,22 @@ def _draw_oedema(
         head.voxels[channel][place] *= 1.0 + (plan.oedema_gains[channel] - 1.0) * spread
 
 
-def choose_centre(head: Head, *, inside_mm: float, rng: np.random.Generator) -> Shape | None:
+def choose_centre(head: Head, *, inside_mm: float, rng: np.random.Generator, at_junction: bool = False) -> Shape | None:
     """Return a voxel of the brain for a lesion's centre, none where the brain has no such voxel.
 
     Args:
         head: Where.
         inside_mm: Least depth below the brain's surface.
         rng: Draws it.
+        at_junction: Whether it shall lie where grey passes into white matter, which in T1 is the brain's median.
     """
     candidates: NDArray[np.intp] = np.argwhere(head.coarse_depth_mm > inside_mm)
     if not len(candidates):
         return None
     tries = candidates[rng.integers(len(candidates), size=PLACEMENT_TRIES)]
+    if at_junction:
+        levels = head.anatomy[tuple(2 * tries.T)]
+        tries = tries[np.argsort(np.abs(levels - 1.0))]
     return next((_full_size(at) for at in tries if not head.is_taken(at)), None)
 
 

@@ -14,9 +14,12 @@ from brainmets.training.fields import chance
 from brainmets.training.heads import CHANNELS, T1C
 from brainmets.training.studies import TrainingStudy
 
-# Slices of context on either side of the one that is decided: the served contract's halo.
-HALO = 2
-INPUT_CHANNELS = CHANNELS * (2 * HALO + 1)
+# Slices that a network sees, counted from the one it decides: the near ones show the shape, the far ones tell a vessel,
+# which goes on, from a small metastasis, which ends. The farthest reach the next slice of a thick acquisition.
+CONTEXT = (-6, -3, -1, 0, 1, 3, 6)
+# The served contract's halo.
+HALO = max(CONTEXT)
+INPUT_CHANNELS = CHANNELS * len(CONTEXT)
 # Rows and columns of a patch: half a head and its surroundings, a multiple of every network's stride.
 PATCH_SIZE = 160
 # Share of patches that are cut around a lesion; the others show what a head looks like without.
@@ -37,7 +40,7 @@ class Batch:
     """What one update learns from.
 
     Attributes:
-        slices: (B, 4 · (2h + 1), H, W), every sequence's slices, one sequence after the other.
+        slices: (B, 4 · len(CONTEXT), H, W), every sequence's slices, one sequence after the other.
         target: (B, 1, H, W), 1 where the middle slice is lesion.
         weight: (B, 1, H, W), what each voxel's error costs.
     """
@@ -79,16 +82,16 @@ def stream_batches(stream: PatchStream, *, workers: int) -> Iterator[Batch]:
 def cut_patch(
     study: TrainingStudy, rng: np.random.Generator
 ) -> tuple[NDArray[np.float16], NDArray[np.bool_], NDArray[np.float16]]:
-    """Return slices (20, H, W), target (1, H, W) and weight (1, H, W) of a patch, augmented."""
+    """Return slices (4 · len(CONTEXT), H, W), target (1, H, W) and weight (1, H, W) of a patch, augmented."""
     d, h, w = _choose_voxel(study, rng)
     place = [_around(at, size, rng) for at, size in ((h, study.target.shape[1]), (w, study.target.shape[2]))]
-    first = d - HALO
-    slices = np.zeros((CHANNELS, 2 * HALO + 1, PATCH_SIZE, PATCH_SIZE), dtype=np.float32)
+    slices = np.zeros((CHANNELS, len(CONTEXT), PATCH_SIZE, PATCH_SIZE), dtype=np.float32)
     target = np.zeros((1, PATCH_SIZE, PATCH_SIZE), dtype=np.bool_)
     weight = np.ones((1, PATCH_SIZE, PATCH_SIZE), dtype=np.float16)
-    low, high = max(first, 0), min(first + 2 * HALO + 1, study.target.shape[0])
     (rows, rows_to), (columns, columns_to) = place
-    slices[:, low - first : high - first, rows_to, columns_to] = study.voxels[:, low:high, rows, columns]
+    for seen, offset in enumerate(CONTEXT):
+        if 0 <= d + offset < study.target.shape[0]:
+            slices[:, seen, rows_to, columns_to] = study.voxels[:, d + offset, rows, columns]
     target[0, rows_to, columns_to] = study.target[d, rows, columns]
     weight[0, rows_to, columns_to] = study.weight[d, rows, columns]
     _augment(slices, study.present, rng)

@@ -71,7 +71,8 @@ def make_study(background: Background, rng: np.random.Generator) -> TrainingStud
     vary_contrast(head, rng)
     if not background.enhanced or chance(rng, 0.6):  # a real T1c has real mimics
         paint_mimics(head, enhanced=enhanced, rng=rng)
-    if enhanced:
+    # Half of the heads that bring lesions get no others: theirs alone are real.
+    if enhanced and (background.target is None or chance(rng, 0.5)):
         implant_lesions(head, draw_lesion_plans(rng), rng=rng)
     if skull:
         paint_skull(head, enhanced=enhanced, rng=rng)
@@ -91,8 +92,8 @@ def implant_lesions(head: Head, plans: tuple[LesionPlan, ...], *, rng: np.random
     """Draw metastases into a head, each where none lies yet."""
     for plan in plans:
         # Small ones like the grey-white junction, large ones fill what there is.
-        inside_mm = float(rng.uniform(1.0, 4.0)) + 0.22 * plan.diameter_mm
-        centre = choose_centre(head, inside_mm=inside_mm, rng=rng)
+        inside_mm = float(rng.uniform(0.0, 4.0)) + 0.2 * plan.diameter_mm
+        centre = choose_centre(head, inside_mm=inside_mm, rng=rng, at_junction=chance(rng, 0.6))
         if centre is not None:
             implant_lesion(head, plan, centre=centre, rng=rng)
 

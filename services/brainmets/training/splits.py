@@ -1,0 +1,121 @@
+"""Owns the split: which labelled studies train, validate and test, by patient, in a file that can be shared."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+
+from brainmets.imaging.errors import BrainmetsError, InvalidArgumentError
+
+# BraTS names a study by its patient and a time point: BraTS-MET-00110-000.
+_TIME_POINT = re.compile(r"(?<=\d{3})[-_]\d{3}$")
+
+
+class Part(StrEnum):
+    """What studies are for."""
+
+    TRAINING = "training"
+    VALIDATION = "validation"
+    TEST = "test"
+
+
+# Shares of the patients that each part gets.
+SHARES = {Part.TRAINING: 0.8, Part.VALIDATION: 0.1, Part.TEST: 0.1}
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Studies by part; a patient's studies all lie in one.
+
+    Attributes:
+        studies: Names of the studies' folders.
+
+    Raises:
+        InvalidArgumentError: A part is empty, a study is named twice, or a patient lies in two parts.
+    """
+
+    studies: Mapping[Part, tuple[str, ...]]
+
+    def __post_init__(self) -> None:
+        """Refuse a split that leaks."""
+        empty = [str(part) for part in Part if not self.studies.get(part)]
+        if empty:
+            raise _refuse("studies in every part", got=f"none in {', '.join(empty)}")
+        named = [study for part in Part for study in self.studies[part]]
+        if len(set(named)) < len(named):
+            raise _refuse("each study once", got=f"{len(named) - len(set(named))} named again")
+        parts = [{find_patient(study) for study in self.studies[part]} for part in Part]
+        leaking = (parts[0] & parts[1]) | (parts[0] & parts[2]) | (parts[1] & parts[2])
+        if leaking:
+            raise _refuse("each patient in one part", got=f"{len(leaking)} patients in two")
+
+
+def find_patient(study: str) -> str:
+    """Return a study's patient: its name without BraTS' time point."""
+    return _TIME_POINT.sub("", study)
+
+
+def draw_split(studies: Iterable[str], *, seed: int) -> Split:
+    """Return a split of patients drawn at random, `SHARES` of them in each part and at least one.
+
+    Raises:
+        InvalidArgumentError: There are fewer patients than parts.
+    """
+    patients: dict[str, list[str]] = {}
+    for study in sorted(studies):
+        patients.setdefault(find_patient(study), []).append(study)
+    if len(patients) < len(Part):
+        raise _refuse(f"{len(Part)} patients or more", got=str(len(patients)))
+    order = np.random.default_rng(seed).permutation(sorted(patients)).tolist()
+    few = {part: max(1, round(SHARES[part] * len(order))) for part in (Part.VALIDATION, Part.TEST)}
+    drawn = {
+        Part.VALIDATION: order[: few[Part.VALIDATION]],
+        Part.TEST: order[few[Part.VALIDATION] : few[Part.VALIDATION] + few[Part.TEST]],
+        Part.TRAINING: order[few[Part.VALIDATION] + few[Part.TEST] :],
+    }
+    return Split({part: tuple(study for each in drawn[part] for study in patients[each]) for part in Part})
+
+
+def save_split(split: Split, path: Path) -> None:
+    """Write a split as JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({str(part): list(split.studies[part]) for part in Part}, indent=1) + "\n")
+
+
+def load_split(path: Path) -> Split:
+    """Read a split.
+
+    Raises:
+        InvalidArgumentError: The file is no split, or the split leaks.
+    """
+    try:
+        content = json.loads(path.read_text())
+        return Split({part: tuple(str(study) for study in content[part]) for part in Part})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _refuse("a JSON file with a list of studies for each part", got=type(error).__name__) from error
+
+
+def find_studies(folder: Path, split: Split, part: Part) -> tuple[Path, ...]:
+    """Return the folders of a part's studies.
+
+    Raises:
+        InvalidArgumentError: One of them is not there.
+    """
+    folders = tuple(folder / study for study in split.studies[part])
+    missing = sum(not each.is_dir() for each in folders)
+    if missing:
+        raise _refuse(f"the folder of every study of part {part}", got=f"{missing} missing of {len(folders)}")
+    return folders
+
+
+def _refuse(expected: str, *, got: str) -> BrainmetsError:
+    return InvalidArgumentError(
+        "The split cannot be used",
+        expected=expected,
+        got=got,
+        remedy="correct the file, or draw another with `python -m brainmets.training split`",
+    )

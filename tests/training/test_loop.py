@@ -1,5 +1,10 @@
-"""Tests of the training loop: it can be replayed, and it goes on after a kill."""
+"""Tests of the training loop: it can be replayed, goes on after a kill, stops when it is no better, and is shared."""
 
+import csv
+import math
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +15,10 @@ from brainmets.training.checkpoint import Checkpoint, TrainingPlan, load_checkpo
 from brainmets.training.heads import T1C
 from brainmets.training.lesions import draw_lesion_plan, implant_lesion
 from brainmets.training.loop import Trainer
+from brainmets.training.search import BATCH_SIZES, LEARNING_RATES, search_plan
 from brainmets.training.studies import TrainingStudy, normalize_head
+from brainmets.training.validation import Validation, draw_validation
+from brainmets.training.world import World
 from phantom_heads import make_head
 
 
@@ -25,7 +33,7 @@ def make_study(rng: np.random.Generator) -> TrainingStudy:
 def train(folder: Path, *, updates: int) -> Checkpoint:
     """Train so many updates in a folder and return what they leave."""
     plan = TrainingPlan("attention_unet", updates, minutes=10.0, batch_size=2)
-    Trainer(plan, folder=folder).train(make_study)
+    Trainer(plan, folder=folder, world=World()).train(make_study)
     return load_checkpoint(folder / "checkpoint.pt")
 
 
@@ -54,3 +62,106 @@ def test_training_changes_the_network_and_its_average(two_updates: Checkpoint) -
     averaged, parameters = two_updates.averaged, two_updates.parameters
     assert averaged.keys() == parameters.keys()
     assert any(not torch.equal(averaged[name], each) for name, each in parameters.items())
+
+
+@pytest.fixture(scope="module")
+def validation() -> Validation:
+    """Return a little held-out anatomy."""
+    return draw_validation(make_study, batches=1, batch_size=2)
+
+
+def test_validation_is_told_and_its_best_kept(validation: Validation, tmp_path: Path) -> None:
+    """The last update is validated; its loss is in the log, in the checkpoint and the best checkpoint."""
+    trainer = Trainer(TrainingPlan("attention_unet", 2, 10.0, batch_size=2), folder=tmp_path, world=World())
+    trainer.train(make_study, validation)
+    with (tmp_path / "validation.csv").open(newline="") as file:
+        ((update, loss),) = csv.reader(file)
+    assert (int(update), float(loss)) == (2, pytest.approx(trainer.best_loss, abs=1e-4))
+    assert load_checkpoint(tmp_path / "checkpoint-best.pt").best == load_checkpoint(tmp_path / "checkpoint.pt").best
+    assert list((tmp_path / "tensorboard").iterdir())
+
+
+def test_a_training_that_gets_no_better_stops(
+    validation: Validation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Patience counts updates since the best validation."""
+    monkeypatch.setattr("brainmets.training.loop.VALIDATE_EVERY", 1)
+    monkeypatch.setattr("brainmets.training.loop.PATIENCE_UPDATES", 2)
+    # With a rate of nothing the network stays as it is: the first validation is the best one.
+    plan = TrainingPlan("attention_unet", 50, 10.0, batch_size=2, learning_rate=0.0)
+    Trainer(plan, folder=tmp_path, world=World()).train(make_study, validation)
+    left = load_checkpoint(tmp_path / "checkpoint.pt")
+    assert left.update - left.best.update == 2
+    assert left.update < 50
+
+
+def test_validation_loss_is_the_same_each_time(validation: Validation) -> None:
+    """Held-out patches are drawn once, and drawn the same again."""
+    again = draw_validation(make_study, batches=1, batch_size=2)
+    assert torch.equal(again.batches[0].slices, validation.batches[0].slices)
+
+
+def test_a_search_stays_in_its_space_and_goes_on(validation: Validation, tmp_path: Path) -> None:
+    """Two trials, then one more of three; the plan that is returned is one of the space."""
+    plan = TrainingPlan("attention_unet", 1, 10.0, seed=3)
+    for trials in (1, 2):
+        found = search_plan(
+            plan, folder=tmp_path, trials=trials, draw_study=make_study, validation=validation, world=World()
+        )
+    assert sorted(path.name for path in tmp_path.glob("trial-*")) == ["trial-000", "trial-001"]
+    assert LEARNING_RATES[0] <= found.learning_rate <= LEARNING_RATES[1]
+    assert found.batch_size in BATCH_SIZES
+    assert (found.network, found.updates, found.seed) == ("attention_unet", 1, 3)
+
+
+def test_torchrun_trains_one_network_in_two_processes(tmp_path: Path) -> None:
+    """Two processes with other patches leave one checkpoint, and the first alone writes."""
+    script = Path(__file__).with_name("two_processes.py")
+    subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script), tmp_path],
+        check=True,
+        capture_output=True,
+        timeout=240,
+    )
+    assert load_checkpoint(tmp_path / "checkpoint.pt").update == 2
+    sums = [float((tmp_path / f"parameters-{rank}.txt").read_text()) for rank in range(2)]
+    losses = [float((tmp_path / f"slices-{rank}.txt").read_text()) for rank in range(2)]
+    assert sums[0] == sums[1]
+    assert losses[0] != losses[1]
+
+
+def read_log(folder: Path) -> list[tuple[int, float, float]]:
+    """Return update, learning rate and loss of every line of a training's log."""
+    with (folder / "training.csv").open(newline="") as file:
+        return [(int(update), float(rate), float(loss)) for update, _, rate, loss in csv.reader(file)]
+
+
+def test_the_same_seed_has_the_same_loss_for_twenty_updates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On one machine a training can be followed again, loss by loss."""
+    monkeypatch.setattr("brainmets.training.training_log.LOG_EVERY", 1)
+    for folder in (tmp_path / "one", tmp_path / "other"):
+        train(folder, updates=20)
+    assert len(read_log(tmp_path / "one")) == 20
+    assert read_log(tmp_path / "one") == read_log(tmp_path / "other")
+
+
+def test_a_training_killed_with_kill_9_keeps_its_schedule(tmp_path: Path) -> None:
+    """Started again it goes on from its last checkpoint, with the learning rates that it would have had."""
+    script = Path(__file__).with_name("killed_training.py")
+    command = [sys.executable, str(script), str(tmp_path)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as training:
+        deadline_s = time.monotonic() + 120.0
+        while not (tmp_path / "checkpoint.pt").exists():
+            assert training.poll() is None
+            assert time.monotonic() < deadline_s
+            time.sleep(0.05)
+        training.kill()
+    killed_at = load_checkpoint(tmp_path / "checkpoint.pt").update
+    subprocess.run(command, check=True, capture_output=True, timeout=240)
+    assert load_checkpoint(tmp_path / "checkpoint.pt").update == 12
+    resumed = {update: rate for update, rate, _ in read_log(tmp_path)}
+    assert sorted(resumed) == list(range(1, 13))
+    assert 0 < killed_at < 12
+    # Rising over the first hundred updates, falling over the plan's twelve.
+    expected = [1.5e-3 * (n + 1) / 100 * 0.5 * (1 + math.cos(math.pi * n / 12)) for n in range(1, 13)]
+    assert [resumed[n] for n in range(1, 13)] == pytest.approx(expected, rel=1e-3, abs=1e-9)

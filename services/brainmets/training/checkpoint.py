@@ -1,5 +1,6 @@
 """Owns checkpoints: all that a killed training needs to go on, in one file that is never half written."""
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from brainmets.imaging.errors import InvalidArgumentError
 from brainmets.training.networks import build_network
-from brainmets.training.networks.blocks import SliceNetwork
+from brainmets.training.networks.blocks import SegmentationNetwork
 from brainmets.training.patches import INPUT_CHANNELS
 
 
@@ -24,6 +25,7 @@ class TrainingPlan:
         batch_size: Patches an update.
         seed: Draws parameters, studies and patches.
         learning_rate: Largest step, after the warm-up.
+        weight_decay: AdamW's.
     """
 
     network: str
@@ -32,6 +34,20 @@ class TrainingPlan:
     batch_size: int = 8
     seed: int = 1
     learning_rate: float = 1.5e-3
+    weight_decay: float = 1e-4
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The best validation so far.
+
+    Attributes:
+        loss: Its loss; infinite before the first.
+        update: Updates done then.
+    """
+
+    loss: float = math.inf
+    update: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,6 +61,7 @@ class Checkpoint:
         parameters: The network's state.
         averaged: The state of the exponential moving average, which is what is exported.
         optimizer: The optimiser's state.
+        best: The best validation so far.
     """
 
     plan: TrainingPlan
@@ -53,6 +70,7 @@ class Checkpoint:
     parameters: dict[str, Tensor]
     averaged: dict[str, Tensor]
     optimizer: dict[str, Any]  # torch's own layout
+    best: Best = Best()
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
@@ -64,6 +82,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         "parameters": checkpoint.parameters,
         "averaged": checkpoint.averaged,
         "optimizer": checkpoint.optimizer,
+        "best": asdict(checkpoint.best),
     }
     unfinished = path.with_suffix(".part")
     torch.save(content, unfinished)
@@ -88,10 +107,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
         parameters=content["parameters"],
         averaged=content["averaged"],
         optimizer=content["optimizer"],
+        best=Best(**content.get("best", {})),
     )
 
 
-def load_network(checkpoint: Checkpoint) -> SliceNetwork:
+def load_network(checkpoint: Checkpoint) -> SegmentationNetwork:
     """Return the averaged network, ready to decide."""
     network = build_network(checkpoint.plan.network, input_channels=INPUT_CHANNELS)
     network.load_state_dict(checkpoint.averaged)

@@ -1,66 +1,98 @@
 """Owns the training loop."""
 
-import csv
 import math
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import AdamW
 from torch.optim.swa_utils import AveragedModel
-from tqdm import tqdm
 
-from brainmets.training.checkpoint import Checkpoint, TrainingPlan, load_checkpoint, save_checkpoint
+from brainmets.training.checkpoint import Best, Checkpoint, TrainingPlan, load_checkpoint, save_checkpoint
 from brainmets.training.loss import segmentation_loss
 from brainmets.training.networks import build_network
+from brainmets.training.networks.blocks import SegmentationNetwork
 from brainmets.training.patches import INPUT_CHANNELS, Batch, PatchStream, StudySource, stream_batches
+from brainmets.training.training_log import TrainingLog
+from brainmets.training.validation import PATIENCE_UPDATES, VALIDATE_EVERY, Validation
+from brainmets.training.world import World
 
 # Updates over which the learning rate rises from nothing.
 WARM_UP_UPDATES = 100
 # The average forgets over about a thousand updates, and over less while there are few.
 AVERAGE_DECAY = 0.999
-WEIGHT_DECAY = 1e-4
 # A batch of nothing but hard voxels must not throw the network off.
 MAX_GRADIENT_NORM = 2.0
-# Updates between two lines of the log, two checkpoints, and two that are kept for later choice.
-LOG_EVERY = 20
+# Updates between two checkpoints, and two that are kept for later choice.
 SAVE_EVERY = 250
 KEEP_EVERY = 1000
+# Processes that train together see studies of seeds so far apart.
+RANK_SEEDS = 1_000_003
 
 
 class Trainer:
-    """Trains one network and leaves `checkpoint.pt`, `training.csv` and kept checkpoints in a folder."""
+    """Trains one network and leaves `checkpoint.pt`, kept checkpoints and the log in a folder.
 
-    def __init__(self, plan: TrainingPlan, *, folder: Path) -> None:
+    With validation it also leaves `checkpoint-best.pt`, and stops when that has not been bettered for long.
+    """
+
+    def __init__(self, plan: TrainingPlan, *, folder: Path, world: World) -> None:
         torch.manual_seed(plan.seed)
         self._plan = plan
         self._folder = folder
+        self._world = world
         self._network = build_network(plan.network, input_channels=INPUT_CHANNELS)
         # The CPU's convolutions are faster with the channels last, and bfloat16 is faster still where it exists.
-        self._network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch documents it
+        self._network.to(device=world.device, memory_format=torch.channels_last)  # type: ignore[call-overload] # torch documents it
         self._average = AveragedModel(self._network, avg_fn=_average, use_buffers=True)
-        self._optimizer = AdamW(self._network.parameters(), lr=plan.learning_rate, weight_decay=WEIGHT_DECAY)
+        self._optimizer = AdamW(self._network.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay)
         self._update = 0
         self._elapsed_s = 0.0
+        self._best = Best()
         if (folder / "checkpoint.pt").exists():
             self._resume(load_checkpoint(folder / "checkpoint.pt"))
+        supervised = _Supervised(self._network)
+        self._supervised = DistributedDataParallel(supervised) if world.size > 1 else supervised
 
-    def train(self, draw_study: StudySource) -> None:
-        """Train until the plan's updates or its minutes are spent; goes on where a killed training stopped."""
+    @property
+    def network(self) -> SegmentationNetwork:
+        """The network, as far as it is trained."""
+        return self._network
+
+    @property
+    def best_loss(self) -> float:
+        """The least validation loss so far; infinite before the first."""
+        return self._best.loss
+
+    def train(self, draw_study: StudySource, validation: Validation | None = None) -> None:
+        """Train until updates, minutes or patience are spent; goes on where a killed training stopped.
+
+        Args:
+            draw_study: Where studies come from.
+            validation: Anatomy that is held out; without it only updates and minutes end a training.
+        """
         self._folder.mkdir(parents=True, exist_ok=True)
         batches = self._open_batches(draw_study)
-        with _Log(self._folder / "training.csv", self._plan, update=self._update) as log:
+        with ExitStack() as stack:
+            log = (
+                stack.enter_context(TrainingLog(self._folder, self._plan, update=self._update))
+                if self._world.writes
+                else None
+            )
             last_s = time.monotonic()
-            while self._progress < 1.0:
+            while self._progress < 1.0 and self._update - self._best.update < PATIENCE_UPDATES:
                 loss = self._learn(next(batches))
                 self._update += 1
                 now_s = time.monotonic()
-                self._elapsed_s += now_s - last_s
+                self._elapsed_s = self._world.largest(self._elapsed_s + now_s - last_s)
                 last_s = now_s
-                log.add(loss, update=self._update, elapsed_s=self._elapsed_s, rate=self._rate)
+                if log is not None:
+                    log.add(loss, update=self._update, elapsed_s=self._elapsed_s, rate=self._rate)
+                self._validate_when_due(validation, log)
                 self._save_when_due()
         self._save("checkpoint.pt")
 
@@ -76,7 +108,7 @@ class Trainer:
 
     def _open_batches(self, draw_study: StudySource) -> Iterator[Batch]:
         # A resumed training sees new studies, and the same ones each time it is resumed there.
-        seed = self._plan.seed + self._update
+        seed = self._plan.seed + self._update + RANK_SEEDS * self._world.rank
         stream = PatchStream(draw_study, seed=seed, batch_size=self._plan.batch_size)
         return stream_batches(stream, workers=1)
 
@@ -84,16 +116,31 @@ class Trainer:
         for group in self._optimizer.param_groups:
             group["lr"] = self._rate
         self._network.train()
-        slices = batch.slices.to(memory_format=torch.channels_last)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            logits = self._network.supervise(slices)
-        loss = segmentation_loss(logits, batch.target, weight=batch.weight)
+        slices, target, weight = (each.to(self._world.device) for each in (batch.slices, batch.target, batch.weight))
+        with self._world.autocast():
+            logits = self._supervised(slices.contiguous(memory_format=torch.channels_last))
+        loss = segmentation_loss(logits, target, weight=weight)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call] # torch declares no types here
         nn.utils.clip_grad_norm_(self._network.parameters(), MAX_GRADIENT_NORM)
         self._optimizer.step()
         self._average.update_parameters(self._network)
         return float(loss.detach())
+
+    def _validate_when_due(self, validation: Validation | None, log: TrainingLog | None) -> None:
+        if validation is None:
+            # Patience is for what is measured.
+            self._best = Best(update=self._update)
+            return
+        if self._update % VALIDATE_EVERY and self._progress < 1.0:
+            return
+        network: SegmentationNetwork = self._average.module  # type: ignore[assignment] # what it was made of
+        loss = self._world.largest(validation.measure_loss(network, self._world))
+        if log is not None:
+            log.add_validation(loss, update=self._update)
+        if loss < self._best.loss:
+            self._best = Best(loss, self._update)
+            self._save("checkpoint-best.pt")
 
     def _save_when_due(self) -> None:
         if self._update % SAVE_EVERY == 0:
@@ -102,6 +149,8 @@ class Trainer:
             self._save(f"checkpoint-{self._update:06d}.pt")
 
     def _save(self, name: str) -> None:
+        if not self._world.writes:
+            return
         checkpoint = Checkpoint(
             plan=self._plan,
             update=self._update,
@@ -109,6 +158,7 @@ class Trainer:
             parameters=self._network.state_dict(),
             averaged=self._average.module.state_dict(),
             optimizer=self._optimizer.state_dict(),
+            best=self._best,
         )
         save_checkpoint(checkpoint, self._folder / name)
 
@@ -119,35 +169,19 @@ class Trainer:
         self._optimizer.load_state_dict(checkpoint.optimizer)
         self._update = checkpoint.update
         self._elapsed_s = checkpoint.elapsed_s
+        self._best = checkpoint.best
 
 
-class _Log:
-    """A progress bar, and a CSV file with a line of update, seconds, learning rate and mean loss every so often."""
+class _Supervised(nn.Module):
+    """A network whose forward pass gives every supervised output: what DistributedDataParallel wraps."""
 
-    def __init__(self, path: Path, plan: TrainingPlan, *, update: int) -> None:
-        self._file = path.open("a", newline="")
-        self._lines = csv.writer(self._file)
-        self._bar = tqdm(total=plan.updates, initial=update, unit="update", desc=plan.network)
-        self._losses: list[float] = []
+    def __init__(self, network: SegmentationNetwork) -> None:
+        super().__init__()
+        self.network = network
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
-        self._file.close()
-
-    def add(self, loss: float, *, update: int, elapsed_s: float, rate: float) -> None:
-        """Take one update's loss."""
-        self._bar.update()
-        self._losses.append(loss)
-        if update % LOG_EVERY:
-            return
-        mean = sum(self._losses) / len(self._losses)
-        self._losses.clear()
-        self._bar.set_postfix(loss=f"{mean:.3f}")
-        self._lines.writerow([update, f"{elapsed_s:.1f}", f"{rate:.3e}", f"{mean:.4f}"])
-        self._file.flush()
+    def forward(self, slices: Tensor) -> tuple[Tensor, ...]:
+        """Return the logits of every supervised output."""
+        return self.network.supervise(slices)
 
 
 def _average(averaged: Tensor, current: Tensor, count: Tensor | int) -> Tensor:

@@ -1,6 +1,8 @@
 """Tests of the plan builder as far as it goes without a GPU: precision, its gate, the key, the configuration."""
 
 import dataclasses
+import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +14,9 @@ from onnx import numpy_helper
 from tritonclient.grpc import model_config_pb2
 
 from brainmets.engine import __main__ as command
-from brainmets.engine.plan import BuildPlace, find_key, find_missing, render_plan_config
+from brainmets.engine.plan import BuildPlace, find_key, find_missing, publish_plan, render_plan_config
 from brainmets.engine.precision import Precision, check_parity, infer_on_cpu, write_graph
-from brainmets.engine.served_model import ServedModel, load_served_models
+from brainmets.engine.served_model import LESION_RADII, ServedModel, load_served_models
 from brainmets.imaging.errors import ModelContractError
 
 REPOSITORY = Path(__file__).parents[2] / "model_repository"
@@ -45,18 +47,28 @@ def test_half_precision_lies_in_the_graph(half: bytes) -> None:
 
 def test_half_precision_decides_alike(model: ServedModel, half: bytes) -> None:
     """The shipped network passes the gate in half precision, and is not the same to the bit."""
-    parity = check_parity(model, infer_on_cpu(half))
-    assert 0.0 < parity.largest_difference <= 0.02
+    parity = check_parity(model, infer_on_cpu(half), Precision.FP16, tiles=model.make_tiles())
+    assert 0.0 < parity.largest_difference <= 0.005
 
 
 def test_a_graph_that_overflows_is_refused(model: ServedModel) -> None:
-    """Weights beyond half precision's largest number give no probabilities, and the gate sees it."""
-    graph = onnx.load_from_string(model.content)
-    last = next(each for each in graph.graph.initializer if each.name.endswith("head.weight"))
-    last.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(last) * np.float32(1e6), last.name))
-    poisoned = dataclasses.replace(model, content=graph.SerializeToString())
+    """A network that is itself in float32, and beyond half precision's largest number inside, fails the gate."""
+    scaled = dataclasses.replace(model, content=_scale_inside(model.content, np.float32(2.0**20)))
+    tiles = model.make_tiles()
+    assert check_parity(model, infer_on_cpu(scaled.content), Precision.FP32, tiles=tiles).agreement == 1.0
+    half = infer_on_cpu(write_graph(scaled, Precision.FP16))
     with pytest.raises(ModelContractError, match="something else"):
-        check_parity(model, infer_on_cpu(write_graph(poisoned, Precision.FP16)))
+        check_parity(scaled, half, Precision.FP16, tiles=tiles)
+
+
+def _scale_inside(content: bytes, factor: np.float32) -> bytes:
+    """Return a graph whose first convolution answers a factor more and whose second, after a ReLU, takes it back."""
+    graph = onnx.load_from_string(content)
+    weights = {each.name: each for each in graph.graph.initializer}
+    first, second = [node for node in graph.graph.node if node.op_type == "Conv"][:2]
+    for name, by in ((first.input[1], factor), (first.input[2], factor), (second.input[1], 1 / factor)):
+        weights[name].CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weights[name]) * by, name))
+    return bytes(graph.SerializeToString())
 
 
 @pytest.mark.parametrize("value", [0.0, float("nan")])
@@ -66,20 +78,59 @@ def test_an_engine_that_answers_nothing_is_refused(model: ServedModel, value: fl
     def infer(tile: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.full_like(infer_on_cpu(model.content)(tile), value)
 
-    with pytest.raises(ModelContractError):
-        check_parity(model, infer)
+    with pytest.raises(ModelContractError, match="something else"):
+        check_parity(model, infer, Precision.FP16, tiles=model.make_tiles())
+
+
+def test_the_tiles_hold_lesions_in_t1c_alone(model: ServedModel) -> None:
+    """As many bright voxels as three balls have by geometry, and none in the other sequences."""
+    bright = model.draw_lesions((1, 4, 32, 96, 96))[0] > 2.0
+    volume = sum(4 / 3 * math.pi * radius**3 for radius in LESION_RADII)
+    assert bright[0].sum() == pytest.approx(volume, rel=0.05)
+    assert not bright[1:].any()
+
+
+def test_tiles_in_which_nothing_is_found_compare_nothing(model: ServedModel) -> None:
+    """An engine that answers only zeros would pass on them, so the gate refuses them."""
+    empty = tuple(np.zeros_like(tile) for tile in model.make_tiles())
+    with pytest.raises(ModelContractError, match="cannot be compared"):
+        check_parity(model, infer_on_cpu(model.content), Precision.FP32, tiles=empty)
 
 
 def test_every_part_decides_the_key(model: ServedModel) -> None:
-    """Another graph, TensorRT, GPU or precision is another plan."""
+    """Another graph, tile, TensorRT, GPU or precision is another plan."""
     keys = {
         find_key(model, Precision.FP16, PLACE),
         find_key(dataclasses.replace(model, content=b"another"), Precision.FP16, PLACE),
+        find_key(dataclasses.replace(model, config=_larger_tiles(model)), Precision.FP16, PLACE),
         find_key(model, Precision.FP32, PLACE),
         find_key(model, Precision.FP16, dataclasses.replace(PLACE, tensorrt_version="11.0.0.1")),
         find_key(model, Precision.FP16, dataclasses.replace(PLACE, compute_capability="8.0")),
     }
-    assert len(keys) == 5
+    assert len(keys) == 6
+
+
+def _larger_tiles(model: ServedModel) -> model_config_pb2.ModelConfig:
+    config = model_config_pb2.ModelConfig()
+    config.CopyFrom(model.config)
+    config.parameters["tile_max_size"].string_value = "320"
+    return config
+
+
+def test_a_plan_that_cannot_run_is_withdrawn_and_the_onnx_file_served_instead(tmp_path: Path) -> None:
+    """What an earlier export published goes too, and the cache forgets the plan."""
+    shutil.copytree(REPOSITORY / "attention_unet", tmp_path / "models" / "attention_unet")
+    (model,) = load_served_models(tmp_path / "models")
+    (model.folder / "1" / "model.plan").write_bytes(b"of an earlier export")
+    (model.folder / "configs" / "tensorrt.pbtxt").write_text(render_plan_config(model))
+    cached = tmp_path / f"{find_key(model, Precision.FP16, PLACE)}.plan"
+    cached.write_bytes(b"no plan")
+    with pytest.raises(ModelContractError):
+        publish_plan(model, Precision.FP16, cache=tmp_path, place=PLACE)
+    assert not cached.exists()
+    assert not (model.folder / "1" / "model.plan").exists()
+    served = (model.folder / "configs" / "tensorrt.pbtxt").read_text()
+    assert served == (model.folder / "configs" / "gpu.pbtxt").read_text()
 
 
 def test_a_plan_takes_every_tile_of_the_contract(model: ServedModel) -> None:

@@ -50,14 +50,15 @@ def _run(model: ServedModel, given: argparse.Namespace, *, on_gpu: bool) -> bool
         if on_gpu:
             parity = publish_plan(model, given.precision, cache=given.cache, place=find_build_place())
         else:
-            parity = check_parity(model, infer_on_cpu(write_graph(model, given.precision)))
+            infer = infer_on_cpu(write_graph(model, given.precision))
+            parity = check_parity(model, infer, given.precision, tiles=model.make_tiles())
     except ModelContractError as error:
         sys.stderr.write(f"{error}\n")
         return False
     what = "plan published" if on_gpu else "graph checked on the CPU"
     sys.stdout.write(
         f"{model.folder.name}: {given.precision} {what}, probability within {parity.largest_difference:.2g}, "
-        f"{parity.agreement:.2%} of voxels decided alike; tiles up to {model.shapes.largest}\n"
+        f"{parity.agreement:.3%} of voxels decided alike; tiles up to {model.shapes.largest}\n"
     )
     return True
 

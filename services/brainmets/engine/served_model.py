@@ -10,11 +10,19 @@ from numpy.typing import NDArray
 from tritonclient.grpc import model_config_pb2
 
 from brainmets.imaging.errors import ModelContractError
+from brainmets.imaging.sequence import Sequence
 
 VERSION = "1"
-# Seed of the random tiles that graphs are compared on.
+# Tiles that graphs are compared on: their seed, rows and columns, and the side of the blocks of their background.
 TILE_SEED = 0
+TILE_PLANE = 96, 96
+BLOCK = 8
+# Radii of the lesions in them (voxels), and their brightness over a background of one unit.
+LESION_RADII = 3, 6, 10
+LESION_BRIGHTNESS = 4.0
+BACKGROUND = 0.3
 Shape = tuple[int, ...]
+Tile = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +79,26 @@ class ServedModel:
             largest=(self.config.max_batch_size, channels, slices, largest, largest),
         )
 
-    def make_tiles(self) -> tuple[NDArray[np.float32], ...]:
-        """Return random tiles of small sizes, always the same: noise, and noise as smooth as a head."""
-        rng = np.random.default_rng(TILE_SEED)
-        _, channels, slices, _, _ = self.shapes.usual
-        stride = int(self._parameter("tile_stride"))
-        noise = rng.standard_normal((1, channels, slices, 2 * stride, 4 * stride), dtype=np.float32)
-        coarse = rng.standard_normal((1, channels, slices, stride, stride // 2), dtype=np.float32)
-        smooth = 3.0 * np.repeat(np.repeat(coarse, 4, axis=3), 8, axis=4)
-        return noise, smooth.astype(np.float32)
+    def make_tiles(self) -> tuple[Tile, ...]:
+        """Return small tiles, always the same: two of the smallest in a batch, of noise, and one with lesions."""
+        noise = np.random.default_rng(TILE_SEED).standard_normal((2, *self.shapes.smallest[1:]), dtype=np.float32)
+        return noise, self.draw_lesions((*self.shapes.usual[:3], *TILE_PLANE))
+
+    def draw_lesions(self, shape: Shape) -> Tile:
+        """Return a tile (B, C, D + 2 halo, H, W) of blocks, with three bright balls side by side in its T1c."""
+        size = shape[2:]
+        blocks = [-(-length // BLOCK) for length in size]
+        tile = np.random.default_rng(TILE_SEED).standard_normal((*shape[:2], *blocks), dtype=np.float32)
+        for axis, length in enumerate(size, start=2):
+            tile = tile.repeat(BLOCK, axis).take(range(length), axis)
+        tile *= np.float32(BACKGROUND)
+        t1c = tile[:, self._parameter("sequences").split(",").index(Sequence.T1C)]
+        at = np.indices(size)
+        for place, radius in enumerate(LESION_RADII, start=1):
+            centre = (size[0] / 2, size[1] / 2, size[2] * place / (len(LESION_RADII) + 1))
+            ball = sum((along - middle) ** 2 for along, middle in zip(at, centre, strict=True)) <= radius**2
+            t1c[:, ball] += LESION_BRIGHTNESS
+        return tile
 
     def _parameter(self, name: str) -> str:
         if name not in self.config.parameters:

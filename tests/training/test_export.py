@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import warnings
 from pathlib import Path
 
@@ -13,9 +14,12 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from brainmets.gateway.model_contract import INPUT_NAME, ModelDescription, TensorSpec, read_contract
-from brainmets.imaging.errors import ModelContractError
+from brainmets.imaging.errors import InvalidArgumentError, ModelContractError
+from brainmets.imaging.operating_point import OperatingPoint, OperatingPointName
 from brainmets.training.checkpoint import Checkpoint, TrainingPlan, load_checkpoint, load_network, save_checkpoint
-from brainmets.training.export import OperatingPoint, export_checkpoint, make_random_tiles, publish_graph
+from brainmets.training.decisions import Decision, load_decision, save_decision
+from brainmets.training.export import export_checkpoint, make_random_tiles, publish_graph
+from brainmets.training.model_card import state_metrics
 from brainmets.training.networks import build_network
 from brainmets.training.onnx_graph import MAX_IR_VERSION, OPSET, build_onnx, check_parity
 from brainmets.training.patches import HALO, INPUT_CHANNELS
@@ -23,6 +27,15 @@ from brainmets.training.served_contract import TILES
 from brainmets.training.served_network import ServedNetwork
 
 NAME = "attention_unet"
+FACTS = {"statement": 'Untrained,\nfor a "test" in mm³.', "known_failures": ['everything, "even" what\\ever']}
+DECISION = Decision(
+    temperature=2.0,
+    points={
+        OperatingPointName.SENSITIVE: OperatingPoint(0.2, 6.0),
+        OperatingPointName.BALANCED: OperatingPoint(0.4, 12.0),
+        OperatingPointName.SPECIFIC: OperatingPoint(0.8, 24.0),
+    },
+)
 
 
 def make_checkpoint(*, name: str = NAME, seed: int = 0) -> Checkpoint:
@@ -49,17 +62,16 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return export_checkpoint(
             make_checkpoint(),
             tmp_path_factory.mktemp("repository"),
-            point=OperatingPoint(threshold=0.4, min_lesion_volume_mm3=12.0),
+            decision=DECISION,
             real_tiles=(),
-            statement="Untrained, for a test.",
-            card={"known_failures": ["everything"]},
+            facts=FACTS,
         )
 
 
 @pytest.fixture(scope="module")
 def network() -> ServedNetwork:
     """Return the same network in torch."""
-    return ServedNetwork(load_network(make_checkpoint()))
+    return ServedNetwork(load_network(make_checkpoint()), temperature=DECISION.temperature)
 
 
 def read_config(path: Path) -> model_config_pb2.ModelConfig:
@@ -113,11 +125,8 @@ def test_another_networks_graph_is_refused(exported: Path) -> None:
 def test_a_graph_that_fails_the_gate_leaves_nothing(exported: Path, tmp_path: Path) -> None:
     """Another network's graph cannot reach a model repository."""
     content = (exported / "1" / "model.onnx").read_bytes()
-    point = OperatingPoint(0.5, 10.0)
     with pytest.raises(ModelContractError):
-        publish_graph(
-            content, make_checkpoint(seed=1), tmp_path, point=point, real_tiles=(), statement="Wrong.", card={}
-        )
+        publish_graph(content, make_checkpoint(seed=1), tmp_path, decision=DECISION, real_tiles=(), facts=FACTS)
     assert not list(tmp_path.iterdir())
 
 
@@ -134,7 +143,9 @@ def test_the_gateway_accepts_the_written_contract(exported: Path, place: str) ->
     parameters = {key: value.string_value for key, value in config.parameters.items()}
     contract = read_contract(ModelDescription(config.name, "1", parameters, tensors["in"], tensors["out"], ready=True))
     digest = hashlib.sha256((exported / "1" / "model.onnx").read_bytes()).hexdigest()
-    assert (contract.model_name, contract.threshold, contract.min_lesion_volume_mm3) == (NAME, 0.4, 12.0)
+    assert (contract.model_name, contract.points) == (NAME, DECISION.points)
+    assert contract.training == FACTS["statement"]
+    assert contract.model_card == json.loads((exported / "model_card.json").read_text())
     assert contract.tiles == TILES
     assert contract.onnx_sha256 == digest
 
@@ -163,7 +174,40 @@ def test_the_model_card_says_what_the_contract_says(exported: Path) -> None:
     card = json.loads((exported / "model_card.json").read_text())
     assert card["onnx_sha256"] == hashlib.sha256((exported / "1" / "model.onnx").read_bytes()).hexdigest()
     assert card["research_use_only"] is True
-    assert card["known_failures"] == ["everything"]
+    assert card["known_failures"] == ['everything, "even" what\\ever']
+    assert card["temperature"] == 2.0
+    assert card["operating_points"]["balanced"] == {"threshold": 0.4, "min_lesion_volume_mm3": 12.0}
+
+
+def test_a_temperature_divides_the_log_odds(network: ServedNetwork) -> None:
+    """The served probability is the sigmoid of log-odds divided by the temperature."""
+    cold = ServedNetwork(load_network(make_checkpoint()))
+    tile = torch.from_numpy(make_random_tiles()[0])
+    with torch.inference_mode():
+        assert torch.allclose(torch.logit(network(tile)), torch.logit(cold(tile)) / 2.0, atol=1e-3)
+
+
+def test_a_decision_comes_back_as_it_was(tmp_path: Path) -> None:
+    """What validation chose is what is exported, and an export without a choice is refused."""
+    save_decision(DECISION, tmp_path / "decision.json", found={"chosen_on": ["a study"]})
+    assert load_decision(tmp_path / "decision.json") == DECISION
+    with pytest.raises(InvalidArgumentError, match="no decision"):
+        load_decision(tmp_path / "another.json")
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_temperature_is_above_0(temperature: float) -> None:
+    """Others turn every probability into a half, or lesions into background."""
+    with pytest.raises(InvalidArgumentError, match="temperature"):
+        Decision(temperature, DECISION.points)
+
+
+def test_thresholds_rise_from_sensitive_to_specific() -> None:
+    """A decision that the gateway would refuse is not exported."""
+    sensitive, _, specific = (DECISION.points[name] for name in OperatingPointName)
+    swapped = {OperatingPointName.SENSITIVE: specific, OperatingPointName.SPECIFIC: sensitive}
+    with pytest.raises(InvalidArgumentError, match="rise"):
+        Decision(1.0, {**DECISION.points, **swapped})
 
 
 def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -185,3 +229,22 @@ def test_u_net_plus_plus_exports_too(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(content)
     tile = np.random.default_rng(1).standard_normal((1, 4, 2 + 2 * HALO, 48, 32), dtype=np.float32)
     assert check_parity(network, content, tiles=(tile,)) < 1e-4
+
+
+def test_figures_are_stated_in_card_and_configuration(exported: Path, tmp_path: Path) -> None:
+    """An evaluation's figures reach the card and what the gateway reads, and the graph stays the same."""
+    folder = tmp_path / NAME
+    shutil.copytree(exported, folder)
+    figures = {
+        "patient_dice": {"value": 0.5},
+        "per_study": ["long"],
+        "calibration": {"expected_calibration_error": 0.1},
+    }
+    entry = {"split": "test", "operating_point": "balanced", "date": "2026-01-01", "machine": "x86_64"}
+    state_metrics(folder, {"data_sets": {"a set": {**entry, "networks": {NAME: figures, "mean": figures}}}})
+    (metric,) = json.loads((folder / "model_card.json").read_text())["metrics"]
+    assert metric["alone"] == {"patient_dice": {"value": 0.5}, "expected_calibration_error": 0.1}
+    assert (metric["data_set"], metric["split"]) == ("a set", "test")
+    config = read_config(folder / "config.pbtxt")
+    assert json.loads(config.parameters["model_card"].string_value)["metrics"] == [metric]
+    assert (folder / "1" / "model.onnx").read_bytes() == (exported / "1" / "model.onnx").read_bytes()

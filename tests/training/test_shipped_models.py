@@ -7,9 +7,10 @@ from pathlib import Path
 import onnx
 import pytest
 
+from brainmets.training.model_card import contract_from_card
 from brainmets.training.networks import NETWORKS
 from brainmets.training.onnx_graph import MAX_IR_VERSION, OPSET
-from brainmets.training.served_contract import ServedContract, render_cpu_config, render_gpu_config
+from brainmets.training.served_contract import render_cpu_config, render_gpu_config
 
 REPOSITORY = Path(__file__).parents[2] / "model_repository"
 # What a clone is ready to carry for each network.
@@ -31,13 +32,7 @@ def test_the_card_names_the_graph_that_lies_beside_it(folder: Path) -> None:
 def test_configurations_are_as_they_were_generated(folder: Path) -> None:
     """Nobody edited by hand what the export writes from the contract."""
     card = json.loads((folder / "model_card.json").read_text())
-    contract = ServedContract(
-        model_name=folder.name,
-        onnx_sha256=card["onnx_sha256"],
-        threshold=card["threshold"],
-        min_lesion_volume_mm3=card["min_lesion_volume_mm3"],
-        training=card["training"],
-    )
+    contract = contract_from_card(card)
     assert (folder / "config.pbtxt").read_text() == render_cpu_config(contract)
     assert (folder / "configs" / "gpu.pbtxt").read_text() == render_gpu_config(contract)
 

@@ -1,10 +1,9 @@
-"""Owns the training side's command line: train, export, evaluate."""
+"""Owns the training side's command line: train and export."""
 
 import argparse
 import json
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -18,28 +17,32 @@ from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.study import align_study
 from brainmets.imaging.tiling import extract_tile, plan_tiles
 from brainmets.runtime.brain_weights import load_brain_network
-from brainmets.training.backgrounds import load_backgrounds
+from brainmets.training.backgrounds import Background, load_backgrounds
 from brainmets.training.brain_commands import add_brain_commands
 from brainmets.training.checkpoint import TrainingPlan, load_checkpoint
-from brainmets.training.export import OperatingPoint, export_checkpoint
+from brainmets.training.decisions import UNDECIDED, load_decision
+from brainmets.training.export import export_checkpoint
 from brainmets.training.head_preparation import prepare_head
 from brainmets.training.heads import CHANNELS
+from brainmets.training.labelled_backgrounds import load_labelled_backgrounds
 from brainmets.training.labelled_studies import (
     CORE_LABELS,
     LabelledStudy,
+    healthy_half,
     load_labelled_study,
-    make_synthetic_studies,
 )
 from brainmets.training.loop import Trainer
+from brainmets.training.model_card import SHIPPED_FACTS, load_facts, state_metrics
 from brainmets.training.networks import NETWORKS
 from brainmets.training.patches import StudySource
-from brainmets.training.scoring import Scorer, StudyScore, score_study, summarize
+from brainmets.training.recipe import SHIPPED_MINUTES, train_shipped
+from brainmets.training.search import search_plan
 from brainmets.training.served_contract import TILES
 from brainmets.training.shelf import StudyShelf, fill_shelf
+from brainmets.training.splits import Part, draw_split, find_studies, load_split, save_split
 from brainmets.training.studies import draw_background, make_study
-
-# Drawn apart from every training seed.
-VALIDATION_SEED = 20_000
+from brainmets.training.validation import Validation, draw_validation
+from brainmets.training.world import join_world
 
 
 def main() -> int:
@@ -57,25 +60,78 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m brainmets.training", description=__doc__)
     commands = parser.add_subparsers(required=True)
     _add_train(commands.add_parser("train", help="train a network on procedural metastases"))
+    _add_recipe(commands.add_parser("train-shipped", help="train both networks as the shipped ones were"))
+    _add_metrics(commands.add_parser("state-metrics", help="put an evaluation's figures into the model cards"))
+    _add_search(commands.add_parser("search", help="search hyper-parameters with short trainings"))
+    _add_split(commands.add_parser("split", help="draw a patient-wise split of labelled studies"))
     _add_prepare(commands.add_parser("prepare-head", help="outline the brain of a whole head in DICOM for training"))
     _add_shelve(commands.add_parser("shelve", help="keep a folder filled with fresh studies for several trainings"))
     _add_export(commands.add_parser("export", help="write a checkpoint into a model repository"))
-    _add_evaluate(commands.add_parser("evaluate", help="score exported networks on labelled studies"))
     add_brain_commands(commands)
     return parser
 
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
+    _add_plan(parser)
+    parser.add_argument("--validation", type=Path, help="a labelled study held out: its loss ends the training early")
+    parser.set_defaults(run=_train)
+
+
+def _add_search(parser: argparse.ArgumentParser) -> None:
+    _add_plan(parser)
+    parser.add_argument("--validation", type=Path, required=True, help="a labelled study held out")
+    parser.add_argument("--trials", type=int, default=20, help="in all, those of an earlier run among them")
+    parser.set_defaults(run=_search)
+
+
+def _add_recipe(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, nargs="+", required=True, help="folders that hold the backgrounds")
+    parser.add_argument("--out", type=Path, required=True, help="one folder below it for each network")
+    parser.add_argument("--minutes", type=float, default=SHIPPED_MINUTES, help="for both, side by side")
+    parser.set_defaults(run=lambda given: train_shipped(given.data, given.out, minutes=given.minutes))
+
+
+def _add_metrics(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--repository", type=Path, required=True)
+    parser.add_argument("--evaluation", type=Path, required=True, help="what `python -m brainmets.evaluation` wrote")
+    parser.set_defaults(run=_state_metrics)
+
+
+def _state_metrics(arguments: argparse.Namespace) -> None:
+    report = json.loads(arguments.evaluation.read_text())
+    for network in NETWORKS:
+        state_metrics(arguments.repository / network, report)
+
+
+def _add_plan(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--network", choices=sorted(NETWORKS), required=True)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--data", type=Path, nargs="+", help="folders that hold the backgrounds")
+    source.add_argument("--split", type=Path, help="a split's file: trains on its labelled studies, see --studies")
     source.add_argument("--shelf", type=Path, help="a folder that `shelve` fills; cannot be replayed from the seed")
+    parser.add_argument("--studies", type=Path, help="folder of the split's labelled studies in the BraTS layout")
+    parser.add_argument("--labels", type=int, nargs="+", default=CORE_LABELS, help="values that are tumour core")
+    parser.add_argument("--cache", type=Path, default=Path("build/training/cache"), help="for labelled studies, read")
     parser.add_argument("--out", type=Path, required=True, help="where checkpoints and the log go")
     parser.add_argument("--updates", type=int, default=6000)
     parser.add_argument("--minutes", type=float, default=60.0, help="longest time it may take")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--learning-rate", type=float, default=1.5e-3)
+    parser.add_argument("--weight-decay", type=float, default=1e-4)
     parser.add_argument("--threads", type=int, default=1, help="threads of the network; patches have their own process")
-    parser.set_defaults(run=_train)
+
+
+def _add_split(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--studies", type=Path, required=True, help="folder of labelled studies in the BraTS layout")
+    parser.add_argument("--out", type=Path, required=True, help="the split's file")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.set_defaults(run=_split)
+
+
+def _split(arguments: argparse.Namespace) -> None:
+    studies = [folder.name for folder in arguments.studies.iterdir() if any(folder.glob("*.nii.gz"))]
+    save_split(draw_split(studies, seed=arguments.seed), arguments.out)
 
 
 def _add_prepare(parser: argparse.ArgumentParser) -> None:
@@ -95,38 +151,67 @@ def _add_shelve(parser: argparse.ArgumentParser) -> None:
 def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--repository", type=Path, required=True)
-    parser.add_argument("--threshold", type=float, default=0.5, help="chosen on validation studies")
-    parser.add_argument("--min-lesion-volume-mm3", type=float, default=10.0)
+    parser.add_argument("--decision", type=Path, help="JSON that choose-points wrote; without it nothing is chosen yet")
     parser.add_argument("--study", type=Path, required=True, help="a labelled study, for the parity gate's real tile")
-    parser.add_argument("--statement", required=True, help="what it was trained on, in one sentence")
-    parser.add_argument("--card", type=Path, help="JSON with what the model card says beside the export's own facts")
+    parser.add_argument("--facts", type=Path, default=SHIPPED_FACTS, help="JSON: statement, data, limits, failures")
     parser.set_defaults(run=_export)
-
-
-def _add_evaluate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", type=Path, nargs="+", required=True, help="folders of the model repository")
-    parser.add_argument("--study", type=Path, nargs="+", required=True, help="folders in the BraTS layout")
-    parser.add_argument("--reference", type=Path, help="label map of a single study; else its *seg.nii.gz")
-    parser.add_argument("--labels", type=int, nargs="+", default=CORE_LABELS, help="values that are tumour core")
-    parser.add_argument("--synthetic", type=int, default=0, help="score so many studies implanted in each instead")
-    parser.add_argument("--thresholds", type=float, nargs="+", default=[0.5])
-    parser.add_argument("--min-lesion-volume-mm3", type=float, default=10.0)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--out", type=Path, help="where the figures go as JSON")
-    parser.set_defaults(run=_evaluate)
 
 
 def _train(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(arguments.threads)
-    plan = TrainingPlan(arguments.network, arguments.updates, arguments.minutes, seed=arguments.seed)
-    Trainer(plan, folder=arguments.out).train(_study_source(arguments))
+    with join_world() as world:
+        trainer = Trainer(_plan(arguments), folder=arguments.out, world=world)
+        trainer.train(_study_source(arguments), _draw_validation(arguments))
+
+
+def _search(arguments: argparse.Namespace) -> None:
+    torch.set_num_threads(arguments.threads)
+    with join_world() as world:
+        found = search_plan(
+            _plan(arguments),
+            folder=arguments.out,
+            trials=arguments.trials,
+            draw_study=_study_source(arguments),
+            validation=_hold_out(arguments.validation),
+            world=world,
+        )
+    sys.stdout.write(json.dumps(asdict(found)) + "\n")
+
+
+def _plan(arguments: argparse.Namespace) -> TrainingPlan:
+    return TrainingPlan(
+        arguments.network,
+        arguments.updates,
+        arguments.minutes,
+        batch_size=arguments.batch_size,
+        seed=arguments.seed,
+        learning_rate=arguments.learning_rate,
+        weight_decay=arguments.weight_decay,
+    )
+
+
+def _draw_validation(arguments: argparse.Namespace) -> Validation | None:
+    return None if arguments.validation is None else _hold_out(arguments.validation)
+
+
+def _hold_out(folder: Path) -> Validation:
+    """Return validation on lesions drawn into the tumour-free half of a labelled study."""
+    background = healthy_half(load_labelled_study(folder, labels=CORE_LABELS))
+    return draw_validation(lambda rng: make_study(background, rng))
 
 
 def _study_source(arguments: argparse.Namespace) -> StudySource:
     if arguments.shelf is not None:
         return StudyShelf(arguments.shelf).take
-    backgrounds = load_backgrounds(arguments.data)
+    backgrounds = _load_backgrounds(arguments)
     return lambda rng: make_study(draw_background(backgrounds, rng), rng)
+
+
+def _load_backgrounds(arguments: argparse.Namespace) -> tuple[Background, ...]:
+    if arguments.split is None:
+        return load_backgrounds(arguments.data)
+    folders = find_studies(arguments.studies, load_split(arguments.split), Part.TRAINING)
+    return load_labelled_backgrounds(folders, labels=tuple(arguments.labels), cache=arguments.cache)
 
 
 def _shelve(arguments: argparse.Namespace) -> None:
@@ -140,10 +225,9 @@ def _export(arguments: argparse.Namespace) -> None:
     folder = export_checkpoint(
         load_checkpoint(arguments.checkpoint),
         arguments.repository,
-        point=OperatingPoint(arguments.threshold, arguments.min_lesion_volume_mm3),
+        decision=UNDECIDED if arguments.decision is None else load_decision(arguments.decision),
         real_tiles=_cut_real_tiles(load_labelled_study(arguments.study, labels=CORE_LABELS)),
-        statement=arguments.statement,
-        card={} if arguments.card is None else json.loads(arguments.card.read_text()),
+        facts=load_facts(arguments.facts),
     )
     sys.stdout.write(f"wrote {folder}\n")
 
@@ -158,60 +242,6 @@ def _cut_real_tiles(labelled: LabelledStudy) -> tuple[np.ndarray[tuple[int, ...]
     voxels = np.zeros((1, CHANNELS, *tile.shape[1:]), dtype=np.float32)
     voxels[0, [TILES.sequences.index(sequence) for sequence in normalized.sequences]] = tile
     return (voxels,)
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    model: str
-    threshold: float
-    score: StudyScore
-
-
-def _evaluate(arguments: argparse.Namespace) -> None:
-    scorer = Scorer(arguments.model, threads=arguments.threads)
-    rows: list[_Row] = []
-    for labelled in _open_studies(arguments):
-        inferred = scorer.infer(labelled)
-        for model in inferred.probability_maps:
-            for threshold in arguments.thresholds:
-                point = OperatingPoint(threshold, arguments.min_lesion_volume_mm3)
-                rows.append(_Row(model, threshold, score_study(labelled, inferred.decide(model, point))))
-                sys.stdout.write(_line(rows[-1]))
-                sys.stdout.flush()
-    _report(rows, arguments.out)
-
-
-def _open_studies(arguments: argparse.Namespace) -> Iterator[LabelledStudy]:
-    labels = tuple(arguments.labels)
-    for folder in arguments.study:
-        real = load_labelled_study(folder, reference=arguments.reference, labels=labels)
-        if arguments.synthetic:
-            yield from make_synthetic_studies(real, count=arguments.synthetic, seed=VALIDATION_SEED)
-        else:
-            yield real
-
-
-def _line(row: _Row) -> str:
-    score = row.score
-    found = sum(lesion.found for lesion in score.lesionwise.lesions)
-    return (
-        f"{score.study:<44} {row.model:<15} p>={row.threshold:.2f} Dice {score.dice:.3f} "
-        f"lesions {found}/{len(score.lesionwise.lesions)} false positives {score.lesionwise.false_positives}\n"
-    )
-
-
-def _report(rows: list[_Row], out: Path | None) -> None:
-    groups = sorted({(row.model, row.threshold) for row in rows})
-    summary = [
-        {"model": model, "threshold": threshold}
-        | dict(summarize(row.score for row in rows if (row.model, row.threshold) == (model, threshold)))
-        for model, threshold in groups
-    ]
-    for line in summary:
-        sys.stdout.write(json.dumps(line) + "\n")
-    if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(summary, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from brainmets.imaging.brain_network import BrainNetwork
+from brainmets.imaging.operating_point import OperatingPoint
 from brainmets.runtime.brain_weights import load_brain_network
 from brainmets.training.brain_examples import draw_example
 from brainmets.training.brain_heads import load_brain_heads
@@ -22,7 +23,6 @@ from brainmets.training.brain_scoring import (
     simulate_skulls,
 )
 from brainmets.training.brain_training import BrainTrainingPlan, train_brain_network, write_brain_network
-from brainmets.training.export import OperatingPoint
 from brainmets.training.labelled_studies import CORE_LABELS, load_labelled_study
 from brainmets.training.scoring import Scorer
 

@@ -20,6 +20,7 @@ from brainmets.imaging.foreground import block_means, find_foreground
 from brainmets.imaging.geometry import Geometry
 from brainmets.imaging.head_outline import MARGIN_MM, HeadOutline, outline_head
 from brainmets.imaging.lesions import InstanceMap, LesionMask, drop_outside_brain, find_lesions
+from brainmets.imaging.operating_point import OperatingPoint
 from brainmets.imaging.resampling import axial_grid, resample_volume
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.study import AlignedStudy, Study, align_study
@@ -28,7 +29,6 @@ from brainmets.imaging.volume import Volume
 from brainmets.training.backgrounds import SPACING_MM, complete_sequences
 from brainmets.training.brain_heads import SOURCE_MM, BrainHead, Kind, close_gaps, grow, refine_outline
 from brainmets.training.degradation import degrade, vary_contrast
-from brainmets.training.export import OperatingPoint
 from brainmets.training.fields import chance
 from brainmets.training.head_preparation import BRAIN_NAME
 from brainmets.training.heads import CHANNELS, HALF, T1C, Head

@@ -1,48 +1,32 @@
-"""Owns the score of exported networks: labelled studies go through the very code that serves, and are compared."""
+"""Owns what exported networks say of labelled studies, which go through the very code that serves."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import onnxruntime
 
 from brainmets.imaging.blending import ProbabilityAccumulator, ProbabilityTile
 from brainmets.imaging.brain_mask import BrainMask, pack_brain
-from brainmets.imaging.evaluation import dice, slice_dice
 from brainmets.imaging.geometry import Geometry
 from brainmets.imaging.head_outline import HeadOutline, outline_head
 from brainmets.imaging.lesions import InstanceMap, binarize, drop_outside_brain, find_lesions
-from brainmets.imaging.mets_metric import LesionwiseScore, count_found_by_size, score_lesions
 from brainmets.imaging.normalization import NormalizedVolume, normalize_study
+from brainmets.imaging.operating_point import OperatingPoint
 from brainmets.imaging.probability_map import ProbabilityMap
 from brainmets.imaging.resampling import resample_like
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.study import AlignedStudy, align_study
 from brainmets.imaging.tiling import extract_tile, plan_tiles
 from brainmets.runtime.brain_weights import load_brain_network
-from brainmets.training.export import VERSION, OperatingPoint
+from brainmets.training.export import VERSION
 from brainmets.training.labelled_studies import LabelledStudy
 from brainmets.training.served_contract import INPUT_NAME, OUTPUT_NAME, TILES
 
-
-@dataclass(frozen=True, slots=True)
-class StudyScore:
-    """How one study was segmented.
-
-    Attributes:
-        study: Its name.
-        dice: The patient's Dice; 1 when neither side has a lesion.
-        slice_dice: Mean Dice over slices.
-        lesionwise: The BraTS-METS score.
-        predicted_mm3: Volume of all that was predicted.
-    """
-
-    study: str
-    dice: float
-    slice_dice: float
-    lesionwise: LesionwiseScore
-    predicted_mm3: float
+MEAN = "mean"
+"""What the average of several networks is called."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,11 +37,17 @@ class InferredStudy:
         probability_maps: Each network's probability on the acquired grid, and their mean when there are several.
         brain: Where the brain was found.
         grid: The grid that the brain's mask was taken from.
+        with_skull: Whether the head had a skull.
     """
 
     probability_maps: Mapping[str, ProbabilityMap]
     brain: BrainMask
     grid: Geometry
+    with_skull: bool
+
+    def with_map(self, name: str, probability: ProbabilityMap) -> Self:
+        """Return the study with another probability for one network."""
+        return replace(self, probability_maps={**self.probability_maps, name: probability})
 
     def decide(self, name: str, point: OperatingPoint) -> InstanceMap:
         """Return one network's lesions at an operating point, as the service finds them."""
@@ -90,9 +80,9 @@ class Scorer:
         maps = {name: self._infer(session, normalized) for name, session in self._sessions.items()}
         if len(maps) > 1:
             mean = np.stack([each.voxels for each in maps.values()]).mean(axis=0, dtype=np.float32)
-            maps["mean"] = ProbabilityMap(mean, normalized.geometry)
+            maps[MEAN] = ProbabilityMap(mean, normalized.geometry)
         acquired = {name: resample_like(each, aligned.acquired) for name, each in maps.items()}
-        return InferredStudy(acquired, pack_brain(normalized.brain), normalized.geometry)
+        return InferredStudy(acquired, pack_brain(normalized.brain), normalized.geometry, outline.has_skull)
 
     @staticmethod
     def _infer(session: onnxruntime.InferenceSession, normalized: NormalizedVolume) -> ProbabilityMap:
@@ -106,33 +96,3 @@ class Scorer:
             (probability,) = session.run([OUTPUT_NAME], {INPUT_NAME: voxels})
             accumulator.add(ProbabilityTile(index, origin, probability[0, 0]))
         return accumulator.finish(normalized.geometry)
-
-
-def score_study(labelled: LabelledStudy, lesions: InstanceMap) -> StudyScore:
-    """Return how the lesions that were found in a study compare with its reference."""
-    prediction = lesions.mask
-    return StudyScore(
-        study=labelled.name,
-        dice=dice(labelled.reference, prediction),
-        slice_dice=slice_dice(labelled.reference, prediction),
-        lesionwise=score_lesions(labelled.reference, prediction),
-        predicted_mm3=float(np.count_nonzero(prediction.voxels)) * prediction.geometry.voxel_volume_mm3,
-    )
-
-
-def summarize(scores: Iterable[StudyScore]) -> Mapping[str, object]:
-    """Return the means over studies, and sensitivity by size over all of their lesions."""
-    scores = tuple(scores)
-    sizes = count_found_by_size(score.lesionwise for score in scores)
-    return {
-        "studies": len(scores),
-        "patient_dice": _mean([score.dice for score in scores]),
-        "slice_dice": _mean([score.slice_dice for score in scores]),
-        "lesionwise_dice": _mean([score.lesionwise.dice for score in scores]),
-        "false_positives_per_study": _mean([float(score.lesionwise.false_positives) for score in scores]),
-        "found_by_size_mm": {f"{size.above_mm:g}-{size.below_mm:g}": f"{size.found}/{size.lesions}" for size in sizes},
-    }
-
-
-def _mean(values: list[float]) -> float:
-    return round(float(np.mean(values)), 3)

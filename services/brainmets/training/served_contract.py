@@ -1,7 +1,12 @@
 """Owns what an exported network promises, and the Triton configurations that are written from it."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from google.protobuf.text_encoding import CEscape
+
+from brainmets.imaging.operating_point import OperatingPoint, OperatingPointName
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.tiling import TileContract
 from brainmets.training.networks.blocks import STRIDE
@@ -14,8 +19,9 @@ TARGET = "tumour core of a brain metastasis: the enhancing part with enclosed ne
 TILES = TileContract(
     sequences=tuple(Sequence),
     spacing_mm=1.0,
-    # A batch of 16 slices fills the engine's threads and still makes progress visible.
-    depth=16,
+    # A batch of 24 slices fills the engine's threads and still makes progress visible; with fewer, half of what is sent
+    # would be context.
+    depth=24,
     halo=HALO,
     stride=STRIDE,
     # A whole head fits: fitted tiles with little overlap are 2-5 times faster than a fixed grid of small ones.
@@ -38,16 +44,16 @@ class ServedContract:
     Attributes:
         model_name: Its name in the model repository.
         onnx_sha256: SHA-256 of its ONNX file, lower-case hexadecimal.
-        threshold: Probability from which a voxel is lesion, inside (0, 1).
-        min_lesion_volume_mm3: Components below it are left out.
+        points: Where it decides.
         training: What it was trained on, in one sentence.
+        model_card: What is known of it, JSON.
     """
 
     model_name: str
     onnx_sha256: str
-    threshold: float
-    min_lesion_volume_mm3: float
+    points: Mapping[OperatingPointName, OperatingPoint]
     training: str
+    model_card: Mapping[str, object]
 
     @property
     def parameters(self) -> dict[str, str]:
@@ -61,13 +67,23 @@ class ServedContract:
             "tile_max_size": str(TILES.max_size),
             "tile_overlap": str(TILES.overlap),
             "normalization": NORMALIZATION,
-            "threshold": str(self.threshold),
-            "min_lesion_volume_mm3": str(self.min_lesion_volume_mm3),
+            **self._point_parameters,
             "onnx_sha256": self.onnx_sha256,
             "target": TARGET,
             "training": self.training,
             "research_use_only": "true",
+            "model_card": json.dumps(self.model_card, separators=(",", ":")),
         }
+
+    @property
+    def _point_parameters(self) -> dict[str, str]:
+        parameters = {}
+        for name, point in self.points.items():
+            # The balanced one has the plain names, from before there were others.
+            ending = "" if name is OperatingPointName.BALANCED else f"_{name}"
+            parameters[f"threshold{ending}"] = str(point.threshold)
+            parameters[f"min_lesion_volume_mm3{ending}"] = str(point.min_lesion_volume_mm3)
+        return parameters
 
 
 def render_cpu_config(contract: ServedContract) -> str:
@@ -100,7 +116,7 @@ def _render(contract: ServedContract, engine: str) -> str:
     channels = len(TILES.sequences)
     height, width = WARM_UP_PLANE
     parameters = "".join(
-        f'parameters {{ key: "{key}" value: {{ string_value: "{value}" }} }}\n'
+        f'parameters {{ key: "{key}" value: {{ string_value: "{CEscape(value.encode(), as_utf8=False)}" }} }}\n'
         for key, value in contract.parameters.items()
     )
     return f"""# Written by `python -m brainmets.training export` from the model's contract: change that, not this.

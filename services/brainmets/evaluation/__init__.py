@@ -1,0 +1,1 @@
+"""Scores the networks, alone or served, on labelled studies, and chooses where they decide."""

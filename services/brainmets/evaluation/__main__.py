@@ -1,0 +1,208 @@
+"""Owns the evaluator's command line: score networks on labelled studies, and choose their operating points."""
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from tqdm import tqdm
+
+from brainmets.client import Client, ServiceError
+from brainmets.evaluation.calibration import ProbabilityCounts, scale_probability
+from brainmets.evaluation.card_table import render_table
+from brainmets.evaluation.data_set import DataSet, evaluate_data_set
+from brainmets.evaluation.decided_study import GatewayDecider, OnnxDecider, StudyDecider, with_mean
+from brainmets.evaluation.point_choice import TRIED_POINTS, PointScore, choose_points, summarize_point
+from brainmets.evaluation.report import load_report, print_report
+from brainmets.imaging.errors import BrainmetsError, InvalidArgumentError
+from brainmets.imaging.mets_metric import LesionwiseScore, score_lesions
+from brainmets.imaging.operating_point import OperatingPoint, OperatingPointName
+from brainmets.training.decisions import Decision, save_decision
+from brainmets.training.labelled_studies import (
+    CORE_LABELS,
+    LabelledStudy,
+    load_labelled_study,
+    make_synthetic_studies,
+)
+from brainmets.training.model_card import CARD_NAME, load_facts
+from brainmets.training.scoring import MEAN, InferredStudy, Scorer
+from brainmets.training.splits import Part, find_studies, load_split
+
+# Drawn apart from every training seed, and figures apart from what chose the operating points.
+CHOICE_SEED = 20_000
+REPORT_SEED = 30_000
+
+
+def main() -> int:
+    """Run one command and return its exit status."""
+    arguments = _parser().parse_args()
+    try:
+        arguments.run(arguments)
+    except (BrainmetsError, ServiceError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m brainmets.evaluation", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+    _add_score(commands.add_parser("score", help="score networks on a data set and put it into evaluation.json"))
+    _add_table(commands.add_parser("table", help="print the model cards' figures as the table of docs/accuracy.md"))
+    _add_choose(commands.add_parser("choose-points", help="choose temperature and operating points on validation data"))
+    return parser
+
+
+def _add_studies(parser: argparse.ArgumentParser, *, seed: int) -> None:
+    of = parser.add_mutually_exclusive_group(required=True)
+    of.add_argument("--study", type=Path, nargs="+", help="folders in the BraTS layout")
+    of.add_argument("--studies", type=Path, help="folder of labelled studies of which --split-file names a part")
+    parser.add_argument("--split-file", type=Path, help="what `python -m brainmets.training split` wrote")
+    parser.add_argument("--part", type=Part, default=Part.VALIDATION, help="part of the split, with --studies")
+    parser.add_argument("--reference", type=Path, help="label map of a single study; else its *seg.nii.gz")
+    parser.add_argument("--labels", type=int, nargs="+", default=CORE_LABELS, help="values that are tumour core")
+    parser.add_argument("--synthetic", type=int, default=0, help="score so many studies implanted in each instead")
+    parser.add_argument("--seed", type=int, default=seed, help="draws the implanted studies")
+    parser.add_argument("--threads", type=int, default=2)
+
+
+def _add_score(parser: argparse.ArgumentParser) -> None:
+    _add_studies(parser, seed=REPORT_SEED)
+    by = parser.add_mutually_exclusive_group(required=True)
+    by.add_argument("--model", type=Path, nargs="+", help="folders of the model repository")
+    by.add_argument("--gateway", help="address of a running gateway; asked for each network and their mean")
+    parser.add_argument("--name", required=True, help="what the data set is called in the report")
+    parser.add_argument("--split", required=True, help="what it was to these weights: training, validation, test")
+    parser.add_argument("--operating-point", type=OperatingPointName, default=OperatingPointName.BALANCED)
+    parser.add_argument("--threshold", type=float, help="in place of the operating point's")
+    parser.add_argument("--min-lesion-volume-mm3", type=float, help="in place of the operating point's")
+    parser.add_argument("--worst", type=int, default=3, help="pictures of so many of the worst studies")
+    parser.add_argument("--out", type=Path, default=Path("build/evaluation.json"))
+    parser.set_defaults(run=_score)
+
+
+def _add_table(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", type=Path, nargs="+", required=True, help="folders of the model repository")
+    parser.set_defaults(run=_print_table)
+
+
+def _print_table(arguments: argparse.Namespace) -> None:
+    cards = {model.name: load_facts(model / CARD_NAME) for model in arguments.model}
+    sys.stdout.write(render_table(cards) + "\n")
+
+
+def _add_choose(parser: argparse.ArgumentParser) -> None:
+    _add_studies(parser, seed=CHOICE_SEED)
+    parser.add_argument("--model", type=Path, nargs="+", required=True, help="folders of the model repository")
+    parser.add_argument("--out", type=Path, required=True, help="folder for one JSON file a network")
+    parser.set_defaults(run=_choose)
+
+
+def _score(arguments: argparse.Namespace) -> None:
+    data_set = DataSet(arguments.name, arguments.split, str(arguments.operating_point))
+    with _open_decider(arguments) as decider:
+        evaluate_data_set(data_set, _open_studies(arguments), decider, out=arguments.out, worst=arguments.worst)
+    print_report(load_report(arguments.out), Console())
+
+
+@contextmanager
+def _open_decider(arguments: argparse.Namespace) -> Iterator[StudyDecider]:
+    if arguments.gateway is not None:
+        with Client(arguments.gateway) as client:
+            yield GatewayDecider(client, (*(model.model_name for model in client.models()), MEAN))
+        return
+    points = {model.name: _read_point(model, arguments) for model in arguments.model}
+    yield OnnxDecider(Scorer(arguments.model, threads=arguments.threads), with_mean(points))
+
+
+def _read_point(model: Path, arguments: argparse.Namespace) -> OperatingPoint:
+    """Return a model's operating point from its card, or what was given in its place."""
+    stated = load_facts(model / CARD_NAME)["operating_points"][arguments.operating_point]
+    threshold, volume_mm3 = arguments.threshold, arguments.min_lesion_volume_mm3
+    return OperatingPoint(
+        stated["threshold"] if threshold is None else threshold,
+        stated["min_lesion_volume_mm3"] if volume_mm3 is None else volume_mm3,
+    )
+
+
+def _open_studies(arguments: argparse.Namespace) -> Iterator[LabelledStudy]:
+    labels = tuple(arguments.labels)
+    folders = _find_folders(arguments)
+    with tqdm(total=len(folders) * max(1, arguments.synthetic), unit="study") as bar:
+        for folder in folders:
+            real = load_labelled_study(folder, reference=arguments.reference, labels=labels)
+            made = make_synthetic_studies(real, count=arguments.synthetic, seed=arguments.seed)
+            for labelled in made if arguments.synthetic else (real,):
+                yield labelled
+                bar.update()
+
+
+def _find_folders(arguments: argparse.Namespace) -> tuple[Path, ...]:
+    if arguments.studies is None:
+        return tuple(arguments.study)
+    if arguments.split_file is None:
+        raise InvalidArgumentError(
+            "A folder of studies has no part of its own",
+            expected="--split-file beside --studies",
+            got="none",
+            remedy="draw a split with `python -m brainmets.training split`",
+        )
+    return find_studies(arguments.studies, load_split(arguments.split_file), arguments.part)
+
+
+def _choose(arguments: argparse.Namespace) -> None:
+    scorer = Scorer(arguments.model, threads=arguments.threads)
+    studies = [(labelled, scorer.infer(labelled)) for labelled in _open_studies(arguments)]
+    for model in arguments.model:
+        counts = [
+            ProbabilityCounts.count(each.probability_maps[model.name], study.reference) for study, each in studies
+        ]
+        total = sum(counts[1:], start=counts[0])
+        temperature = round(total.fit_temperature(), 3)
+        chosen = choose_points(_try_points(studies, model.name, temperature=temperature))
+        path = arguments.out / f"{model.name}.json"
+        decision = Decision(temperature, {name: score.point for name, score in chosen.items()})
+        save_decision(decision, path, found=_describe_choice(chosen, total, temperature, studies))
+        sys.stdout.write(f"{path}: temperature {temperature}, {_say(chosen)}\n")
+
+
+def _try_points(
+    studies: list[tuple[LabelledStudy, InferredStudy]], name: str, *, temperature: float
+) -> list[PointScore]:
+    scores: dict[OperatingPoint, list[LesionwiseScore]] = {point: [] for point in TRIED_POINTS}
+    for labelled, inferred in tqdm(studies, unit="study", desc=f"operating points of {name}"):
+        scaled = inferred.with_map(name, scale_probability(inferred.probability_maps[name], temperature=temperature))
+        for point in TRIED_POINTS:
+            scores[point].append(score_lesions(labelled.reference, scaled.decide(name, point).mask))
+    return [summarize_point(point, each) for point, each in scores.items()]
+
+
+def _describe_choice(
+    chosen: Mapping[OperatingPointName, PointScore],
+    counts: ProbabilityCounts,
+    temperature: float,
+    studies: list[tuple[LabelledStudy, InferredStudy]],
+) -> dict[str, object]:
+    return {
+        "at_these_points": {str(name): asdict(score) for name, score in chosen.items()},
+        "expected_calibration_error": {
+            "before": round(counts.expected_error(), 4),
+            "after": round(counts.expected_error(temperature=temperature), 4),
+        },
+        "chosen_on": [study.name for study, _ in studies],
+    }
+
+
+def _say(chosen: Mapping[OperatingPointName, PointScore]) -> str:
+    return ", ".join(
+        f"{name} p >= {score.point.threshold:g}, {score.point.min_lesion_volume_mm3:g} mm³ "
+        f"(finds {score.sensitivity:.2f}, {score.false_positives:.1f} false a study)"
+        for name, score in chosen.items()
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,71 @@
+"""Owns the choice of operating points, on validation studies only: most lesions for so many false positives."""
+
+import itertools
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from brainmets.imaging.mets_metric import LesionwiseScore
+from brainmets.imaging.operating_point import OperatingPoint, OperatingPointName
+
+# False positives a study that each point may cost: what a reader who looks for every lesion puts up with, what a
+# reading list bears, and what counting without a reader bears. The strictest is chosen first.
+MOST_FALSE_POSITIVES = {
+    OperatingPointName.SPECIFIC: 0.5,
+    OperatingPointName.BALANCED: 1.5,
+    OperatingPointName.SENSITIVE: 4.0,
+}
+# Below it nothing is promised, and a point must not be chosen for luck.
+SMALLEST_ASKED_MM = 3.0
+THRESHOLDS = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
+VOLUMES_MM3 = (20.0, 40.0)
+TRIED_POINTS = tuple(OperatingPoint(*pair) for pair in itertools.product(THRESHOLDS, VOLUMES_MM3))
+
+
+@dataclass(frozen=True, slots=True)
+class PointScore:
+    """How a network did at an operating point, over all validation studies.
+
+    Attributes:
+        point: The operating point.
+        sensitivity: Fraction of lesions of `SMALLEST_ASKED_MM` or more that were found.
+        false_positives: A study.
+        lesionwise_dice: Mean over studies.
+    """
+
+    point: OperatingPoint
+    sensitivity: float
+    false_positives: float
+    lesionwise_dice: float
+
+
+def summarize_point(point: OperatingPoint, scores: Iterable[LesionwiseScore]) -> PointScore:
+    """Return how the studies did at a point."""
+    lesionwise = list(scores)
+    asked = [lesion for each in lesionwise for lesion in each.lesions if lesion.diameter_mm >= SMALLEST_ASKED_MM]
+    return PointScore(
+        point=point,
+        sensitivity=sum(lesion.found for lesion in asked) / max(len(asked), 1),
+        false_positives=sum(each.false_positives for each in lesionwise) / len(lesionwise),
+        lesionwise_dice=sum(each.dice for each in lesionwise) / len(lesionwise),
+    )
+
+
+def choose_points(tried: Iterable[PointScore]) -> Mapping[OperatingPointName, PointScore]:
+    """Return for each name the point that finds most within its false positives, by overlap where several do.
+
+    Where none keeps to them, the one with the fewest is taken. A more sensitive point never has a higher threshold.
+    """
+    left = tuple(tried)
+    chosen: dict[OperatingPointName, PointScore] = {}
+    for name, most in MOST_FALSE_POSITIVES.items():
+        within = [score for score in left if score.false_positives <= most]
+        fewest = min(left, key=lambda score: (score.false_positives, -score.sensitivity))
+        best = max(within, key=lambda score: (score.sensitivity, score.lesionwise_dice), default=fewest)
+        chosen[name] = best
+        left = tuple(
+            score
+            for score in left
+            if score.point.threshold <= best.point.threshold
+            and score.point.min_lesion_volume_mm3 <= best.point.min_lesion_volume_mm3
+        )
+    return chosen

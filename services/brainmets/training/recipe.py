@@ -1,0 +1,66 @@
+"""Owns the recipe of the shipped weights: both networks side by side, from studies that one process draws for both."""
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence as Sequences
+from dataclasses import dataclass
+from pathlib import Path
+
+from brainmets.imaging.errors import InternalError
+
+# Both networks together, on two cores; more time is hardly used by the schedule below.
+SHIPPED_MINUTES = 68.0
+SHELF_SEED = 11
+# Memory that holds files, where there is some: studies are read from it many times.
+MEMORY_FOLDER = Path("/dev/shm")  # noqa: S108 -- Linux' own place for it
+
+
+@dataclass(frozen=True, slots=True)
+class ShippedTraining:
+    """How one of the shipped networks is trained.
+
+    Attributes:
+        network: Its name.
+        updates: Most updates; the minutes end it before on two cores.
+        seed: Draws its parameters and patches.
+    """
+
+    network: str
+    updates: int
+    seed: int
+
+
+SHIPPED = (ShippedTraining("nested_unet", 4200, seed=1), ShippedTraining("attention_unet", 7000, seed=2))
+
+
+def train_shipped(data: Sequences[Path], out: Path, *, minutes: float) -> None:
+    """Train both networks; each shows a progress bar and leaves its checkpoint in a folder of its name.
+
+    Raises:
+        InternalError: One of the trainings failed; it said why.
+    """
+    place = MEMORY_FOLDER if MEMORY_FOLDER.is_dir() else None
+    with tempfile.TemporaryDirectory(dir=place) as shelf:
+        drawing = _start("shelve", "--data", *data, "--shelf", shelf, "--seed", SHELF_SEED, quiet=True)
+        try:
+            trainings = [
+                _start(
+                    "train", "--network", each.network, "--shelf", shelf, "--out", out / each.network,
+                    "--updates", each.updates, "--minutes", minutes, "--seed", each.seed,
+                )
+                for each in SHIPPED
+            ]  # fmt: skip
+            failed = [each.args for each in trainings if each.wait() != 0]
+        finally:
+            drawing.terminate()
+            drawing.wait()
+    if failed:
+        raise InternalError(
+            "A training failed", expected="both to end", got=f"{len(failed)} failures", remedy="see what it said above"
+        )
+
+
+def _start(command: str, *arguments: object, quiet: bool = False) -> subprocess.Popen[bytes]:
+    line = [sys.executable, "-m", "brainmets.training", command, *map(str, arguments)]
+    return subprocess.Popen(line, stderr=subprocess.DEVNULL if quiet else None)  # noqa: S603 -- our own command

@@ -1,0 +1,70 @@
+"""Tests of the choice of operating points."""
+
+from brainmets.evaluation.point_choice import PointScore, choose_points, summarize_point
+from brainmets.imaging.mets_metric import score_lesions
+from brainmets.imaging.operating_point import OperatingPoint, OperatingPointName
+from evaluation_cases import make_mask
+
+SPECIFIC, BALANCED, SENSITIVE = (
+    OperatingPointName.SPECIFIC,
+    OperatingPointName.BALANCED,
+    OperatingPointName.SENSITIVE,
+)
+
+
+def _score(threshold: float, *, sensitivity: float, false_positives: float, dice: float = 0.5) -> PointScore:
+    return PointScore(OperatingPoint(threshold, 30.0), sensitivity, false_positives, dice)
+
+
+def test_each_point_finds_the_most_within_its_false_positives() -> None:
+    """The budget decides, then the sensitivity."""
+    tried = [
+        _score(0.3, sensitivity=0.95, false_positives=3.0),
+        _score(0.6, sensitivity=0.9, false_positives=1.0),
+        _score(0.9, sensitivity=0.6, false_positives=0.1),
+        _score(0.1, sensitivity=1.0, false_positives=20.0),
+    ]
+    chosen = choose_points(tried)
+    assert [chosen[name].point.threshold for name in (SENSITIVE, BALANCED, SPECIFIC)] == [0.3, 0.6, 0.9]
+
+
+def test_of_equally_sensitive_points_the_better_overlap_is_taken() -> None:
+    """A threshold that finds the same lesions is chosen by how well it draws them."""
+    tried = [
+        _score(0.5, sensitivity=0.9, false_positives=0.2, dice=0.7),
+        _score(0.6, sensitivity=0.9, false_positives=0.2, dice=0.8),
+    ]
+    assert choose_points(tried)[SPECIFIC].point.threshold == 0.6
+
+
+def test_a_more_sensitive_point_never_asks_for_more() -> None:
+    """Thresholds fall from specific to sensitive even where chance would have them otherwise."""
+    tried = [
+        _score(0.4, sensitivity=0.8, false_positives=0.4),
+        _score(0.9, sensitivity=0.85, false_positives=1.2),
+        _score(0.3, sensitivity=0.82, false_positives=1.4),
+    ]
+    chosen = choose_points(tried)
+    assert chosen[SPECIFIC].point.threshold == 0.4
+    assert chosen[BALANCED].point.threshold == 0.3
+
+
+def test_where_nothing_keeps_the_budget_the_fewest_false_positives_win() -> None:
+    """A network that cries wolf still gets its most specific point."""
+    tried = [
+        _score(0.5, sensitivity=0.9, false_positives=9.0),
+        _score(0.9, sensitivity=0.7, false_positives=6.0),
+    ]
+    assert choose_points(tried)[SPECIFIC].point.threshold == 0.9
+
+
+def test_a_point_is_summed_over_lesions_and_averaged_over_studies() -> None:
+    """Two lesions of which one is found, and one false positive in two studies."""
+    both = make_mask((5, 5, 5), (5, 20, 20))
+    one_and_a_false_one = make_mask((5, 5, 5), (20, 5, 20))
+    empty = make_mask()
+    scores = [score_lesions(both, one_and_a_false_one), score_lesions(empty, empty)]
+    point = summarize_point(OperatingPoint(0.5, 0.0), scores)
+    assert point.sensitivity == 0.5
+    assert point.false_positives == 0.5
+    assert point.lesionwise_dice == (1.0 / 3.0 + 1.0) / 2.0

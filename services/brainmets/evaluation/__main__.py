@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from tqdm import tqdm
 
@@ -20,6 +21,7 @@ from brainmets.evaluation.report import load_report, print_report
 from brainmets.imaging.errors import BrainmetsError, InvalidArgumentError
 from brainmets.imaging.mets_metric import LesionwiseScore, score_lesions
 from brainmets.imaging.operating_point import OperatingPoint, OperatingPointName
+from brainmets.imaging.probability_map import ProbabilityMap
 from brainmets.training.decisions import Decision, save_decision
 from brainmets.training.labelled_studies import (
     CORE_LABELS,
@@ -156,27 +158,38 @@ def _find_folders(arguments: argparse.Namespace) -> tuple[Path, ...]:
 def _choose(arguments: argparse.Namespace) -> None:
     scorer = Scorer(arguments.model, threads=arguments.threads)
     studies = [(labelled, scorer.infer(labelled)) for labelled in _open_studies(arguments)]
-    for model in arguments.model:
-        counts = [
-            ProbabilityCounts.count(each.probability_maps[model.name], study.reference) for study, each in studies
-        ]
-        total = sum(counts[1:], start=counts[0])
-        temperature = round(total.fit_temperature(), 3)
-        chosen = choose_points(_try_points(studies, model.name, temperature=temperature))
-        path = arguments.out / f"{model.name}.json"
-        decision = Decision(temperature, {name: score.point for name, score in chosen.items()})
-        save_decision(decision, path, found=_describe_choice(chosen, total, temperature, studies))
-        sys.stdout.write(f"{path}: temperature {temperature}, {_say(chosen)}\n")
+    names = [model.name for model in arguments.model]
+    counts = {name: _count(studies, name) for name in names}
+    temperatures = {name: round(counts[name].fit_temperature(), 3) for name in names}
+    # Networks are asked together unless a client says otherwise: one set of points, for what they say together.
+    chosen = choose_points(_try_points(studies, temperatures))
+    for name in names:
+        decision = Decision(temperatures[name], {point: score.point for point, score in chosen.items()})
+        found = _describe_choice(chosen, counts[name], temperatures[name], studies)
+        save_decision(decision, arguments.out / f"{name}.json", found=found)
+    sys.stdout.write(f"temperatures {temperatures}; {_say(chosen)}\n")
+
+
+def _count(studies: list[tuple[LabelledStudy, InferredStudy]], name: str) -> ProbabilityCounts:
+    first, *others = (
+        ProbabilityCounts.count(inferred.probability_maps[name], labelled.reference) for labelled, inferred in studies
+    )
+    return sum(others, start=first)
 
 
 def _try_points(
-    studies: list[tuple[LabelledStudy, InferredStudy]], name: str, *, temperature: float
+    studies: list[tuple[LabelledStudy, InferredStudy]], temperatures: Mapping[str, float]
 ) -> list[PointScore]:
     scores: dict[OperatingPoint, list[LesionwiseScore]] = {point: [] for point in TRIED_POINTS}
-    for labelled, inferred in tqdm(studies, unit="study", desc=f"operating points of {name}"):
-        scaled = inferred.with_map(name, scale_probability(inferred.probability_maps[name], temperature=temperature))
+    for labelled, inferred in tqdm(studies, unit="study", desc="operating points"):
+        maps = [
+            scale_probability(inferred.probability_maps[name], temperature=temperature)
+            for name, temperature in temperatures.items()
+        ]
+        mean = np.stack([each.voxels for each in maps]).mean(axis=0, dtype=np.float32)
+        together = inferred.with_map(MEAN, ProbabilityMap(mean, maps[0].geometry))
         for point in TRIED_POINTS:
-            scores[point].append(score_lesions(labelled.reference, scaled.decide(name, point).mask))
+            scores[point].append(score_lesions(labelled.reference, together.decide(MEAN, point).mask))
     return [summarize_point(point, each) for point, each in scores.items()]
 
 

@@ -18,7 +18,7 @@ from brainmets.imaging.study import Study
 from brainmets.imaging.volume import Volume
 from brainmets.training.backgrounds import SPACING_MM, Background, complete_sequences, mirror_half
 from brainmets.training.deformation import deform_background
-from brainmets.training.degradation import degrade, vary_contrast
+from brainmets.training.degradation import degrade, disturb, vary_contrast
 from brainmets.training.lesions import draw_lesion_plans
 from brainmets.training.skull import SKULL_MARGIN_MM, paint_skull
 from brainmets.training.studies import AXIAL_AFFINE, implant_lesions
@@ -120,6 +120,7 @@ def make_synthetic_studies(held_out: LabelledStudy, *, count: int, seed: int) ->
         implant_lesions(head, draw_lesion_plans(rng), rng=rng)
         if skull:
             paint_skull(head, enhanced=True, rng=rng)
+        disturb(head, rng)
         degrade(head, rng)
         geometry = Geometry(head.shape, AXIAL_AFFINE)
         volumes = {

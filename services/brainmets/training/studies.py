@@ -16,7 +16,7 @@ from brainmets.imaging.study import AlignedStudy
 from brainmets.imaging.volume import Volume
 from brainmets.training.backgrounds import Background
 from brainmets.training.deformation import deform_background
-from brainmets.training.degradation import degrade, vary_contrast
+from brainmets.training.degradation import degrade, disturb, vary_contrast
 from brainmets.training.fields import chance
 from brainmets.training.heads import CHANNELS, T1C, Head
 from brainmets.training.lesions import LesionPlan, choose_centre, draw_lesion_plans, implant_lesion
@@ -76,6 +76,7 @@ def make_study(background: Background, rng: np.random.Generator) -> TrainingStud
         implant_lesions(head, draw_lesion_plans(rng), rng=rng)
     if skull:
         paint_skull(head, enhanced=enhanced, rng=rng)
+    disturb(head, rng)
     degrade(head, rng)
     return normalize_head(head)
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from brainmets.client import SegmentationOptions
 from brainmets.evaluation.decided_study import GatewayDecider, OnnxDecider, with_mean
 from brainmets.formats.nifti import read_nifti
 from brainmets.imaging.evaluation import dice
@@ -21,22 +22,21 @@ NETWORKS = ("attention_unet", "nested_unet")
 
 
 @pytest.mark.integration
-def test_the_gateway_decides_as_the_evaluator_does(stack: RunningStack, head: Path) -> None:
+@pytest.mark.parametrize("name", OperatingPointName)
+def test_the_gateway_decides_as_the_evaluator_does(stack: RunningStack, head: Path, name: OperatingPointName) -> None:
     """Each network's mask and probability, and their mean's, but for the engine's rounding."""
     t1c = read_nifti(head.read_bytes(), file_index=0)
     labelled = LabelledStudy(
         "head", Study({Sequence.T1C: t1c}), LesionMask(t1c.voxels > t1c.voxels.max(), t1c.geometry)
     )
     folders = [MODEL_REPOSITORY / name for name in NETWORKS]
-    points = {
-        folder.name: contract_from_card(load_facts(folder / CARD_NAME)).points[OperatingPointName.BALANCED]
-        for folder in folders
-    }
+    points = {folder.name: contract_from_card(load_facts(folder / CARD_NAME)).points[name] for folder in folders}
     alone = OnnxDecider(Scorer(folders, threads=2), with_mean(points)).decide(labelled)
     with stack.client() as client:
-        served = GatewayDecider(client, (*NETWORKS, MEAN)).decide(labelled)
+        options = SegmentationOptions(operating_point=str(name))
+        served = GatewayDecider(client, (*NETWORKS, MEAN), options).decide(labelled)
     assert served.with_skull == alone.with_skull
-    for name in (*NETWORKS, MEAN):
-        assert dice(alone.masks[name], served.masks[name]) > 0.97
-        difference = alone.probability_maps[name].voxels - served.probability_maps[name].voxels
+    for network in (*NETWORKS, MEAN):
+        assert dice(alone.masks[network], served.masks[network]) > 0.97
+        difference = alone.probability_maps[network].voxels - served.probability_maps[network].voxels
         assert abs(difference).mean() < 0.005

@@ -9,7 +9,7 @@ from brainmets.imaging.volume import Volume
 from brainmets.training.backgrounds import Background, mirror_half
 from brainmets.training.heads import CHANNELS, T1C
 from brainmets.training.mimics import paint_mimics
-from brainmets.training.patches import HALO, INPUT_CHANNELS, PATCH_SIZE, PatchStream, cut_patch
+from brainmets.training.patches import CONTEXT, INPUT_CHANNELS, PATCH_SIZE, PatchStream, cut_patch
 from brainmets.training.skull import SKULL_MARGIN_MM, paint_skull
 from brainmets.training.studies import AXIAL_AFFINE, MOST_WEIGHT, TrainingStudy, make_study, normalize_head
 from phantom_heads import make_head
@@ -75,7 +75,7 @@ def test_a_patch_shows_the_middle_slice_of_its_target(study: TrainingStudy) -> N
         slices, target, weight = cut_patch(study, rng)
         assert slices.shape == (INPUT_CHANNELS, PATCH_SIZE, PATCH_SIZE)
         assert target.shape == weight.shape == (1, PATCH_SIZE, PATCH_SIZE)
-        assert slices[HALO][target[0]].astype(bool).all()
+        assert slices[CONTEXT.index(0)][target[0]].astype(bool).all()
         assert (weight[~target] == 1.0).all()
 
 
@@ -137,3 +137,32 @@ def test_an_absent_sequence_is_zero() -> None:
     study = normalize_head(head)
     assert study.voxels[T1C].any()
     assert not study.voxels[1:].any()
+
+
+def test_a_patchs_channels_are_the_slices_of_its_context() -> None:
+    """Channel by channel a patch shows the slices that the context names, and zeros beyond the head."""
+    depth, size = 30, PATCH_SIZE
+    levels = np.arange(1, depth + 1, dtype=np.float16)
+    voxels = np.zeros((CHANNELS, depth, size, size), dtype=np.float16)
+    voxels[T1C] = levels[:, None, None]
+    target = np.zeros((depth, size, size), dtype=np.bool_)
+    target[2] = True
+    alone = (True, False, False, False)
+    study = TrainingStudy(
+        voxels, target, np.ones(target.shape, np.float16), (np.argwhere(target).astype(np.int16),), alone
+    )
+    shown = (
+        next(
+            slices
+            for slices, cut, _ in (cut_patch(study, np.random.default_rng(seed)) for seed in range(30))
+            if cut.all()
+        )[: len(CONTEXT)]
+        .astype(np.float64)
+        .mean(axis=(1, 2))
+    )
+    there = np.array([0 <= 2 + offset < depth for offset in CONTEXT])
+    assert (shown[~there] == 0.0).all()
+    # Intensities are shifted and stretched alike in all slices: their steps keep their ratios.
+    steps = np.diff(shown[there]) / np.diff([offset for offset, seen in zip(CONTEXT, there, strict=True) if seen])
+    assert steps == pytest.approx(np.full(len(steps), steps[0]), rel=0.02)
+    assert steps[0] > 0.5

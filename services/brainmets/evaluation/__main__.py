@@ -7,11 +7,10 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 from tqdm import tqdm
 
-from brainmets.client import Client, ServiceError
+from brainmets.client import Client, SegmentationOptions, ServiceError
 from brainmets.evaluation.calibration import ProbabilityCounts, scale_probability
 from brainmets.evaluation.card_table import render_table
 from brainmets.evaluation.data_set import DataSet, evaluate_data_set
@@ -21,7 +20,6 @@ from brainmets.evaluation.report import load_report, print_report
 from brainmets.imaging.errors import BrainmetsError, InvalidArgumentError
 from brainmets.imaging.mets_metric import LesionwiseScore, score_lesions
 from brainmets.imaging.operating_point import OperatingPoint, OperatingPointName
-from brainmets.imaging.probability_map import ProbabilityMap
 from brainmets.training.decisions import Decision, save_decision
 from brainmets.training.labelled_studies import (
     CORE_LABELS,
@@ -30,7 +28,7 @@ from brainmets.training.labelled_studies import (
     make_synthetic_studies,
 )
 from brainmets.training.model_card import CARD_NAME, load_facts
-from brainmets.training.scoring import MEAN, InferredStudy, Scorer
+from brainmets.training.scoring import MEAN, InferredStudy, Scorer, average_maps
 from brainmets.training.splits import Part, find_studies, load_split
 
 # Drawn apart from every training seed, and figures apart from what chose the operating points.
@@ -104,20 +102,35 @@ def _add_choose(parser: argparse.ArgumentParser) -> None:
 
 
 def _score(arguments: argparse.Namespace) -> None:
-    data_set = DataSet(arguments.name, arguments.split, str(arguments.operating_point))
+    data_set = DataSet(arguments.name, arguments.split, _name_point(arguments))
     with _open_decider(arguments) as decider:
         evaluate_data_set(data_set, _open_studies(arguments), decider, out=arguments.out, worst=arguments.worst)
     print_report(load_report(arguments.out), Console())
+
+
+def _name_point(arguments: argparse.Namespace) -> str:
+    """Say where the networks decide, with what was given in place of the point's own figures."""
+    given = {"p >=": arguments.threshold, "mm³ >=": arguments.min_lesion_volume_mm3}
+    return ", ".join([str(arguments.operating_point), *(f"{k} {v:g}" for k, v in given.items() if v is not None)])
 
 
 @contextmanager
 def _open_decider(arguments: argparse.Namespace) -> Iterator[StudyDecider]:
     if arguments.gateway is not None:
         with Client(arguments.gateway) as client:
-            yield GatewayDecider(client, (*(model.model_name for model in client.models()), MEAN))
+            names = (*(model.model_name for model in client.models()), MEAN)
+            yield GatewayDecider(client, names, _options(arguments))
         return
     points = {model.name: _read_point(model, arguments) for model in arguments.model}
     yield OnnxDecider(Scorer(arguments.model, threads=arguments.threads), with_mean(points))
+
+
+def _options(arguments: argparse.Namespace) -> SegmentationOptions:
+    return SegmentationOptions(
+        operating_point=str(arguments.operating_point),
+        threshold=arguments.threshold,
+        min_lesion_volume_mm3=arguments.min_lesion_volume_mm3,
+    )
 
 
 def _read_point(model: Path, arguments: argparse.Namespace) -> OperatingPoint:
@@ -186,8 +199,7 @@ def _try_points(
             scale_probability(inferred.probability_maps[name], temperature=temperature)
             for name, temperature in temperatures.items()
         ]
-        mean = np.stack([each.voxels for each in maps]).mean(axis=0, dtype=np.float32)
-        together = inferred.with_map(MEAN, ProbabilityMap(mean, maps[0].geometry))
+        together = inferred.with_map(MEAN, average_maps(maps))
         for point in TRIED_POINTS:
             scores[point].append(score_lesions(labelled.reference, together.decide(MEAN, point).mask))
     return [summarize_point(point, each) for point, each in scores.items()]

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -61,11 +61,12 @@ class OnnxDecider:
 
 
 class GatewayDecider:
-    """Decides through a running gateway, at the operating points that it serves."""
+    """Decides through a running gateway."""
 
-    def __init__(self, client: Client, names: Iterable[str]) -> None:
+    def __init__(self, client: Client, names: Iterable[str], options: SegmentationOptions) -> None:
         self._client = client
         self._names = tuple(names)
+        self._options = options
 
     def decide(self, labelled: LabelledStudy) -> DecidedStudy:
         """Return what the service made of a study, asked once for each network.
@@ -78,7 +79,7 @@ class GatewayDecider:
             for sequence, volume in labelled.study.volumes.items():
                 (Path(folder) / f"study-{sequence}.nii.gz").write_bytes(write_nifti(volume.voxels, volume.geometry))
             for name in self._names:
-                files = self._client.segment(folder, SegmentationOptions(model=name, force=True)).files
+                files = self._client.segment(folder, replace(self._options, model=name, force=True)).files
                 probability = read_label_map(files[PROBABILITY_NAME], file_index=0)
                 mask = read_label_map(files[MASK_NAME], file_index=0)
                 maps[name] = ProbabilityMap(probability.voxels, labelled.reference.geometry)

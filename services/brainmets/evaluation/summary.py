@@ -1,6 +1,5 @@
 """Owns the summary of a data set: every figure of one network over its studies, with intervals, ready for JSON."""
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -8,7 +7,7 @@ from dataclasses import asdict
 from brainmets.evaluation.calibration import ProbabilityCounts
 from brainmets.evaluation.interval import Figure, estimate_mean, estimate_ratio
 from brainmets.evaluation.study_score import StudyScore
-from brainmets.imaging.mets_metric import SIZE_BOUNDS_MM, LesionwiseScore
+from brainmets.imaging.mets_metric import LesionwiseScore, count_found_by_size
 
 Json = dict[str, object]
 DIGITS = 4
@@ -58,15 +57,14 @@ def describe_study(score: StudyScore) -> Json:
 
 
 def _sensitivity(scores: Sequence[LesionwiseScore]) -> Mapping[str, Json]:
+    per_study = [count_found_by_size([score]) for score in scores]
     classes: dict[str, Json] = {}
-    for above_mm, below_mm in itertools.pairwise((0.0, *SIZE_BOUNDS_MM)):
-        sized = [[each for each in score.lesions if above_mm <= each.diameter_mm < below_mm] for score in scores]
-        found = [float(sum(lesion.found for lesion in each)) for each in sized]
+    for sized in zip(*per_study, strict=True):
+        above_mm, below_mm = sized[0].above_mm, sized[0].below_mm
         name = f"{above_mm:g}-{below_mm:g}" if math.isfinite(below_mm) else f">={above_mm:g}"
-        lesions = [float(len(each)) for each in sized]
-        classes[name] = {"found": int(sum(found)), "lesions": int(sum(lesions))} | _describe(
-            estimate_ratio(found, lesions)
-        )
+        found, lesions = [each.found for each in sized], [each.lesions for each in sized]
+        counts: Json = {"found": sum(found), "lesions": sum(lesions)}
+        classes[name] = counts | _describe(estimate_ratio(found, lesions))
     return classes
 
 

@@ -56,6 +56,13 @@ class InferredStudy:
         return drop_outside_brain(candidates, self.brain, self.grid)
 
 
+def average_maps(maps: Iterable[ProbabilityMap]) -> ProbabilityMap:
+    """Return the mean of networks' probabilities on one grid."""
+    maps = tuple(maps)
+    mean = np.stack([each.voxels for each in maps]).mean(axis=0, dtype=np.float32)
+    return ProbabilityMap(mean, maps[0].geometry)
+
+
 class Scorer:
     """Runs networks, alone or averaged, over labelled studies."""
 
@@ -79,8 +86,7 @@ class Scorer:
         normalized = normalize_study(aligned, outline)
         maps = {name: self._infer(session, normalized) for name, session in self._sessions.items()}
         if len(maps) > 1:
-            mean = np.stack([each.voxels for each in maps.values()]).mean(axis=0, dtype=np.float32)
-            maps[MEAN] = ProbabilityMap(mean, normalized.geometry)
+            maps[MEAN] = average_maps(maps.values())
         acquired = {name: resample_like(each, aligned.acquired) for name, each in maps.items()}
         return InferredStudy(acquired, pack_brain(normalized.brain), normalized.geometry, outline.has_skull)
 

@@ -17,12 +17,12 @@ from brainmets.gateway.model_contract import INPUT_NAME, ModelDescription, Tenso
 from brainmets.imaging.errors import InvalidArgumentError, ModelContractError
 from brainmets.imaging.operating_point import OperatingPoint, OperatingPointName
 from brainmets.training.checkpoint import Checkpoint, TrainingPlan, load_checkpoint, load_network, save_checkpoint
+from brainmets.training.context import HALO, SERVED, VOLUME, Context
 from brainmets.training.decisions import Decision, load_decision, save_decision
 from brainmets.training.export import export_checkpoint, make_random_tiles, publish_graph
 from brainmets.training.model_card import state_metrics
-from brainmets.training.networks import build_network
+from brainmets.training.networks.blocks import WIDTHS
 from brainmets.training.onnx_graph import MAX_IR_VERSION, OPSET, build_onnx, check_parity
-from brainmets.training.patches import HALO, INPUT_CHANNELS
 from brainmets.training.served_contract import TILES
 from brainmets.training.served_network import ServedNetwork
 
@@ -38,19 +38,23 @@ DECISION = Decision(
 )
 
 
-def make_checkpoint(*, name: str = NAME, seed: int = 0) -> Checkpoint:
+def make_checkpoint(
+    *, name: str = NAME, seed: int = 0, context: Context = SERVED, widths: tuple[int, ...] = WIDTHS
+) -> Checkpoint:
     """Return an untrained network's checkpoint, its batch normalisations and biases moved off their start."""
     torch.manual_seed(seed)
-    network = build_network(name, input_channels=INPUT_CHANNELS)
+    plan = TrainingPlan(name, 1, 1.0, context=context, widths=widths)
+    network = plan.build_network()
     network.train()
+    depth = (16,) if context.volumetric else ()
     for _ in range(3):
-        network(torch.randn(2, INPUT_CHANNELS, 32, 32))
+        network(torch.randn(2, context.input_channels, *depth, 32, 32))
     for part, weights in network.named_parameters():
         if "head" in part:
             # An untrained head says the prior everywhere, in which networks hardly differ.
             weights.data.mul_(20.0 if part.endswith("weight") else 0.0)
     state = network.state_dict()
-    return Checkpoint(TrainingPlan(name, 1, 1.0), 1, 2.0, state, state, {})
+    return Checkpoint(plan, 1, 2.0, state, state, {})
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +75,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def network() -> ServedNetwork:
     """Return the same network in torch."""
-    return ServedNetwork(load_network(make_checkpoint()), temperature=DECISION.temperature)
+    return ServedNetwork(load_network(make_checkpoint()), context=SERVED, temperature=DECISION.temperature)
 
 
 def read_config(path: Path) -> model_config_pb2.ModelConfig:
@@ -107,17 +111,35 @@ def test_a_slice_sees_its_own_neighbours(network: ServedNetwork) -> None:
     assert torch.allclose(whole[:, :, 1:2], alone, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["nested_unet", "attention_unet"])
+@pytest.mark.parametrize("context", [VOLUME, Context((0,)), Context((-1, 0, 1))], ids=["3-D", "2-D", "2.5-D"])
+def test_other_contexts_keep_the_served_contract(tmp_path: Path, name: str, context: Context) -> None:
+    """A volumetric network, and one with other slices, is saved, loaded, exported and gated as the shipped ones are."""
+    widths = (2, 4, 4, 8, 8)
+    save_checkpoint(make_checkpoint(name=name, context=context, widths=widths), tmp_path / "checkpoint.pt")
+    checkpoint = load_checkpoint(tmp_path / "checkpoint.pt")
+    assert checkpoint.plan.context == context
+    served = ServedNetwork(load_network(checkpoint), context=context)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's own
+        content = build_onnx(served)
+    assert check_parity(served, content, tiles=make_random_tiles()) < 1e-4
+    tile = torch.randn(1, 4, 5 + 2 * HALO, 32, 32)
+    with torch.inference_mode():
+        assert served(tile).shape == (1, 1, 5, 32, 32)
+
+
 def test_folding_keeps_the_function(network: ServedNetwork) -> None:
     """Batch normalisation folded into the convolutions computes what it computed beside them."""
     plain = load_network(make_checkpoint())
-    slices = torch.randn(2, INPUT_CHANNELS, 32, 32)
+    slices = torch.randn(2, SERVED.input_channels, 32, 32)
     with torch.inference_mode():
         assert torch.allclose(network.network(slices), plain(slices), atol=1e-3)
 
 
 def test_another_networks_graph_is_refused(exported: Path) -> None:
     """The gate compares values: a graph of other weights fails it."""
-    other = ServedNetwork(load_network(make_checkpoint(seed=1)))
+    other = ServedNetwork(load_network(make_checkpoint(seed=1)), context=SERVED)
     with pytest.raises(ModelContractError, match="another network"):
         check_parity(other, (exported / "1" / "model.onnx").read_bytes(), tiles=make_random_tiles())
 
@@ -181,7 +203,7 @@ def test_the_model_card_says_what_the_contract_says(exported: Path) -> None:
 
 def test_a_temperature_divides_the_log_odds(network: ServedNetwork) -> None:
     """The served probability is the sigmoid of log-odds divided by the temperature."""
-    cold = ServedNetwork(load_network(make_checkpoint()))
+    cold = ServedNetwork(load_network(make_checkpoint()), context=SERVED)
     tile = torch.from_numpy(make_random_tiles()[0])
     with torch.inference_mode():
         assert torch.allclose(torch.logit(network(tile)), torch.logit(cold(tile)) / 2.0, atol=1e-3)
@@ -222,7 +244,7 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
 
 def test_u_net_plus_plus_exports_too(tmp_path: Path) -> None:
     """The nested network passes the same gate."""
-    network = ServedNetwork(load_network(make_checkpoint(name="nested_unet")))
+    network = ServedNetwork(load_network(make_checkpoint(name="nested_unet")), context=SERVED)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         content = build_onnx(network)

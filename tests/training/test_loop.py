@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from brainmets.training.checkpoint import Checkpoint, TrainingPlan, load_checkpoint
+from brainmets.training.context import SERVED, VOLUME
 from brainmets.training.heads import T1C
 from brainmets.training.lesions import draw_lesion_plan, implant_lesion
-from brainmets.training.loop import Trainer
+from brainmets.training.loop import Trainer, find_learning_rate
 from brainmets.training.search import BATCH_SIZES, LEARNING_RATES, search_plan
 from brainmets.training.studies import TrainingStudy, normalize_head
 from brainmets.training.validation import Validation, draw_validation
@@ -35,6 +36,29 @@ def train(folder: Path, *, updates: int) -> Checkpoint:
     plan = TrainingPlan("attention_unet", updates, minutes=10.0, batch_size=2)
     Trainer(plan, folder=folder, world=World()).train(make_study)
     return load_checkpoint(folder / "checkpoint.pt")
+
+
+def test_the_rate_rises_once_and_falls_in_each_cycle() -> None:
+    """Warm restarts: from the largest rate to zero, as often as the plan says, and zero at the end."""
+    plan = TrainingPlan("attention_unet", 1000, minutes=10.0, cycles=2, learning_rate=1.0)
+    progress = (0.0, 0.25, 0.499, 0.5, 0.75, 1.0)
+    rates = [find_learning_rate(plan, update=500, progress=each) for each in progress]
+    assert rates == pytest.approx([1.0, 0.5, 0.0, 1.0, 0.5, 0.0], abs=1e-4)
+    assert find_learning_rate(plan, update=9, progress=0.0) == pytest.approx(0.1)
+
+
+def test_a_volumetric_network_is_trained(tmp_path: Path) -> None:
+    """A 3-D plan goes through the same loop, and its checkpoint says what it is."""
+    plan = TrainingPlan("nested_unet", 1, minutes=10.0, batch_size=1, context=VOLUME, widths=(2, 2, 2, 2, 2))
+    Trainer(plan, folder=tmp_path, world=World()).train(make_study)
+    assert load_checkpoint(tmp_path / "checkpoint.pt").plan == plan
+
+
+def test_a_training_without_validation_goes_on_beyond_patience(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Patience is for what is measured: without validation a later start does not end at once."""
+    monkeypatch.setattr("brainmets.training.loop.PATIENCE_UPDATES", 1)
+    train(tmp_path, updates=2)
+    assert train(tmp_path, updates=3).update == 3
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +91,7 @@ def test_training_changes_the_network_and_its_average(two_updates: Checkpoint) -
 @pytest.fixture(scope="module")
 def validation() -> Validation:
     """Return a little held-out anatomy."""
-    return draw_validation(make_study, batches=1, batch_size=2)
+    return draw_validation(make_study, context=SERVED, batches=1, batch_size=2)
 
 
 def test_validation_is_told_and_its_best_kept(validation: Validation, tmp_path: Path) -> None:
@@ -97,7 +121,7 @@ def test_a_training_that_gets_no_better_stops(
 
 def test_validation_loss_is_the_same_each_time(validation: Validation) -> None:
     """Held-out patches are drawn once, and drawn the same again."""
-    again = draw_validation(make_study, batches=1, batch_size=2)
+    again = draw_validation(make_study, context=SERVED, batches=1, batch_size=2)
     assert torch.equal(again.batches[0].slices, validation.batches[0].slices)
 
 

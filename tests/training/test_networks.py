@@ -15,11 +15,11 @@ from monai.networks.nets.basic_unetplusplus import BasicUNetPlusPlus
 from torch import Tensor, nn
 
 from brainmets.imaging.errors import InvalidArgumentError
+from brainmets.training.context import OFFSETS, SERVED
 from brainmets.training.networks import NETWORKS, build_network
 from brainmets.training.networks.attention_unet import AttentionGate, AttentionUnet
 from brainmets.training.networks.blocks import PLANAR, VOLUMETRIC, SegmentationNetwork, Space, double
 from brainmets.training.networks.nested_unet import NestedUnet
-from brainmets.training.patches import CONTEXT, INPUT_CHANNELS
 from brainmets.training.served_network import fold_normalisation
 
 # Few feature maps: the rules are about how they are joined.
@@ -128,8 +128,8 @@ def export(network: SegmentationNetwork, given: Tensor) -> bytes:
 def test_the_shipped_networks_take_sequences_times_slices() -> None:
     """Planar networks see every sequence's slices of context."""
     for name in NETWORKS:
-        network = build_network(name, input_channels=INPUT_CHANNELS).eval()
-        assert network(torch.zeros(1, 4 * len(CONTEXT), 16, 16)).shape == (1, 1, 16, 16)
+        network = build_network(name, input_channels=SERVED.input_channels).eval()
+        assert network(torch.zeros(1, 4 * len(OFFSETS), 16, 16)).shape == (1, 1, 16, 16)
 
 
 def test_a_closed_gate_lets_nothing_pass(space: Space) -> None:

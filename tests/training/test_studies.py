@@ -6,12 +6,21 @@ import pytest
 from brainmets.imaging.foreground import find_foreground
 from brainmets.imaging.geometry import Geometry
 from brainmets.imaging.volume import Volume
+from brainmets.training import studies
 from brainmets.training.backgrounds import Background, mirror_half
+from brainmets.training.context import OFFSETS, SERVED, VOLUME
 from brainmets.training.heads import CHANNELS, T1C
 from brainmets.training.mimics import paint_mimics
-from brainmets.training.patches import CONTEXT, INPUT_CHANNELS, PATCH_SIZE, PatchStream, cut_patch
+from brainmets.training.patches import PATCH_SIZE, PatchStream, cut_patch
 from brainmets.training.skull import SKULL_MARGIN_MM, paint_skull
-from brainmets.training.studies import AXIAL_AFFINE, MOST_WEIGHT, TrainingStudy, make_study, normalize_head
+from brainmets.training.studies import (
+    AXIAL_AFFINE,
+    MOST_WEIGHT,
+    StudyRules,
+    TrainingStudy,
+    make_study,
+    normalize_head,
+)
 from phantom_heads import make_head
 
 
@@ -72,11 +81,51 @@ def test_a_patch_shows_the_middle_slice_of_its_target(study: TrainingStudy) -> N
     """A patch has the network's shape, and its target's voxels are voxels of head in its middle T1c slice."""
     rng = np.random.default_rng(0)
     for _ in range(10):
-        slices, target, weight = cut_patch(study, rng)
-        assert slices.shape == (INPUT_CHANNELS, PATCH_SIZE, PATCH_SIZE)
+        slices, target, weight = cut_patch(study, rng, context=SERVED)
+        assert slices.shape == (SERVED.input_channels, PATCH_SIZE, PATCH_SIZE)
         assert target.shape == weight.shape == (1, PATCH_SIZE, PATCH_SIZE)
-        assert slices[CONTEXT.index(0)][target[0]].astype(bool).all()
+        assert slices[OFFSETS.index(0)][target[0]].astype(bool).all()
         assert (weight[~target] == 1.0).all()
+
+
+def test_a_volumes_patch_shows_and_decides_all_of_its_slices(study: TrainingStudy) -> None:
+    """A volumetric patch has sequences as channels, and what is lesion in it is head in the same voxel."""
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        slices, target, weight = cut_patch(study, rng, context=VOLUME)
+        depth = len(VOLUME.offsets)
+        assert slices.shape == (CHANNELS, depth, PATCH_SIZE, PATCH_SIZE)
+        assert target.shape == weight.shape == (1, depth, PATCH_SIZE, PATCH_SIZE)
+        assert slices[T1C][target[0]].astype(bool).all()
+
+
+def test_channel_dropout_can_be_turned_off(study: TrainingStudy) -> None:
+    """Without it a patch has every sequence that its study has; with it, it never lacks the T1c."""
+    for dropped, expected in ((0.0, study.present), (1.0, (True, False, False, False))):
+        slices, *_ = cut_patch(study, np.random.default_rng(0), context=SERVED, dropped=dropped)
+        sequences = slices.reshape(CHANNELS, -1)
+        assert tuple(bool(each.any()) for each in sequences) == expected
+
+
+def test_an_ablation_leaves_out_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither mimics nor skulls are drawn where the rules forbid them; both are, now and then, where they do not."""
+    drawn: list[str] = []
+    monkeypatch.setattr(studies, "paint_mimics", lambda *_, **__: drawn.append("mimics"))
+    monkeypatch.setattr(studies, "paint_skull", lambda *_, **__: drawn.append("skull"))
+    for seed in range(4):
+        make_study(make_background(), np.random.default_rng(seed), StudyRules(mimics=False, skulls=False))
+    assert not drawn
+    for seed in range(4):
+        make_study(make_background(), np.random.default_rng(seed))
+    assert set(drawn) == {"mimics", "skull"}
+
+
+def test_studies_are_disturbed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The scanner's disturbances are part of every study."""
+    disturbed: list[object] = []
+    monkeypatch.setattr(studies, "disturb", lambda head, _: disturbed.append(head))
+    make_study(make_background(), np.random.default_rng(0))
+    assert len(disturbed) == 1
 
 
 def test_the_same_seed_streams_the_same_batches() -> None:
@@ -86,7 +135,7 @@ def test_the_same_seed_streams_the_same_batches() -> None:
     def source(rng: np.random.Generator) -> TrainingStudy:
         return make_study(background, rng)
 
-    one, other = (next(iter(PatchStream(source, seed=5, batch_size=2))) for _ in range(2))
+    one, other = (next(iter(PatchStream(source, seed=5, batch_size=2, context=SERVED))) for _ in range(2))
     assert all(bool((ours == theirs).all()) for ours, theirs in zip(one, other, strict=True))
 
 
@@ -154,15 +203,15 @@ def test_a_patchs_channels_are_the_slices_of_its_context() -> None:
     shown = (
         next(
             slices
-            for slices, cut, _ in (cut_patch(study, np.random.default_rng(seed)) for seed in range(30))
+            for slices, cut, _ in (cut_patch(study, np.random.default_rng(seed), context=SERVED) for seed in range(30))
             if cut.all()
-        )[: len(CONTEXT)]
+        )[: len(OFFSETS)]
         .astype(np.float64)
         .mean(axis=(1, 2))
     )
-    there = np.array([0 <= 2 + offset < depth for offset in CONTEXT])
+    there = np.array([0 <= 2 + offset < depth for offset in OFFSETS])
     assert (shown[~there] == 0.0).all()
     # Intensities are shifted and stretched alike in all slices: their steps keep their ratios.
-    steps = np.diff(shown[there]) / np.diff([offset for offset, seen in zip(CONTEXT, there, strict=True) if seen])
+    steps = np.diff(shown[there]) / np.diff([offset for offset, seen in zip(OFFSETS, there, strict=True) if seen])
     assert steps == pytest.approx(np.full(len(steps), steps[0]), rel=0.02)
     assert steps[0] > 0.5

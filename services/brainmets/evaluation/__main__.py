@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -13,12 +13,13 @@ from tqdm import tqdm
 from brainmets.client import Client, SegmentationOptions, ServiceError
 from brainmets.evaluation.calibration import ProbabilityCounts, scale_probability
 from brainmets.evaluation.card_table import render_table
+from brainmets.evaluation.comparison import compare_candidate, print_compared, save_compared
 from brainmets.evaluation.data_set import DataSet, evaluate_data_set
 from brainmets.evaluation.decided_study import GatewayDecider, OnnxDecider, StudyDecider, with_mean
-from brainmets.evaluation.point_choice import TRIED_POINTS, PointScore, choose_points, summarize_point
+from brainmets.evaluation.point_choice import PointScore, choose_points, try_points
 from brainmets.evaluation.report import load_report, print_report
+from brainmets.evaluation.tile_timing import print_tiles, time_tiles
 from brainmets.imaging.errors import BrainmetsError, InvalidArgumentError
-from brainmets.imaging.mets_metric import LesionwiseScore, score_lesions
 from brainmets.imaging.operating_point import OperatingPoint, OperatingPointName
 from brainmets.training.decisions import Decision, save_decision
 from brainmets.training.labelled_studies import (
@@ -29,6 +30,7 @@ from brainmets.training.labelled_studies import (
 )
 from brainmets.training.model_card import CARD_NAME, load_facts
 from brainmets.training.scoring import MEAN, InferredStudy, Scorer, average_maps
+from brainmets.training.served_contract import TILES
 from brainmets.training.splits import Part, find_studies, load_split
 
 # Drawn apart from every training seed, and figures apart from what chose the operating points.
@@ -52,6 +54,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True)
     _add_score(commands.add_parser("score", help="score networks on a data set and put it into evaluation.json"))
     _add_table(commands.add_parser("table", help="print the model cards' figures as the table of docs/accuracy.md"))
+    _add_compare(commands.add_parser("compare", help="compare candidates on the same studies, each at its best point"))
+    _add_tiles(commands.add_parser("tiles", help="time a study with tiles of several sizes"))
     _add_choose(commands.add_parser("choose-points", help="choose temperature and operating points on validation data"))
     return parser
 
@@ -99,6 +103,49 @@ def _add_choose(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, nargs="+", required=True, help="folders of the model repository")
     parser.add_argument("--out", type=Path, required=True, help="folder for one JSON file a network")
     parser.set_defaults(run=_choose)
+
+
+def _add_compare(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--candidates", type=Path, nargs="+", required=True, help="folders that hold exported networks")
+    parser.add_argument("--study", type=Path, required=True, help="a labelled study kept out of training")
+    parser.add_argument("--synthetic", type=int, default=8, help="lesions are drawn into it so many times")
+    parser.add_argument("--test", type=Path, required=True, help="another study, only looked at")
+    parser.add_argument("--reference", type=Path, required=True, help="its label map")
+    parser.add_argument(
+        "--labels", type=int, nargs="+", default=CORE_LABELS, help="values of that which are tumour core"
+    )
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, required=True, help="the JSON file that candidates are added to")
+    parser.set_defaults(run=_compare)
+
+
+def _add_tiles(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", type=Path, required=True, help="a folder of the model repository")
+    parser.add_argument("--study", type=Path, required=True, help="a labelled study")
+    parser.add_argument("--depth", type=int, nargs="+", default=(8, 16, 24, 48), help="slices that a tile decides")
+    parser.add_argument("--size", type=int, nargs="+", default=(96, 160, 256), help="most rows and columns")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.set_defaults(run=_time_tiles)
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    held_out = load_labelled_study(arguments.study, labels=CORE_LABELS)
+    drawn = tuple(make_synthetic_studies(held_out, count=arguments.synthetic, seed=CHOICE_SEED))
+    test = load_labelled_study(arguments.test, reference=arguments.reference, labels=tuple(arguments.labels))
+    for candidate in tqdm(arguments.candidates, unit="candidate"):
+        compared = compare_candidate(candidate, drawn, test, threads=arguments.threads)
+        save_compared(arguments.out, compared)
+    print_compared(arguments.out, Console())
+
+
+def _time_tiles(arguments: argparse.Namespace) -> None:
+    labelled = load_labelled_study(arguments.study, labels=CORE_LABELS)
+    contracts = [replace(TILES, depth=depth, max_size=size) for depth in arguments.depth for size in arguments.size]
+    timed = [
+        time_tiles(arguments.model, labelled, contract, threads=arguments.threads)
+        for contract in tqdm(contracts, unit="size")
+    ]
+    print_tiles(timed, Console())
 
 
 def _score(arguments: argparse.Namespace) -> None:
@@ -175,7 +222,8 @@ def _choose(arguments: argparse.Namespace) -> None:
     counts = {name: _count(studies, name) for name in names}
     temperatures = {name: round(counts[name].fit_temperature(), 3) for name in names}
     # Networks are asked together unless a client says otherwise: one set of points, for what they say together.
-    chosen = choose_points(_try_points(studies, temperatures))
+    together = ((labelled, _average(inferred, temperatures)) for labelled, inferred in studies)
+    chosen = choose_points(try_points(tqdm(together, total=len(studies), desc="operating points"), MEAN))
     for name in names:
         decision = Decision(temperatures[name], {point: score.point for point, score in chosen.items()})
         found = _describe_choice(chosen, counts[name], temperatures[name], studies)
@@ -190,19 +238,13 @@ def _count(studies: list[tuple[LabelledStudy, InferredStudy]], name: str) -> Pro
     return sum(others, start=first)
 
 
-def _try_points(
-    studies: list[tuple[LabelledStudy, InferredStudy]], temperatures: Mapping[str, float]
-) -> list[PointScore]:
-    scores: dict[OperatingPoint, list[LesionwiseScore]] = {point: [] for point in TRIED_POINTS}
-    for labelled, inferred in tqdm(studies, unit="study", desc="operating points"):
-        maps = [
-            scale_probability(inferred.probability_maps[name], temperature=temperature)
-            for name, temperature in temperatures.items()
-        ]
-        together = inferred.with_map(MEAN, average_maps(maps))
-        for point in TRIED_POINTS:
-            scores[point].append(score_lesions(labelled.reference, together.decide(MEAN, point).mask))
-    return [summarize_point(point, each) for point, each in scores.items()]
+def _average(inferred: InferredStudy, temperatures: Mapping[str, float]) -> InferredStudy:
+    """Return the study with the mean of the networks at their temperatures."""
+    maps = [
+        scale_probability(inferred.probability_maps[name], temperature=temperature)
+        for name, temperature in temperatures.items()
+    ]
+    return inferred.with_map(MEAN, average_maps(maps))
 
 
 def _describe_choice(

@@ -4,8 +4,10 @@ import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from brainmets.imaging.mets_metric import LesionwiseScore
+from brainmets.imaging.mets_metric import LesionwiseScore, score_lesions
 from brainmets.imaging.operating_point import OperatingPoint, OperatingPointName
+from brainmets.training.labelled_studies import LabelledStudy
+from brainmets.training.scoring import InferredStudy
 
 # False positives a study that each point may cost: what a reader who looks for every lesion puts up with, what a
 # reading list bears, and what counting without a reader bears. The strictest is chosen first.
@@ -36,6 +38,15 @@ class PointScore:
     sensitivity: float
     false_positives: float
     lesionwise_dice: float
+
+
+def try_points(studies: Iterable[tuple[LabelledStudy, InferredStudy]], name: str) -> list[PointScore]:
+    """Return how the networks of a name, one or their mean, do at every point that is tried."""
+    scores: dict[OperatingPoint, list[LesionwiseScore]] = {point: [] for point in TRIED_POINTS}
+    for labelled, inferred in studies:
+        for point in TRIED_POINTS:
+            scores[point].append(score_lesions(labelled.reference, inferred.decide(name, point).mask))
+    return [summarize_point(point, each) for point, each in scores.items()]
 
 
 def summarize_point(point: OperatingPoint, scores: Iterable[LesionwiseScore]) -> PointScore:

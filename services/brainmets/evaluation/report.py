@@ -16,11 +16,18 @@ NOTICE = "Research use only. Not for diagnosis."
 def save_data_set(path: Path, name: str, entry: dict[str, object]) -> None:
     """Put a data set's figures into a report in place of what it said about that data set before."""
     report = load_report(path)
-    made = {"date": datetime.now(tz=UTC).date().isoformat(), "machine": f"{platform.machine()}, {os.cpu_count()} cores"}
     report["notice"] = NOTICE
-    report.setdefault("data_sets", {})[name] = made | entry
+    report.setdefault("data_sets", {})[name] = describe_machine() | entry
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def describe_machine() -> dict[str, object]:
+    """Return the date and the machine, to stand beside figures."""
+    return {
+        "date": datetime.now(tz=UTC).date().isoformat(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+    }
 
 
 def load_report(path: Path) -> dict[str, Any]:  # Any: what JSON holds

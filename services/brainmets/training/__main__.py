@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -17,14 +18,16 @@ from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.study import align_study
 from brainmets.imaging.tiling import extract_tile, plan_tiles
 from brainmets.runtime.brain_weights import load_brain_network
+from brainmets.training.ablations import ABLATIONS, train_ablation
 from brainmets.training.backgrounds import Background, load_backgrounds
 from brainmets.training.brain_commands import add_brain_commands
 from brainmets.training.checkpoint import TrainingPlan, load_checkpoint
+from brainmets.training.context import OFFSETS, VOLUME, Context
 from brainmets.training.decisions import UNDECIDED, load_decision
 from brainmets.training.export import export_checkpoint
 from brainmets.training.head_preparation import prepare_head
 from brainmets.training.heads import CHANNELS
-from brainmets.training.labelled_backgrounds import load_labelled_backgrounds
+from brainmets.training.labelled_backgrounds import load_labelled_backgrounds, make_labelled_background
 from brainmets.training.labelled_studies import (
     CORE_LABELS,
     LabelledStudy,
@@ -34,11 +37,12 @@ from brainmets.training.labelled_studies import (
 from brainmets.training.loop import Trainer
 from brainmets.training.model_card import SHIPPED_FACTS, load_facts, state_metrics
 from brainmets.training.networks import NETWORKS
+from brainmets.training.networks.blocks import WIDTHS
 from brainmets.training.patches import StudySource
 from brainmets.training.recipe import SHIPPED_MINUTES, train_shipped
 from brainmets.training.search import search_plan
 from brainmets.training.served_contract import TILES
-from brainmets.training.shelf import StudyShelf, fill_shelf
+from brainmets.training.shelf import SHELF_NICENESS, StudyShelf, fill_shelf
 from brainmets.training.splits import Part, draw_split, find_studies, load_split, save_split
 from brainmets.training.studies import draw_background, make_study
 from brainmets.training.validation import Validation, draw_validation
@@ -66,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_split(commands.add_parser("split", help="draw a patient-wise split of labelled studies"))
     _add_prepare(commands.add_parser("prepare-head", help="outline the brain of a whole head in DICOM for training"))
     _add_shelve(commands.add_parser("shelve", help="keep a folder filled with fresh studies for several trainings"))
+    _add_ablate(commands.add_parser("ablate", help="short trainings that differ in one thing each (docs/accuracy.md)"))
     _add_export(commands.add_parser("export", help="write a checkpoint into a model repository"))
     add_brain_commands(commands)
     return parser
@@ -115,10 +120,15 @@ def _add_plan(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="where checkpoints and the log go")
     parser.add_argument("--updates", type=int, default=6000)
     parser.add_argument("--minutes", type=float, default=60.0, help="longest time it may take")
+    parser.add_argument("--cycles", type=int, default=1, help="how often the learning rate falls to zero")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--learning-rate", type=float, default=1.5e-3)
     parser.add_argument("--weight-decay", type=float, default=1e-4)
+    shape = parser.add_mutually_exclusive_group()
+    shape.add_argument("--offsets", type=int, nargs="+", default=OFFSETS, help="slices seen, from the decided one")
+    shape.add_argument("--volumetric", action="store_true", help="3-D: decide 16 slices together (--batch-size 2)")
+    parser.add_argument("--widths", type=int, nargs="+", default=WIDTHS, help="feature maps of each level")
     parser.add_argument("--threads", type=int, default=1, help="threads of the network; patches have their own process")
 
 
@@ -148,6 +158,14 @@ def _add_shelve(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_shelve)
 
 
+def _add_ablate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, nargs="+", required=True, help="folders that hold the backgrounds")
+    parser.add_argument("--study", type=Path, required=True, help="a labelled study: the real tumour of one of them")
+    parser.add_argument("--out", type=Path, required=True, help="a folder for each, and the studies that they share")
+    parser.add_argument("--only", choices=[each.name for each in ABLATIONS], nargs="+", help="else all of them")
+    parser.set_defaults(run=_ablate)
+
+
 def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--repository", type=Path, required=True)
@@ -172,7 +190,7 @@ def _search(arguments: argparse.Namespace) -> None:
             folder=arguments.out,
             trials=arguments.trials,
             draw_study=_study_source(arguments),
-            validation=_hold_out(arguments.validation),
+            validation=_hold_out(arguments.validation, _context(arguments)),
             world=world,
         )
     sys.stdout.write(json.dumps(asdict(found)) + "\n")
@@ -183,21 +201,28 @@ def _plan(arguments: argparse.Namespace) -> TrainingPlan:
         arguments.network,
         arguments.updates,
         arguments.minutes,
+        cycles=arguments.cycles,
         batch_size=arguments.batch_size,
         seed=arguments.seed,
         learning_rate=arguments.learning_rate,
         weight_decay=arguments.weight_decay,
+        context=_context(arguments),
+        widths=tuple(arguments.widths),
     )
 
 
 def _draw_validation(arguments: argparse.Namespace) -> Validation | None:
-    return None if arguments.validation is None else _hold_out(arguments.validation)
+    return None if arguments.validation is None else _hold_out(arguments.validation, _context(arguments))
 
 
-def _hold_out(folder: Path) -> Validation:
+def _hold_out(folder: Path, context: Context) -> Validation:
     """Return validation on lesions drawn into the tumour-free half of a labelled study."""
     background = healthy_half(load_labelled_study(folder, labels=CORE_LABELS))
-    return draw_validation(lambda rng: make_study(background, rng))
+    return draw_validation(lambda rng: make_study(background, rng), context=context)
+
+
+def _context(arguments: argparse.Namespace) -> Context:
+    return VOLUME if arguments.volumetric else Context(tuple(arguments.offsets))
 
 
 def _study_source(arguments: argparse.Namespace) -> StudySource:
@@ -216,9 +241,20 @@ def _load_backgrounds(arguments: argparse.Namespace) -> tuple[Background, ...]:
 
 def _shelve(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(1)
+    os.nice(SHELF_NICENESS)
     studies = fill_shelf(StudyShelf(arguments.shelf), load_backgrounds(arguments.data), seed=arguments.seed)
     for _ in tqdm(studies, unit="study"):
         pass
+
+
+def _ablate(arguments: argparse.Namespace) -> None:
+    torch.set_num_threads(1)
+    backgrounds = load_backgrounds(arguments.data)
+    labelled = load_labelled_study(arguments.study, labels=CORE_LABELS)
+    tiles, tumour = _cut_real_tiles(labelled), make_labelled_background(labelled)
+    for ablation in ABLATIONS:
+        if arguments.only is None or ablation.name in arguments.only:
+            train_ablation(ablation, backgrounds, tumour, out=arguments.out, real_tiles=tiles)
 
 
 def _export(arguments: argparse.Namespace) -> None:

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from brainmets.imaging.errors import InvalidArgumentError
+from brainmets.training.context import SERVED, Context
 from brainmets.training.networks import build_network
-from brainmets.training.networks.blocks import SegmentationNetwork
-from brainmets.training.patches import INPUT_CHANNELS
+from brainmets.training.networks.blocks import WIDTHS, SegmentationNetwork
+from brainmets.training.patches import DROPPED
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,19 +23,33 @@ class TrainingPlan:
         network: Its name.
         updates: Number of updates of its parameters.
         minutes: Longest time that they may take; the learning rate falls by whichever share is spent first.
+        cycles: How often it falls, from its largest to zero, in equal parts of the training.
         batch_size: Patches an update.
         seed: Draws parameters, studies and patches.
         learning_rate: Largest step, after the warm-up.
         weight_decay: AdamW's.
+        context: The slices that it sees, and whether it is planar or volumetric.
+        widths: Feature maps of each level, the finest first.
+        dropped: How often a patch does without a sequence that its study has, as a fraction.
     """
 
     network: str
     updates: int
     minutes: float
+    cycles: int = 1
     batch_size: int = 8
     seed: int = 1
     learning_rate: float = 1.5e-3
     weight_decay: float = 1e-4
+    context: Context = SERVED
+    widths: tuple[int, ...] = WIDTHS
+    dropped: float = DROPPED
+
+    def build_network(self) -> SegmentationNetwork:
+        """Return the network with fresh parameters."""
+        return build_network(
+            self.network, input_channels=self.context.input_channels, space=self.context.space, widths=self.widths
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +116,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         )
     content = torch.load(path, map_location="cpu", weights_only=True)
     return Checkpoint(
-        plan=TrainingPlan(**content["plan"]),
+        plan=_read_plan(content["plan"]),
         update=content["update"],
         elapsed_s=content["elapsed_s"],
         parameters=content["parameters"],
@@ -111,8 +126,14 @@ def load_checkpoint(path: Path) -> Checkpoint:
     )
 
 
+def _read_plan(stored: dict[str, Any]) -> TrainingPlan:
+    # Checkpoints from before there was a choice have the served context.
+    context = Context(**stored.pop("context", {}))
+    return TrainingPlan(**stored, context=context)
+
+
 def load_network(checkpoint: Checkpoint) -> SegmentationNetwork:
     """Return the averaged network, ready to decide."""
-    network = build_network(checkpoint.plan.network, input_channels=INPUT_CHANNELS)
+    network = checkpoint.plan.build_network()
     network.load_state_dict(checkpoint.averaged)
     return network.eval()

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainmets.training.checkpoint import Checkpoint, load_network
+from brainmets.training.context import HALO
 from brainmets.training.decisions import Decision
 from brainmets.training.heads import CHANNELS
 from brainmets.training.model_card import Card, write_card
 from brainmets.training.onnx_graph import build_onnx, check_parity
-from brainmets.training.patches import HALO
 from brainmets.training.served_contract import TARGET
 from brainmets.training.served_network import ServedNetwork
 
@@ -43,7 +43,7 @@ def export_checkpoint(
     Raises:
         ModelContractError: The graph does not compute what torch does; nothing is written.
     """
-    content = build_onnx(ServedNetwork(load_network(checkpoint), temperature=decision.temperature))
+    content = build_onnx(_serve(checkpoint, decision))
     return publish_graph(content, checkpoint, repository, decision=decision, real_tiles=real_tiles, facts=facts)
 
 
@@ -61,7 +61,7 @@ def publish_graph(
     Raises:
         ModelContractError: It does not; nothing is written.
     """
-    network = ServedNetwork(load_network(checkpoint), temperature=decision.temperature)
+    network = _serve(checkpoint, decision)
     difference = check_parity(network, content, tiles=(*make_random_tiles(), *real_tiles))
     folder = repository / checkpoint.plan.network
     folder.mkdir(parents=True, exist_ok=True)
@@ -73,6 +73,10 @@ def publish_graph(
         (folder / stale).unlink(missing_ok=True)
     (folder / VERSION / "model.onnx").write_bytes(content)
     return folder
+
+
+def _serve(checkpoint: Checkpoint, decision: Decision) -> ServedNetwork:
+    return ServedNetwork(load_network(checkpoint), context=checkpoint.plan.context, temperature=decision.temperature)
 
 
 def make_random_tiles() -> tuple[NDArray[np.float32], ...]:

@@ -14,9 +14,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from brainmets.training.checkpoint import Best, Checkpoint, TrainingPlan, load_checkpoint, save_checkpoint
 from brainmets.training.loss import segmentation_loss
-from brainmets.training.networks import build_network
 from brainmets.training.networks.blocks import SegmentationNetwork
-from brainmets.training.patches import INPUT_CHANNELS, Batch, PatchStream, StudySource, stream_batches
+from brainmets.training.patches import Batch, PatchStream, StudySource, stream_batches
 from brainmets.training.training_log import TrainingLog
 from brainmets.training.validation import PATIENCE_UPDATES, VALIDATE_EVERY, Validation
 from brainmets.training.world import World
@@ -45,9 +44,10 @@ class Trainer:
         self._plan = plan
         self._folder = folder
         self._world = world
-        self._network = build_network(plan.network, input_channels=INPUT_CHANNELS)
+        self._network = plan.build_network()
         # The CPU's convolutions are faster with the channels last, and bfloat16 is faster still where it exists.
-        self._network.to(device=world.device, memory_format=torch.channels_last)  # type: ignore[call-overload] # torch documents it
+        self._layout = torch.channels_last_3d if plan.context.volumetric else torch.channels_last
+        self._network.to(device=world.device, memory_format=self._layout)  # type: ignore[call-overload] # torch documents it
         self._average = AveragedModel(self._network, avg_fn=_average, use_buffers=True)
         self._optimizer = AdamW(self._network.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay)
         self._update = 0
@@ -102,14 +102,18 @@ class Trainer:
 
     @property
     def _rate(self) -> float:
-        """The learning rate: a linear rise, then half a cosine down to zero."""
-        rise = min(1.0, (self._update + 1) / WARM_UP_UPDATES)
-        return self._plan.learning_rate * rise * 0.5 * (1.0 + math.cos(math.pi * min(1.0, self._progress)))
+        return find_learning_rate(self._plan, update=self._update, progress=self._progress)
 
     def _open_batches(self, draw_study: StudySource) -> Iterator[Batch]:
         # A resumed training sees new studies, and the same ones each time it is resumed there.
         seed = self._plan.seed + self._update + RANK_SEEDS * self._world.rank
-        stream = PatchStream(draw_study, seed=seed, batch_size=self._plan.batch_size)
+        stream = PatchStream(
+            draw_study,
+            seed=seed,
+            batch_size=self._plan.batch_size,
+            context=self._plan.context,
+            dropped=self._plan.dropped,
+        )
         return stream_batches(stream, workers=1)
 
     def _learn(self, batch: Batch) -> float:
@@ -117,8 +121,8 @@ class Trainer:
             group["lr"] = self._rate
         self._network.train()
         slices, target, weight = (each.to(self._world.device) for each in (batch.slices, batch.target, batch.weight))
-        with self._world.autocast():
-            logits = self._supervised(slices.contiguous(memory_format=torch.channels_last))
+        with self._world.autocast(self._network.space):
+            logits = self._supervised(slices.contiguous(memory_format=self._layout))
         loss = segmentation_loss(logits, target, weight=weight)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call] # torch declares no types here
@@ -170,6 +174,23 @@ class Trainer:
         self._update = checkpoint.update
         self._elapsed_s = checkpoint.elapsed_s
         self._best = checkpoint.best
+
+
+def find_learning_rate(plan: TrainingPlan, *, update: int, progress: float) -> float:
+    """Return the learning rate: a linear rise, then half a cosine down to zero, again in each cycle.
+
+    Args:
+        plan: Its largest rate and its cycles.
+        update: Updates done.
+        progress: Share of the training that is done.
+
+    References:
+        Loshchilov and Hutter 2017, SGDR: Stochastic Gradient Descent with Warm Restarts, ICLR, equation 5.
+    """
+    rise = min(1.0, (update + 1) / WARM_UP_UPDATES)
+    cycle = min(1.0, progress) * plan.cycles
+    share = cycle - min(int(cycle), plan.cycles - 1)
+    return plan.learning_rate * rise * 0.5 * (1.0 + math.cos(math.pi * share))
 
 
 class _Supervised(nn.Module):

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from torch.export import Dim
 
 from brainmets.imaging.errors import ModelContractError
+from brainmets.training.context import HALO
 from brainmets.training.heads import CHANNELS
 from brainmets.training.networks.blocks import STRIDE
-from brainmets.training.patches import HALO
 from brainmets.training.served_contract import INPUT_NAME, OUTPUT_NAME
 from brainmets.training.served_network import ServedNetwork
 

@@ -1,4 +1,4 @@
-"""Owns training patches: axial pieces with their neighbouring slices, cut from a rolling pool of fresh studies."""
+"""Owns training patches: axial pieces with their context, cut from a rolling pool of fresh studies."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -10,16 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
+from brainmets.training.context import Context
 from brainmets.training.fields import chance
 from brainmets.training.heads import CHANNELS, T1C
 from brainmets.training.studies import TrainingStudy
 
-# Slices that a network sees, counted from the one it decides: the near ones show the shape, the far ones tell a vessel,
-# which goes on, from a small metastasis, which ends. The farthest reach the next slice of a thick acquisition.
-CONTEXT = (-6, -3, -1, 0, 1, 3, 6)
-# The served contract's halo.
-HALO = max(CONTEXT)
-INPUT_CHANNELS = CHANNELS * len(CONTEXT)
 # Rows and columns of a patch: half a head and its surroundings, a multiple of every network's stride.
 PATCH_SIZE = 160
 # Share of patches that are cut around a lesion; the others show what a head looks like without.
@@ -40,9 +35,9 @@ class Batch:
     """What one update learns from.
 
     Attributes:
-        slices: (B, 4 · len(CONTEXT), H, W), every sequence's slices, one sequence after the other.
-        target: (B, 1, H, W), 1 where the middle slice is lesion.
-        weight: (B, 1, H, W), what each voxel's error costs.
+        slices: (B, C, H, W) as the context arranges them, or a volume's (B, C, D, H, W).
+        target: (B, 1, H, W) or (B, 1, D, H, W), 1 where what is decided is lesion.
+        weight: Of the target's shape, what each voxel's error costs.
     """
 
     slices: Tensor
@@ -50,13 +45,21 @@ class Batch:
     weight: Tensor
 
 
+Patch = tuple[NDArray[np.float16], NDArray[np.bool_], NDArray[np.float16]]
+"""Slices (C, H, W) or (C, D, H, W), target (1, H, W) or (1, D, H, W), and weight of the target's shape."""
+
+
 class PatchStream(IterableDataset[tuple[Tensor, Tensor, Tensor]]):
     """An endless stream of batches, the same for the same seed if the source of studies is."""
 
-    def __init__(self, draw_study: StudySource, *, seed: int, batch_size: int) -> None:
+    def __init__(
+        self, draw_study: StudySource, *, seed: int, batch_size: int, context: Context, dropped: float = DROPPED
+    ) -> None:
         self._draw_study = draw_study
         self._seed = seed
         self._batch_size = batch_size
+        self._context = context
+        self._dropped = dropped
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         rng = np.random.default_rng(self._seed)
@@ -65,9 +68,12 @@ class PatchStream(IterableDataset[tuple[Tensor, Tensor, Tensor]]):
             pool.append(self._draw_study(rng))
             # A pool that is still filling is used less, so that its first studies are not learned by heart.
             for _ in range(max(2, BATCHES_A_STUDY * len(pool) // POOL_STUDIES)):
-                patches = [cut_patch(pool[rng.integers(len(pool))], rng) for _ in range(self._batch_size)]
+                patches = [self._cut(pool[rng.integers(len(pool))], rng) for _ in range(self._batch_size)]
                 slices, targets, weights = (torch.from_numpy(np.stack(parts)) for parts in zip(*patches, strict=True))
                 yield slices, targets, weights
+
+    def _cut(self, study: TrainingStudy, rng: np.random.Generator) -> Patch:
+        return cut_patch(study, rng, context=self._context, dropped=self._dropped)
 
 
 def stream_batches(stream: PatchStream, *, workers: int) -> Iterator[Batch]:
@@ -79,26 +85,29 @@ def stream_batches(stream: PatchStream, *, workers: int) -> Iterator[Batch]:
         yield Batch(slices.float(), target.float(), weight.float())
 
 
-def cut_patch(
-    study: TrainingStudy, rng: np.random.Generator
-) -> tuple[NDArray[np.float16], NDArray[np.bool_], NDArray[np.float16]]:
-    """Return slices (4 · len(CONTEXT), H, W), target (1, H, W) and weight (1, H, W) of a patch, augmented."""
+def cut_patch(study: TrainingStudy, rng: np.random.Generator, *, context: Context, dropped: float = DROPPED) -> Patch:
+    """Return a patch, augmented; `dropped` is how often it does without a sequence that its study has."""
     d, h, w = _choose_voxel(study, rng)
     place = [_around(at, size, rng) for at, size in ((h, study.target.shape[1]), (w, study.target.shape[2]))]
-    slices = np.zeros((CHANNELS, len(CONTEXT), PATCH_SIZE, PATCH_SIZE), dtype=np.float32)
-    target = np.zeros((1, PATCH_SIZE, PATCH_SIZE), dtype=np.bool_)
-    weight = np.ones((1, PATCH_SIZE, PATCH_SIZE), dtype=np.float16)
+    slices = np.zeros((CHANNELS, len(context.offsets), PATCH_SIZE, PATCH_SIZE), dtype=np.float32)
+    target = np.zeros((len(context.decided), PATCH_SIZE, PATCH_SIZE), dtype=np.bool_)
+    weight = np.ones(target.shape, dtype=np.float16)
     (rows, rows_to), (columns, columns_to) = place
-    for seen, offset in enumerate(CONTEXT):
-        if 0 <= d + offset < study.target.shape[0]:
+    depth = study.target.shape[0]
+    for seen, offset in enumerate(context.offsets):
+        if 0 <= d + offset < depth:
             slices[:, seen, rows_to, columns_to] = study.voxels[:, d + offset, rows, columns]
-    target[0, rows_to, columns_to] = study.target[d, rows, columns]
-    weight[0, rows_to, columns_to] = study.weight[d, rows, columns]
-    _augment(slices, study.present, rng)
-    flat = slices.reshape(-1, PATCH_SIZE, PATCH_SIZE).astype(np.float16)
+    for decided, offset in enumerate(context.decided):
+        if 0 <= d + offset < depth:
+            target[decided, rows_to, columns_to] = study.target[d + offset, rows, columns]
+            weight[decided, rows_to, columns_to] = study.weight[d + offset, rows, columns]
+    _augment(slices, study.present, rng, dropped=dropped)
+    arranged = context.arrange(slices).astype(np.float16)
+    if context.volumetric:
+        target, weight = target[None], weight[None]
     if chance(rng, 0.5):  # left and right are equally likely
-        return flat[..., ::-1].copy(), target[..., ::-1].copy(), weight[..., ::-1].copy()
-    return flat, target, weight
+        return arranged[..., ::-1].copy(), target[..., ::-1].copy(), weight[..., ::-1].copy()
+    return arranged, target, weight
 
 
 def _choose_voxel(study: TrainingStudy, rng: np.random.Generator) -> tuple[int, int, int]:
@@ -121,10 +130,12 @@ def _around(at: int, size: int, rng: np.random.Generator) -> tuple[slice, slice]
     return slice(low, high), slice(low - start, high - start)
 
 
-def _augment(slices: NDArray[np.float32], present: tuple[bool, ...], rng: np.random.Generator) -> None:
+def _augment(
+    slices: NDArray[np.float32], present: tuple[bool, ...], rng: np.random.Generator, *, dropped: float
+) -> None:
     """Drop sequences, and shift and stretch the intensities of the others, in place."""
     for channel, there in enumerate(present):
-        if not there or (channel != T1C and chance(rng, DROPPED)):
+        if not there or (channel != T1C and chance(rng, dropped)):
             slices[channel] = 0.0
             continue
         inside = slices[channel] != 0.0

@@ -19,7 +19,7 @@ from brainmets.imaging.probability_map import ProbabilityMap
 from brainmets.imaging.resampling import resample_like
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.study import AlignedStudy, align_study
-from brainmets.imaging.tiling import extract_tile, plan_tiles
+from brainmets.imaging.tiling import TileContract, extract_tile, plan_tiles
 from brainmets.runtime.brain_weights import load_brain_network
 from brainmets.training.export import VERSION
 from brainmets.training.labelled_studies import LabelledStudy
@@ -66,7 +66,8 @@ def average_maps(maps: Iterable[ProbabilityMap]) -> ProbabilityMap:
 class Scorer:
     """Runs networks, alone or averaged, over labelled studies."""
 
-    def __init__(self, models: Iterable[Path], *, threads: int) -> None:
+    def __init__(self, models: Iterable[Path], *, threads: int, tiles: TileContract = TILES) -> None:
+        self._tiles = tiles
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         self._sessions = {
@@ -90,9 +91,8 @@ class Scorer:
         acquired = {name: resample_like(each, aligned.acquired) for name, each in maps.items()}
         return InferredStudy(acquired, pack_brain(normalized.brain), normalized.geometry, outline.has_skull)
 
-    @staticmethod
-    def _infer(session: onnxruntime.InferenceSession, normalized: NormalizedVolume) -> ProbabilityMap:
-        grid = plan_tiles(normalized.foreground.shape, TILES, occupied=normalized.brain)
+    def _infer(self, session: onnxruntime.InferenceSession, normalized: NormalizedVolume) -> ProbabilityMap:
+        grid = plan_tiles(normalized.foreground.shape, self._tiles, occupied=normalized.brain)
         accumulator = ProbabilityAccumulator(grid)
         channels = [TILES.sequences.index(sequence) for sequence in normalized.sequences]
         for index, origin in enumerate(grid.origins):

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from brainmets.training.backgrounds import Background
-from brainmets.training.studies import TrainingStudy, draw_background, make_study
+from brainmets.training.studies import EVERYTHING, StudyRules, TrainingStudy, draw_background, make_study
 
 # Wait between two looks at a shelf that is still empty, seconds.
 LOOK_AGAIN_S = 1.0
+# Whoever fills a shelf gives way to those who learn from it, in the operating system's measure of niceness.
+SHELF_NICENESS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,14 @@ class StudyShelf:
                     continue
             time.sleep(LOOK_AGAIN_S)
 
+    def __len__(self) -> int:
+        """Return how many studies there are."""
+        return len(self._studies())
+
+    def all(self) -> Iterator[TrainingStudy]:
+        """Yield every study, the oldest first."""
+        return map(_load, self._studies())
+
     def _studies(self) -> list[Path]:
         return sorted(self.folder.glob("study-*.npz"))
 
@@ -70,7 +80,9 @@ def _load(path: Path) -> TrainingStudy:
         )
 
 
-def fill_shelf(shelf: StudyShelf, backgrounds: tuple[Background, ...], *, seed: int) -> Iterator[int]:
+def fill_shelf(
+    shelf: StudyShelf, backgrounds: tuple[Background, ...], *, seed: int, rules: StudyRules = EVERYTHING
+) -> Iterator[int]:
     """Put fresh studies on a shelf for ever, yielding the number of each."""
     shelf.folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
@@ -78,5 +90,5 @@ def fill_shelf(shelf: StudyShelf, backgrounds: tuple[Background, ...], *, seed: 
     number = max((int(path.stem.split("-")[1]) for path in shelf.folder.glob("study-*.npz")), default=0)
     while True:
         number += 1
-        shelf.put(make_study(draw_background(backgrounds, rng), rng), number=number)
+        shelf.put(make_study(draw_background(backgrounds, rng), rng, rules), number=number)
         yield number

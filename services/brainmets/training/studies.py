@@ -61,15 +61,31 @@ def draw_background(backgrounds: tuple[Background, ...], rng: np.random.Generato
     return parts[rng.integers(len(parts))]
 
 
-def make_study(background: Background, rng: np.random.Generator) -> TrainingStudy:
+@dataclass(frozen=True, slots=True)
+class StudyRules:
+    """What a study is made with; all of it unless an ablation asks what that is worth.
+
+    Attributes:
+        mimics: Whether what must not be found is drawn: vessels, dura, sinus, choroid plexus, cavities, oedema alone.
+        skulls: Whether half of the stripped heads are given a scalp and a skull.
+    """
+
+    mimics: bool = True
+    skulls: bool = True
+
+
+EVERYTHING = StudyRules()
+
+
+def make_study(background: Background, rng: np.random.Generator, rules: StudyRules = EVERYTHING) -> TrainingStudy:
     """Return a study made of a background and drawn lesions."""
-    skull = background.stripped and chance(rng, 0.5)  # whole heads are the normal input
+    skull = rules.skulls and background.stripped and chance(rng, 0.5)  # whole heads are the normal input
     # Now and then somebody sends a T1 without contrast medium; nothing in it is a metastasis that can be seen.
     enhanced = bool(background.enhanced or chance(rng, 0.93))
     present = _draw_sequences(background, rng)
     head = deform_background(background, rng, margin_mm=SKULL_MARGIN_MM if skull else 0, present=present)
     vary_contrast(head, rng)
-    if not background.enhanced or chance(rng, 0.6):  # a real T1c has real mimics
+    if rules.mimics and (not background.enhanced or chance(rng, 0.6)):  # a real T1c has real mimics
         paint_mimics(head, enhanced=enhanced, rng=rng)
     # Half of the heads that bring lesions get no others: theirs alone are real.
     if enhanced and (background.target is None or chance(rng, 0.5)):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
+from brainmets.training.context import Context
 from brainmets.training.loss import segmentation_loss
 from brainmets.training.networks.blocks import SegmentationNetwork
 from brainmets.training.patches import Batch, PatchStream, StudySource
@@ -35,15 +36,17 @@ class Validation:
         network.eval()
         losses = []
         for batch in self.batches:
-            with torch.inference_mode(), world.autocast():
+            with torch.inference_mode(), world.autocast(network.space):
                 logits = network.supervise(batch.slices.to(world.device))
             target, weight = batch.target.to(world.device), batch.weight.to(world.device)
             losses.append(float(segmentation_loss(logits, target, weight=weight)))
         return sum(losses) / len(losses)
 
 
-def draw_validation(draw_study: StudySource, *, batches: int = BATCHES, batch_size: int = BATCH_SIZE) -> Validation:
+def draw_validation(
+    draw_study: StudySource, *, context: Context, batches: int = BATCHES, batch_size: int = BATCH_SIZE
+) -> Validation:
     """Return patches of studies from a source that shares no anatomy with the training's."""
-    stream = PatchStream(draw_study, seed=VALIDATION_SEED, batch_size=batch_size)
+    stream = PatchStream(draw_study, seed=VALIDATION_SEED, batch_size=batch_size, context=context)
     drawn = itertools.islice(iter(stream), batches)
     return Validation(tuple(Batch(slices.float(), target.float(), weight.float()) for slices, target, weight in drawn))

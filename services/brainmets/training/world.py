@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import distributed
 
+from brainmets.training.networks.blocks import PLANAR, Space
+
 # The variable by which torchrun tells a process its GPU.
 LOCAL_RANK = "LOCAL_RANK"
 
@@ -31,15 +33,16 @@ class World:
         """Whether this process writes logs and checkpoints."""
         return self.rank == 0
 
-    def autocast(self) -> torch.autocast:
-        """Return the context in which convolutions run in bfloat16, where the device has it.
+    def autocast(self, space: Space) -> torch.autocast:
+        """Return the context in which a space's convolutions run in bfloat16, where the device has it.
 
-        It has float32's range, so that nothing need be scaled; without it everything stays float32.
+        It has float32's range, so that nothing need be scaled; without it everything stays float32. So does a volume on
+        a CPU: torch 2.13 frees memory twice there, in 16 x 160 x 160 voxels of bfloat16 (AMX).
         """
         has_bfloat16 = (
             torch.cuda.is_bf16_supported()
             if self.device.type == "cuda"
-            else torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+            else space is PLANAR and torch.backends.cpu.get_cpu_capability().startswith("AVX512")
         )
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=has_bfloat16)
 

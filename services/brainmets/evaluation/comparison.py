@@ -92,20 +92,15 @@ def print_compared(path: Path, console: Console) -> None:
     table = Table(title=f"{path.name}: drawn lesions in an unseen head, and a test study", title_justify="left")
     for column in ("candidate", "network"):
         table.add_column(column, no_wrap=True)
-    for column in (
-        "found\n>= 3 mm",
-        "false\na study",
-        "Dice\npatient",
-        "Dice\nlesion",
-        "test\nDice",
-        "test\nfalse",
-        "s",
-    ):
+    for column in ("found", "false", "Dice", "lesion\nDice", "test\nDice", "test\nfalse", "s"):
         table.add_column(column, justify="right")
     for row in _rows(path):
         table.add_row(*row)
     console.print(table)
-    console.print(f"[dim]Each at the point that finds most for 1.5 false positives a study here. {NOTICE}[/dim]")
+    console.print(
+        "[dim]Each at the point that finds most lesions from 3 mm for 1.5 false positives a study, on these studies; "
+        f"s: median of a study. {NOTICE}[/dim]"
+    )
 
 
 def _rows(path: Path) -> Iterator[tuple[str, ...]]:

@@ -1,7 +1,9 @@
 """The command line against a running gateway: what it prints, writes and ends with."""
 
 import asyncio
+import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -56,6 +58,58 @@ async def test_jobs_and_models_are_listed(bench: GatewayBench, study: Path, tmp_
     models = json.loads((await run("models", "--address", bench.address, "--json")).stdout)
     assert [job["state"] for job in jobs] == ["succeeded"]
     assert [model["model_name"] for model in models] == ["attention_unet", "nested_unet"]
+
+
+async def test_a_job_is_submitted_watched_fetched_and_cancelled(
+    bench: GatewayBench, study: Path, tmp_path: Path
+) -> None:
+    """Its identifier is all that is printed, so that the next command can take it."""
+    at = ("--address", bench.address)
+    submitted = await run("submit", str(study), *at)
+    job_id = submitted.stdout.strip()
+    watched = await run("watch", job_id, *at)
+    assert (watched.exit_code, watched.stdout.count("1 lesion found")) == (ExitCode.OK, 1)
+    fetched = await run("fetch", job_id, "--output", str(tmp_path / "out"), *at)
+    assert (fetched.exit_code, len(list((tmp_path / "out").iterdir()))) == (ExitCode.OK, 5)
+    # It has ended: nothing is left to cancel.
+    cancelled = await run("cancel", job_id, "--json", *at)
+    assert json.loads(cancelled.stdout)["state"] == "succeeded"
+    unknown = await run("watch", "no-such-job", *at)
+    assert unknown.exit_code != ExitCode.OK
+    assert "Traceback" not in unknown.stderr
+
+
+async def test_a_cohort_is_segmented_and_goes_on_after_a_stop(bench: GatewayBench, study: Path, tmp_path: Path) -> None:
+    """One study that cannot be read stops no other; a second run asks only for what is not there yet."""
+    cohort, out = tmp_path / "cohort", tmp_path / "results"
+    for name in ("first", "second"):
+        shutil.copytree(study, cohort / name)
+    (cohort / "broken.nii.gz").write_bytes(study_bytes()[:5000])
+    command = ("submit", "--all", str(cohort), "--output", str(out), "--address", bench.address)
+    first = await run(*command)
+    assert first.exit_code == ExitCode.FAILED
+    assert {path.name for path in out.iterdir()} == {"first", "second", "summary.csv"}
+    assert len(list((out / "first").iterdir())) == 5
+    assert "MALFORMED_FILE" in first.stdout
+    shutil.rmtree(out / "second")
+    await run(*command)
+    lines = {line["study"]: line for line in csv.DictReader((out / "summary.csv").read_text().splitlines())}
+    assert [lines[name]["outcome"] for name in ("broken.nii.gz", "first", "second")] == [
+        "failed",
+        "done before",
+        "segmented",
+    ]
+    assert lines["second"]["lesions"] == "1"
+    jobs = json.loads((await run("jobs", "--address", bench.address, "--json")).stdout)
+    # The second run found the job of the first one again, and tried the broken file once more.
+    assert [job["state"] for job in jobs].count("succeeded") == 2
+
+
+async def test_a_cohort_that_is_none_is_one_sentence(tmp_path: Path) -> None:
+    """No service is needed to know."""
+    result = await run("submit", "--all", str(tmp_path), "--address", "127.0.0.1:1")
+    assert result.exit_code == ExitCode.BAD_STUDY
+    assert "empty" in result.stderr
 
 
 async def test_an_operating_point_is_chosen_on_the_command_line(

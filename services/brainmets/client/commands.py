@@ -1,89 +1,55 @@
-"""The `brainmets` command line: segment, inspect, jobs, models."""
+"""The `brainmets` command line."""
 
 # ruff: noqa: FBT002 -- typer makes options of a function's defaults
 
 from __future__ import annotations
 
-import itertools
 import json
-import re
 from dataclasses import asdict
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from google.protobuf import json_format
 from rich.console import Console
 
+from brainmets.client import job_commands
+from brainmets.client.arguments import (
+    RESEARCH_USE_ONLY,
+    Address,
+    AsJson,
+    Force,
+    MinVolume,
+    ModelName,
+    Networks,
+    Output,
+    Point,
+    Selections,
+    Study,
+    Threshold,
+    read_options,
+    read_selections,
+)
 from brainmets.client.endings import ExitCode, errors_end_the_command
 from brainmets.client.installed_commands import installed_command
-from brainmets.client.names import SEQUENCES
-from brainmets.client.options import SegmentationOptions
 from brainmets.client.study_files import find_study_files
 from brainmets.client.sync import Client
-from brainmets.client.terminal import (
-    StudyProgress,
-    job_table,
-    model_report,
-    segmentation_report,
-)
-
-RESEARCH_USE_ONLY = "Research use only. Not for diagnosis."
+from brainmets.client.terminal import StudyProgress, model_report, show_segmentation
 
 app = typer.Typer(
     help=f"Segment brain metastases in MRI. {RESEARCH_USE_ONLY}", no_args_is_help=True, add_completion=True
 )
 
 
-class ModelName(StrEnum):
-    """Networks a study can be segmented with."""
-
-    MEAN = "mean"
-    NESTED_UNET = "nested_unet"
-    ATTENTION_UNET = "attention_unet"
-
-
-class PointName(StrEnum):
-    """What a decision can lean to."""
-
-    SENSITIVE = "sensitive"
-    BALANCED = "balanced"
-    SPECIFIC = "specific"
-
-
-Address = Annotated[str, typer.Option("--address", envvar="BRAINMETS_ADDRESS", help="host:port of the gateway.")]
-Study = Annotated[
-    Path,
-    typer.Argument(
-        help="NIfTI file; folder with *-t1c.nii.gz and maybe *-t1n *-t2w *-t2f; DICOM file, folder or zip archive."
-    ),
-]
-Selections = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--series", metavar="SEQUENCE=NUMBER", help="SeriesNumber to take for a sequence, as t1c=5; may be repeated."
-    ),
-]
-# The contract's field has 32 bits.
-_SELECTION = re.compile(r"(\w+)=(-?[0-9]{1,9})")
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
-
-
 @app.command()
 def segment(  # noqa: PLR0913, PLR0917 -- the options of a command line
     study: Study,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")] = Path("out"),
-    model: Annotated[ModelName, typer.Option(help="Which networks decide.")] = ModelName.MEAN,
-    operating_point: Annotated[PointName | None, typer.Option(help="What the decision leans to; balanced.")] = None,
-    threshold: Annotated[
-        float | None, typer.Option(min=0.0, max=1.0, help="Probability from which a voxel counts.")
-    ] = None,
-    min_volume_mm3: Annotated[float | None, typer.Option(min=0.0, help="Smallest lesion kept, mm³.")] = None,
+    output: Output = Path("out"),
+    model: Networks = ModelName.MEAN,
+    operating_point: Point = None,
+    threshold: Threshold = None,
+    min_volume_mm3: MinVolume = None,
     series: Selections = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Segment although a severe finding speaks against the study.")
-    ] = False,
+    force: Force = False,
     address: Address = "127.0.0.1:8500",
     as_json: AsJson = False,
 ) -> None:
@@ -91,13 +57,13 @@ def segment(  # noqa: PLR0913, PLR0917 -- the options of a command line
 
     Example: brainmets segment study/ --output out/
     """
-    options = SegmentationOptions(
-        model=model.value,
-        operating_point=None if operating_point is None else operating_point.value,
+    options = read_options(
+        model,
+        operating_point,
         threshold=threshold,
-        min_lesion_volume_mm3=min_volume_mm3,
+        min_volume_mm3=min_volume_mm3,
+        series=series,
         force=force,
-        series=_selections(series),
     )
     progress_console = Console(stderr=True)
     with errors_end_the_command(progress_console):
@@ -106,14 +72,14 @@ def segment(  # noqa: PLR0913, PLR0917 -- the options of a command line
         with Client(address) as client, StudyProgress(progress_console, total_bytes=total_bytes) as progress:
             segmentation = client.segment(files, options, on_progress=progress.changed, on_sent=progress.sent)
         paths = segmentation.save(output)
-    if as_json:
-        typer.echo(json_format.MessageToJson(segmentation.report))
-    else:
-        console = Console()
-        console.print(segmentation_report(segmentation))
-        for path in paths:
-            console.print(f"  {path}", highlight=False, soft_wrap=True)
-        console.print(f"[bold]{RESEARCH_USE_ONLY}[/bold]")
+    show_segmentation(segmentation, as_json=as_json, paths=paths)
+
+
+app.command()(job_commands.submit)
+app.command()(job_commands.watch)
+app.command()(job_commands.fetch)
+app.command()(job_commands.cancel)
+app.command()(job_commands.jobs)
 
 
 @app.command()
@@ -122,45 +88,10 @@ def inspect(study: Study, series: Selections = None, as_json: AsJson = False) ->
 
     Example: brainmets inspect study/
     """
-    selections = _selections(series)
+    selections = read_selections(series)
     with errors_end_the_command(Console(stderr=True)):
         readable = installed_command("inspect")(study, selections, as_json=as_json)
     raise typer.Exit(ExitCode.OK if readable else ExitCode.BAD_STUDY)
-
-
-def _selections(texts: list[str] | None) -> dict[str, int]:
-    """Read --series options.
-
-    Raises:
-        typer.BadParameter: One is not of the form t1c=5, or a sequence comes twice.
-    """
-    selections: dict[str, int] = {}
-    for text in texts or ():
-        match = _SELECTION.fullmatch(text)
-        sequence, number = match.groups() if match else ("", "0")
-        if sequence not in SEQUENCES or sequence in selections:
-            raise typer.BadParameter(
-                f"expected one of {', '.join(SEQUENCES)}, each once, with a number, as t1c=5; got {text}",
-                param_hint="--series",
-            )
-        selections[sequence] = int(number)
-    return selections
-
-
-@app.command()
-def jobs(
-    limit: Annotated[int, typer.Option(min=1, help="Most jobs shown.")] = 20,
-    address: Address = "127.0.0.1:8500",
-    as_json: AsJson = False,
-) -> None:
-    """List jobs, newest first."""
-    with errors_end_the_command(Console(stderr=True)), Client(address) as client:
-        listed = tuple(itertools.islice(client.jobs(page_size=min(limit, 500)), limit))
-    if as_json:
-        rows = [{"job_id": job.job_id, "state": job.state.value, "stage": job.stage} for job in listed]
-        typer.echo(json.dumps(rows))
-    else:
-        Console().print(job_table(listed))
 
 
 @app.command()

@@ -34,8 +34,9 @@ class ExitCode:
 class errors_end_the_command:  # noqa: N801 - reads as a sentence where it is used
     """Prints an expected error as one sentence and ends the command with its exit code."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, *, interrupted: str = "interrupted; a job that was sent is cancelled") -> None:
         self._console = console
+        self._interrupted = interrupted
 
     def __enter__(self) -> None:
         return None
@@ -55,7 +56,7 @@ class errors_end_the_command:  # noqa: N801 - reads as a sentence where it is us
             case ServiceError():
                 self._end(f"{error.message} [{error.reason}]", ExitCode.FAILED)
             case KeyboardInterrupt():
-                self._end("interrupted; a job that was sent is cancelled", ExitCode.INTERRUPTED)
+                self._end(self._interrupted, ExitCode.INTERRUPTED)
             case _:
                 return
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
-from rich.console import Group
+from google.protobuf import json_format
+from rich.console import Console, Group
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -18,11 +19,15 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from brainmets.client.arguments import RESEARCH_USE_ONLY
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
-    from rich.console import Console, RenderableType
+    from rich.console import RenderableType
 
+    from brainmets.client.cohort import CohortLine
     from brainmets.client.jobs import Job
     from brainmets.client.models import Model
     from brainmets.client.results import Finding, Segmentation, SeriesUse
@@ -38,9 +43,9 @@ _STAGE_WORDS = {
 
 
 class StudyProgress:
-    """Two bars for one study: bytes sent, then tiles inferred. Use as a context manager."""
+    """Two bars for one study: bytes sent, where it is sent from here, then tiles inferred. Use as a context manager."""
 
-    def __init__(self, console: Console, *, total_bytes: int) -> None:
+    def __init__(self, console: Console, *, total_bytes: int = 0) -> None:
         self._upload = Progress(
             SpinnerColumn(), TextColumn("{task.description:<22}"), BarColumn(), DownloadColumn(), console=console
         )
@@ -57,7 +62,8 @@ class StudyProgress:
         self._tile_task: TaskID | None = None
 
     def __enter__(self) -> Self:
-        self._upload.start()
+        if self._upload.tasks[0].total:
+            self._upload.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -86,6 +92,67 @@ class StudyProgress:
             completed=job.tiles_done,
             total=job.tiles_total or None,
         )
+
+
+class CohortProgress:
+    """One bar for a cohort: studies that have ended. Use as a context manager."""
+
+    def __init__(self, console: Console, *, studies: int) -> None:
+        self._bar = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("studies"),
+            TimeElapsedColumn(),
+            console=console,
+        )
+        self._task = self._bar.add_task("Segmenting", total=studies)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def ended(self, line: CohortLine) -> None:
+        """Count a study, and say at once why one failed."""
+        if line.outcome == "failed":
+            self._bar.console.print(f"{line.study}: {line.message} [{line.reason}]", style="red", markup=False)
+        self._bar.advance(self._task)
+
+
+def show_segmentation(segmentation: Segmentation, *, as_json: bool, paths: Iterable[Path] = ()) -> None:
+    """Print a result, and the files that were written."""
+    console = Console()
+    if as_json:
+        console.file.write(json_format.MessageToJson(segmentation.report) + "\n")
+        return
+    console.print(segmentation_report(segmentation))
+    for path in paths:
+        console.print(f"  {path}", highlight=False, soft_wrap=True)
+    console.print(f"[bold]{RESEARCH_USE_ONLY}[/bold]")
+
+
+def cohort_table(lines: Iterable[CohortLine]) -> Table:
+    """Lay a cohort out, by study."""
+    table = Table(title="Cohort", title_justify="left")
+    table.add_column("Study", no_wrap=True)
+    table.add_column("Outcome", no_wrap=True)
+    for heading in ("Lesions", "Volume mL"):
+        table.add_column(heading, justify="right")
+    table.add_column("Why", overflow="fold")
+    for line in sorted(lines, key=lambda each: each.study):
+        table.add_row(
+            line.study,
+            str(line.outcome),
+            "" if line.lesions is None else str(line.lesions),
+            "" if line.volume_mm3 is None else f"{line.volume_mm3 / 1000:.2f}",
+            line.reason,
+            style="red" if line.outcome == "failed" else None,
+        )
+    return table
 
 
 def segmentation_report(segmentation: Segmentation) -> Group:

@@ -1,0 +1,100 @@
+"""What several commands of the command line take: the service's address, a study, and how to segment it."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from brainmets.client.names import SEQUENCES
+from brainmets.client.options import SegmentationOptions
+
+RESEARCH_USE_ONLY = "Research use only. Not for diagnosis."
+
+
+class ModelName(StrEnum):
+    """Networks a study can be segmented with."""
+
+    MEAN = "mean"
+    NESTED_UNET = "nested_unet"
+    ATTENTION_UNET = "attention_unet"
+
+
+class PointName(StrEnum):
+    """What a decision can lean to."""
+
+    SENSITIVE = "sensitive"
+    BALANCED = "balanced"
+    SPECIFIC = "specific"
+
+
+Address = Annotated[str, typer.Option("--address", envvar="BRAINMETS_ADDRESS", help="host:port of the gateway.")]
+Study = Annotated[
+    Path,
+    typer.Argument(
+        help="NIfTI file; folder with *-t1c.nii.gz and maybe *-t1n *-t2w *-t2f; DICOM file, folder or zip archive."
+    ),
+]
+JobId = Annotated[str, typer.Argument(help="The job's identifier, as `submit` and `jobs` show it.")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")]
+Networks = Annotated[ModelName, typer.Option("--model", help="Which networks decide.")]
+Point = Annotated[PointName | None, typer.Option(help="What the decision leans to; balanced.")]
+Threshold = Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Probability from which a voxel counts.")]
+MinVolume = Annotated[float | None, typer.Option(min=0.0, help="Smallest lesion kept, mm³.")]
+Selections = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--series", metavar="SEQUENCE=NUMBER", help="SeriesNumber to take for a sequence, as t1c=5; may be repeated."
+    ),
+]
+Force = Annotated[bool, typer.Option("--force", help="Segment although a severe finding speaks against the study.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+
+# The contract's field has 32 bits.
+_SELECTION = re.compile(r"(\w+)=(-?[0-9]{1,9})")
+
+
+def read_options(
+    model: ModelName,
+    operating_point: PointName | None,
+    *,
+    threshold: float | None,
+    min_volume_mm3: float | None,
+    series: list[str] | None,
+    force: bool,
+) -> SegmentationOptions:
+    """Return how to segment, as the command line says it.
+
+    Raises:
+        typer.BadParameter: A --series is not of the form t1c=5, or a sequence comes twice.
+    """
+    return SegmentationOptions(
+        model=model.value,
+        operating_point=None if operating_point is None else operating_point.value,
+        threshold=threshold,
+        min_lesion_volume_mm3=min_volume_mm3,
+        force=force,
+        series=read_selections(series),
+    )
+
+
+def read_selections(texts: list[str] | None) -> dict[str, int]:
+    """Read --series options.
+
+    Raises:
+        typer.BadParameter: One is not of the form t1c=5, or a sequence comes twice.
+    """
+    selections: dict[str, int] = {}
+    for text in texts or ():
+        match = _SELECTION.fullmatch(text)
+        sequence, number = match.groups() if match else ("", "0")
+        if sequence not in SEQUENCES or sequence in selections:
+            raise typer.BadParameter(
+                f"expected one of {', '.join(SEQUENCES)}, each once, with a number, as t1c=5; got {text}",
+                param_hint="--series",
+            )
+        selections[sequence] = int(number)
+    return selections

@@ -1,0 +1,161 @@
+"""Owns a cohort: all studies of a folder, segmented a few at a time, with a table of what became of each.
+
+A cohort that was stopped goes on where it was: studies that have their results are left alone, and one that was sent
+before is found again by its request identifier instead of being computed twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import uuid
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from brainmets.client.errors import ServiceError, StudyPathError
+from brainmets.client.jobs import JobState
+from brainmets.client.study_files import find_study_files
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from brainmets.client.aio import AsyncClient
+    from brainmets.client.options import SegmentationOptions
+    from brainmets.client.results import Segmentation
+
+SUMMARY_NAME = "summary.csv"
+# Studies under way: enough that the service always has one to go on with.
+STUDIES_AT_A_TIME = 4
+_NAMESPACE = uuid.UUID("8c4a2f3e-6b0d-4a55-9a0e-2f0c8d3e7b11")
+
+
+class Outcome(StrEnum):
+    """What became of a study."""
+
+    SEGMENTED = "segmented"
+    DONE_BEFORE = "done before"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class CohortLine:
+    """A study's line of the summary.
+
+    Attributes:
+        study: Its file's or folder's name in the cohort.
+        outcome: What became of it.
+        lesions: How many were found; empty where nothing was segmented now.
+        volume_mm3: Their volume together.
+        reason: The service's word for why it failed.
+        message: The sentence that goes with it.
+    """
+
+    study: str
+    outcome: Outcome
+    lesions: int | None = None
+    volume_mm3: float | None = None
+    reason: str = ""
+    message: str = ""
+
+
+def find_studies(folder: Path) -> tuple[Path, ...]:
+    """Return the studies of a folder: each file or folder in it that is not hidden, by name.
+
+    Raises:
+        StudyPathError: It is no folder, or is empty.
+    """
+    if not folder.is_dir():
+        raise StudyPathError(f"expected a folder of studies, got {folder}")
+    studies = tuple(path for path in sorted(folder.iterdir()) if not path.name.startswith("."))
+    if not studies:
+        raise StudyPathError(f"expected studies in {folder}, got an empty folder")
+    return studies
+
+
+async def segment_cohort(
+    client: AsyncClient,
+    studies: Iterable[Path],
+    options: SegmentationOptions,
+    *,
+    output: Path,
+    on_line: Callable[[CohortLine], None],
+) -> tuple[CohortLine, ...]:
+    """Segment every study into a folder of its name, and write the summary anew after each.
+
+    A study that is refused or fails does not stop the others.
+
+    Args:
+        client: Calls the service.
+        studies: Paths as `find_study_files` takes them.
+        options: How to segment.
+        output: An existing folder; it will hold one folder a study, and `summary.csv`.
+        on_line: Called with each study's line when it is known.
+    """
+    turn = asyncio.Semaphore(STUDIES_AT_A_TIME)
+    lines: dict[str, CohortLine] = {}
+
+    async def run(study: Path) -> None:
+        async with turn:
+            line = await _segment(client, study, options, output=output / study.name)
+        lines[study.name] = line
+        write_summary(lines.values(), output / SUMMARY_NAME)
+        on_line(line)
+
+    async with asyncio.TaskGroup() as group:
+        for study in studies:
+            group.create_task(run(study))
+    return tuple(lines.values())
+
+
+def write_summary(lines: Iterable[CohortLine], path: Path) -> None:
+    """Write the table of a cohort, by study, beside its place and move it there in one step."""
+    names = [field.name for field in fields(CohortLine)]
+    unfinished = path.with_suffix(".part")
+    with unfinished.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(names)
+        for line in sorted(lines, key=lambda each: each.study):
+            values = (getattr(line, name) for name in names)
+            table.writerow("" if value is None else value for value in values)
+    unfinished.replace(path)
+
+
+async def _segment(client: AsyncClient, study: Path, options: SegmentationOptions, *, output: Path) -> CohortLine:
+    if _is_done(output):
+        return CohortLine(study.name, Outcome.DONE_BEFORE)
+    try:
+        files = find_study_files(study)
+        job = await client.submit(files, options, request_id=_find_request_id(output, options))
+        if job.state.is_final and job.state is not JobState.SUCCEEDED:
+            # It failed in an earlier run of this cohort, whose repetition asks for another try.
+            job = await client.submit(files, options)
+        segmentation = await client.wait(job.job_id)
+    except StudyPathError as error:
+        return CohortLine(study.name, Outcome.FAILED, reason="STUDY_PATH", message=str(error))
+    except ServiceError as error:
+        return CohortLine(study.name, Outcome.FAILED, reason=error.reason, message=error.message)
+    _save(segmentation, output)
+    return _describe(study, segmentation)
+
+
+def _is_done(output: Path) -> bool:
+    return output.is_dir()
+
+
+def _save(segmentation: Segmentation, output: Path) -> None:
+    """Write the artefacts beside their folder and move it there in one step: it is there when all are."""
+    unfinished = output.with_name(f".{output.name}.part")
+    segmentation.save(unfinished)
+    unfinished.replace(output)
+
+
+def _find_request_id(output: Path, options: SegmentationOptions) -> str:
+    """Return what is the same again after a stop: for the same study, place and options."""
+    return str(uuid.uuid5(_NAMESPACE, f"{output.resolve()} {options}"))
+
+
+def _describe(study: Path, segmentation: Segmentation) -> CohortLine:
+    volume_mm3 = sum(lesion.volume_mm3 for lesion in segmentation.lesions)
+    return CohortLine(study.name, Outcome.SEGMENTED, lesions=len(segmentation.lesions), volume_mm3=round(volume_mm3, 1))

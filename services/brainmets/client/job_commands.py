@@ -1,0 +1,154 @@
+"""The commands that treat jobs: submit, watch, fetch, cancel, jobs."""
+
+# ruff: noqa: FBT002 -- typer makes options of a function's defaults
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from brainmets.client.aio import AsyncClient
+from brainmets.client.arguments import (
+    RESEARCH_USE_ONLY,
+    Address,
+    AsJson,
+    Force,
+    JobId,
+    MinVolume,
+    ModelName,
+    Networks,
+    Output,
+    Point,
+    Selections,
+    Study,
+    Threshold,
+    read_options,
+)
+from brainmets.client.cohort import SUMMARY_NAME, CohortLine, Outcome, find_studies, segment_cohort
+from brainmets.client.endings import ExitCode, errors_end_the_command
+from brainmets.client.sync import Client
+from brainmets.client.terminal import CohortProgress, StudyProgress, cohort_table, job_table, show_segmentation
+
+if TYPE_CHECKING:
+    from brainmets.client.jobs import Job
+    from brainmets.client.options import SegmentationOptions
+
+
+def submit(  # noqa: PLR0913, PLR0917 -- the options of a command line
+    study: Study,
+    cohort: Annotated[
+        bool, typer.Option("--all", help="STUDY is a folder of studies: segment all, results in --output.")
+    ] = False,
+    output: Output = Path("out"),
+    model: Networks = ModelName.MEAN,
+    operating_point: Point = None,
+    threshold: Threshold = None,
+    min_volume_mm3: MinVolume = None,
+    series: Selections = None,
+    force: Force = False,
+    address: Address = "127.0.0.1:8500",
+    as_json: AsJson = False,
+) -> None:
+    """Send a study and print its job at once; with --all, segment a folder of studies, going on after a stop.
+
+    Examples: brainmets submit study/ · brainmets submit --all cohort/ --output results/
+    """
+    options = read_options(
+        model,
+        operating_point,
+        threshold=threshold,
+        min_volume_mm3=min_volume_mm3,
+        series=series,
+        force=force,
+    )
+    if cohort:
+        _submit_all(study, options, output=output, address=address, as_json=as_json)
+        return
+    with errors_end_the_command(Console(stderr=True)), Client(address) as client:
+        job = client.submit(study, options)
+    typer.echo(json.dumps(_row(job)) if as_json else job.job_id)
+
+
+def _submit_all(folder: Path, options: SegmentationOptions, *, output: Path, address: str, as_json: bool) -> None:
+    progress_console = Console(stderr=True)
+    with errors_end_the_command(progress_console):
+        studies = find_studies(folder)
+        output.mkdir(parents=True, exist_ok=True)
+        with CohortProgress(progress_console, studies=len(studies)) as progress:
+            lines = asyncio.run(_run_cohort(studies, options, output, address, progress))
+    if as_json:
+        typer.echo((output / SUMMARY_NAME).read_text(encoding="utf-8"), nl=False)
+    else:
+        console = Console()
+        console.print(cohort_table(lines))
+        console.print(f"  {output / SUMMARY_NAME}", highlight=False, soft_wrap=True)
+        console.print(f"[bold]{RESEARCH_USE_ONLY}[/bold]")
+    raise typer.Exit(ExitCode.FAILED if any(line.outcome is Outcome.FAILED for line in lines) else ExitCode.OK)
+
+
+async def _run_cohort(
+    studies: tuple[Path, ...], options: SegmentationOptions, output: Path, address: str, progress: CohortProgress
+) -> tuple[CohortLine, ...]:
+    async with AsyncClient(address) as client:
+        return await segment_cohort(client, studies, options, output=output, on_line=progress.ended)
+
+
+def watch(job_id: JobId, address: Address = "127.0.0.1:8500", as_json: AsJson = False) -> None:
+    """Follow a job to its end; leaving (Ctrl-C) does not cancel it.
+
+    Example: brainmets watch "$(brainmets submit study/)"
+    """
+    progress_console = Console(stderr=True)
+    with (
+        errors_end_the_command(progress_console, interrupted="no longer watching; the job goes on"),
+        Client(address) as client,
+        StudyProgress(progress_console) as progress,
+    ):
+        segmentation = client.wait(job_id, on_progress=progress.changed)
+    show_segmentation(segmentation, as_json=as_json)
+
+
+def fetch(
+    job_id: JobId, output: Output = Path("out"), address: Address = "127.0.0.1:8500", as_json: AsJson = False
+) -> None:
+    """Write the results of a job, waiting for its end where it has not come.
+
+    Example: brainmets fetch JOB --output out/
+    """
+    progress_console = Console(stderr=True)
+    with errors_end_the_command(progress_console, interrupted="not fetched; the job goes on"):
+        with Client(address) as client, StudyProgress(progress_console) as progress:
+            segmentation = client.wait(job_id, on_progress=progress.changed)
+        paths = segmentation.save(output)
+    show_segmentation(segmentation, as_json=as_json, paths=paths)
+
+
+def cancel(job_id: JobId, address: Address = "127.0.0.1:8500", as_json: AsJson = False) -> None:
+    """Cancel a job; one that has ended stays as it is."""
+    with errors_end_the_command(Console(stderr=True)), Client(address) as client:
+        job = client.cancel(job_id)
+    typer.echo(json.dumps(_row(job)) if as_json else f"{job.job_id} is {job.state}")
+
+
+def jobs(
+    limit: Annotated[int, typer.Option(min=1, help="Most jobs shown.")] = 20,
+    address: Address = "127.0.0.1:8500",
+    as_json: AsJson = False,
+) -> None:
+    """List jobs, newest first."""
+    with errors_end_the_command(Console(stderr=True)), Client(address) as client:
+        listed = tuple(itertools.islice(client.jobs(page_size=min(limit, 500)), limit))
+    if as_json:
+        typer.echo(json.dumps([_row(job) for job in listed]))
+    else:
+        Console().print(job_table(listed))
+
+
+def _row(job: Job) -> dict[str, str]:
+    return {"job_id": job.job_id, "state": job.state.value, "stage": job.stage}

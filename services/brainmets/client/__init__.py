@@ -9,7 +9,8 @@
 """
 
 from brainmets.client.aio import AsyncClient
-from brainmets.client.errors import ServiceError, StudyPathError
+from brainmets.client.errors import MissingLibraryError, ServiceError, StudyPathError
+from brainmets.client.images import files_of_images
 from brainmets.client.jobs import Artifact, Job, JobState
 from brainmets.client.models import Model, OperatingPoint
 from brainmets.client.options import SegmentationOptions
@@ -26,6 +27,7 @@ __all__ = [
     "Job",
     "JobState",
     "Lesion",
+    "MissingLibraryError",
     "Model",
     "OperatingPoint",
     "Segmentation",
@@ -34,5 +36,6 @@ __all__ = [
     "ServiceError",
     "StudyFile",
     "StudyPathError",
+    "files_of_images",
     "find_study_files",
 ]

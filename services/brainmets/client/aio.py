@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import uuid
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,6 +16,7 @@ from google.protobuf import json_format
 
 from brainmets.client.channel import open_channel
 from brainmets.client.errors import ServiceError, error_from_rpc
+from brainmets.client.images import files_of_images
 from brainmets.client.jobs import Job, JobState, job_from_proto
 from brainmets.client.models import Model, model_from_proto
 from brainmets.client.names import sequence_number
@@ -31,7 +33,7 @@ from brainmets.v1 import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable
 
 # A call that only reads or writes a record; the streams have the study's own deadline.
 RECORD_TIMEOUT_S = 10.0
@@ -48,6 +50,10 @@ ALL_ARTIFACTS: tuple[job_pb2.ArtifactKind.ValueType, ...] = (
     job_pb2.ARTIFACT_KIND_LESIONS_CSV,
     job_pb2.ARTIFACT_KIND_OVERLAY_PNG,
 )
+
+
+StudyLike = str | Path | Mapping[str, Any] | Sequence[StudyFile]
+"""A study as callers have it; Any: images of libraries that may be absent."""
 
 
 class AsyncClient:
@@ -77,7 +83,7 @@ class AsyncClient:
 
     async def segment(
         self,
-        study: str | Path | Sequence[StudyFile],
+        study: StudyLike,
         options: SegmentationOptions | None = None,
         *,
         on_progress: Callable[[Job], None] | None = None,
@@ -90,7 +96,8 @@ class AsyncClient:
         the job is watched to its end.
 
         Args:
-            study: A path as `find_study_files` takes it, or files with their sequences.
+            study: A path as `find_study_files` takes it, files with their sequences, or images by sequence as
+                `files_of_images` takes them: {"t1c": image}.
             options: How to segment.
             on_progress: Called with the job each time it changes.
             on_sent: Called with the number of bytes just sent.
@@ -100,7 +107,7 @@ class AsyncClient:
             StudyPathError: The path holds nothing that can be sent.
             ServiceError: The study was refused, failed, or the service stayed out of reach.
         """
-        files = find_study_files(Path(study)) if isinstance(study, str | Path) else tuple(study)
+        files = _find_files(study)
         start = segmentation_service_pb2.SegmentStudyStart(
             request_id=str(uuid.uuid4()),
             options=(options or SegmentationOptions()).to_proto(),
@@ -123,7 +130,7 @@ class AsyncClient:
 
     async def submit(
         self,
-        study: str | Path | Sequence[StudyFile],
+        study: StudyLike,
         options: SegmentationOptions | None = None,
         *,
         request_id: str | None = None,
@@ -137,7 +144,7 @@ class AsyncClient:
             request_id: Idempotency key; a repeated submit with the same key and bytes answers the same job.
             timeout_s: Longest wait, seconds.
         """
-        files = find_study_files(Path(study)) if isinstance(study, str | Path) else tuple(study)
+        files = _find_files(study)
         with self._errors():
             created = await self._segmentation.CreateUpload(
                 segmentation_service_pb2.CreateUploadRequest(), timeout=RECORD_TIMEOUT_S
@@ -248,6 +255,12 @@ class AsyncClient:
 
     def _errors(self) -> _RpcErrors:
         return _RpcErrors(self._address)
+
+
+def _find_files(study: StudyLike) -> tuple[StudyFile, ...]:
+    if isinstance(study, str | Path):
+        return find_study_files(Path(study))
+    return files_of_images(study) if isinstance(study, Mapping) else tuple(study)
 
 
 def _number_from_struct(text: str) -> float:

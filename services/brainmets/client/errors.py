@@ -3,6 +3,7 @@
 ClientError
 ├── StudyPathError    the path holds nothing that can be sent; nothing was sent
 ├── MissingExtraError a command needs packages that are not installed
+├── MissingLibraryError images are asked for in a library that is not installed
 └── ServiceError      the service answered an error, or could not be reached
 """
 
@@ -35,6 +36,13 @@ class MissingExtraError(ClientError):
             f"expected the packages that `brainmets {extra}` needs, got none named {missing}; "
             f"install them with: pip install 'brainmets[{extra}]'"
         )
+
+
+class MissingLibraryError(ClientError):
+    """An image is to be written or read by a library that is not installed."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"expected {name} for this kind of image, got none; install it with: pip install {name}")
 
 
 class ServiceError(ClientError):

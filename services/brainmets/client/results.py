@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from brainmets.client.images import decode_nibabel, decode_simpleitk, load_library
 from brainmets.client.jobs import Job, job_from_proto
 from brainmets.client.names import sequence_name, word_of
 from brainmets.v1 import result_pb2
 
 if TYPE_CHECKING:
     from brainmets.v1 import job_pb2, study_pb2
+
+MASK_NAME = "mask.nii.gz"
+PROBABILITY_NAME = "probability.nii.gz"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +105,30 @@ class Segmentation:
     operating_point: str
     report: result_pb2.SegmentationResult
     files: dict[str, bytes] = field(repr=False)
+
+    def nibabel_image(self, file_name: str = MASK_NAME) -> Any:  # Any: nibabel may be absent
+        """Return the mask, or the probability, as a nibabel image on the grid of the T1c.
+
+        Raises:
+            MissingLibraryError: nibabel is not installed.
+        """
+        return decode_nibabel(self.files[file_name])
+
+    def simpleitk_image(self, file_name: str = MASK_NAME) -> Any:  # Any: SimpleITK may be absent
+        """Return the mask, or the probability, as a SimpleITK image on the grid of the T1c.
+
+        Raises:
+            MissingLibraryError: SimpleITK is not installed.
+        """
+        return decode_simpleitk(self.files[file_name])
+
+    def array(self, file_name: str = MASK_NAME) -> Any:  # Any: NumPy may be absent
+        """Return the voxels (I, J, K) of the mask, or of the probability, as a NumPy array in the order of the file.
+
+        Raises:
+            MissingLibraryError: nibabel, which reads the file, is not installed.
+        """
+        return load_library("numpy").asanyarray(self.nibabel_image(file_name).dataobj)
 
     def save(self, directory: str | Path) -> tuple[Path, ...]:
         """Write the artefacts into a directory, made when absent, and return their paths."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,16 +46,20 @@ class StudyFile:
         sequence: One of `SEQUENCES`, or None to let the service decide.
         file_format: How its bytes are encoded.
         members: DICOM files to be sent as one zip archive, made on the way; empty: `path` is sent as it is.
+        content: What is sent in place of the path's bytes, where an image lies in memory.
     """
 
     path: Path
     sequence: str | None = None
     file_format: FileFormat = FileFormat.NIFTI
     members: tuple[Path, ...] = ()
+    content: bytes = field(default=b"", repr=False)
 
     @property
     def size_bytes(self) -> int:
         """How many bytes are sent."""
+        if self.content:
+            return len(self.content)
         return zip_size_bytes(self.members) if self.members else self.path.stat().st_size
 
     def chunks(self) -> Iterator[bytes]:
@@ -62,7 +67,7 @@ class StudyFile:
         if self.members:
             yield from stream_zip(self.members, chunk_bytes=CHUNK_BYTES)
             return
-        with self.path.open("rb") as stream:
+        with io.BytesIO(self.content) if self.content else self.path.open("rb") as stream:
             while chunk := stream.read(CHUNK_BYTES):
                 yield chunk
 

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from brainmets.client.aio import STUDY_TIMEOUT_S, AsyncClient
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 
+    from brainmets.client.aio import StudyLike
     from brainmets.client.jobs import Job
     from brainmets.client.models import Model
     from brainmets.client.options import SegmentationOptions
     from brainmets.client.results import Segmentation
-    from brainmets.client.study_files import StudyFile
     from brainmets.v1 import job_pb2
 
 Answer = TypeVar("Answer")
@@ -54,7 +53,7 @@ class Client:
 
     def segment(
         self,
-        study: str | Path | Sequence[StudyFile],
+        study: StudyLike,
         options: SegmentationOptions | None = None,
         *,
         on_progress: Callable[[Job], None] | None = None,
@@ -68,7 +67,7 @@ class Client:
 
     def submit(
         self,
-        study: str | Path | Sequence[StudyFile],
+        study: StudyLike,
         options: SegmentationOptions | None = None,
         *,
         request_id: str | None = None,

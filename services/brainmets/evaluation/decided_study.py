@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from brainmets.client import Client, SegmentationOptions
+from brainmets.client.results import MASK_NAME, PROBABILITY_NAME
 from brainmets.formats.nifti import read_label_map, write_nifti
 from brainmets.imaging.head_outline import outline_head
 from brainmets.imaging.lesions import LesionMask
@@ -18,9 +19,6 @@ from brainmets.runtime.brain_weights import load_brain_network
 from brainmets.training.labelled_studies import LabelledStudy
 from brainmets.training.scoring import MEAN, Scorer
 from brainmets.training.served_contract import TILES
-
-MASK_NAME = "mask.nii.gz"
-PROBABILITY_NAME = "probability.nii.gz"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

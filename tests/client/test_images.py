@@ -1,0 +1,77 @@
+"""Images in memory: every library's image is sent as the same study, and comes back on the same grid."""
+
+import gzip
+import importlib
+import io
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK
+
+from brainmets.client import AsyncClient, MissingLibraryError, StudyPathError, files_of_images
+from gateway_bench import GatewayBench, study_bytes
+
+
+def as_nibabel() -> nib.Nifti1Image:
+    """Return the bench's head as nibabel has it."""
+    return nib.Nifti1Image.from_stream(io.BytesIO(gzip.decompress(study_bytes())))
+
+
+def as_simpleitk(folder: Path) -> SimpleITK.Image:
+    """Return the bench's head as SimpleITK has it."""
+    path = folder / "head.nii.gz"
+    path.write_bytes(study_bytes())
+    return SimpleITK.ReadImage(str(path))
+
+
+@pytest.mark.parametrize("library", ["nibabel", "simpleitk", "numpy"])
+async def test_an_image_is_segmented_and_its_mask_lies_on_its_grid(
+    bench: GatewayBench, tmp_path: Path, library: str
+) -> None:
+    """Whatever holds it; the mask comes back as an image of the same geometry."""
+    head = as_nibabel()
+    images: dict[str, Any] = {
+        "nibabel": head,
+        "simpleitk": as_simpleitk(tmp_path),
+        "numpy": (np.asanyarray(head.dataobj), head.affine),
+    }
+    async with AsyncClient(bench.address) as client:
+        segmentation = await client.segment({"t1c": images[library]})
+    assert len(segmentation.lesions) == 1
+    mask = segmentation.nibabel_image()
+    assert mask.shape == head.shape
+    assert mask.affine == pytest.approx(head.affine, abs=1e-4)
+    assert segmentation.array().sum() > 0
+    ours, theirs = segmentation.simpleitk_image(), images["simpleitk"]
+    assert ours.GetSize() == theirs.GetSize()
+    assert ours.GetOrigin() == pytest.approx(theirs.GetOrigin(), abs=1e-4)
+    assert segmentation.simpleitk_image("probability.nii.gz").GetSize() == theirs.GetSize()
+
+
+def test_sequences_go_out_in_the_networks_order() -> None:
+    """However they were given."""
+    files = files_of_images({"t2f": as_nibabel(), "t1c": as_nibabel()})
+    assert [file.sequence for file in files] == ["t1c", "t2f"]
+    assert b"".join(files[0].chunks()) == files[0].content
+    assert files[0].size_bytes == len(files[0].content)
+
+
+@pytest.mark.parametrize("images", [{}, {"t2f": "x"}, {"t1c": "path.nii"}, {"t1c": np.zeros(3), "flair": np.zeros(3)}])
+def test_what_is_no_study_is_one_sentence(images: dict[str, Any]) -> None:
+    """It says what was expected and what came."""
+    with pytest.raises(StudyPathError, match=r"expected .* got "):
+        files_of_images(images)
+
+
+def test_an_absent_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With how to get it."""
+
+    def refuse(name: str) -> None:
+        raise ModuleNotFoundError(name)
+
+    monkeypatch.setattr(importlib, "import_module", refuse)
+    with pytest.raises(MissingLibraryError, match="pip install nibabel"):
+        files_of_images({"t1c": (np.zeros((2, 2, 2)), np.eye(4))})

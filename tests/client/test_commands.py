@@ -112,6 +112,36 @@ async def test_a_cohort_that_is_none_is_one_sentence(tmp_path: Path) -> None:
     assert "empty" in result.stderr
 
 
+async def test_the_doctor_finds_a_healthy_machine(bench: GatewayBench) -> None:
+    """Each network is named, and nothing need be done."""
+    result = await run("doctor", "--address", bench.address, "--json")
+    checks = {check["name"]: check for check in json.loads(result.stdout)}
+    assert result.exit_code == ExitCode.OK
+    assert {"Client", "Way", "Service", "nested_unet", "attention_unet", "brainmets inspect"} <= set(checks)
+    assert not any(check["remedy"] for check in checks.values())
+    assert "nested_unet" in (await run("doctor", "--address", bench.address)).stdout
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere", "no-such-host.invalid:8500"])
+async def test_the_doctor_says_what_to_do_where_nothing_answers(address: str) -> None:
+    """In one table, with an exit code that says so."""
+    result = await run("doctor", "--address", address)
+    assert result.exit_code == ExitCode.FAILED
+    assert "--address" in result.stdout
+
+
+async def test_the_doctor_knows_a_server_that_is_none_of_ours() -> None:
+    """It is reached, and does not speak the contract."""
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        result = await run("doctor", "--address", f"127.0.0.1:{port}", "--json")
+    found = {check["name"]: check for check in json.loads(result.stdout)}
+    assert not found["Way"]["remedy"]
+    assert found["Service"]["remedy"]
+    assert result.exit_code == ExitCode.FAILED
+
+
 async def test_an_operating_point_is_chosen_on_the_command_line(
     bench: GatewayBench, study: Path, tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +14,7 @@ import typer
 from rich.console import Console
 
 from brainmets.client import job_commands
+from brainmets.client.aio import AsyncClient
 from brainmets.client.arguments import (
     RESEARCH_USE_ONLY,
     Address,
@@ -29,11 +31,12 @@ from brainmets.client.arguments import (
     read_options,
     read_selections,
 )
+from brainmets.client.doctor import Check, examine
 from brainmets.client.endings import ExitCode, errors_end_the_command
 from brainmets.client.installed_commands import installed_command
 from brainmets.client.study_files import find_study_files
 from brainmets.client.sync import Client
-from brainmets.client.terminal import StudyProgress, model_report, show_segmentation
+from brainmets.client.terminal import StudyProgress, check_table, model_report, show_segmentation
 
 app = typer.Typer(
     help=f"Segment brain metastases in MRI. {RESEARCH_USE_ONLY}", no_args_is_help=True, add_completion=True
@@ -92,6 +95,25 @@ def inspect(study: Study, series: Selections = None, as_json: AsJson = False) ->
     with errors_end_the_command(Console(stderr=True)):
         readable = installed_command("inspect")(study, selections, as_json=as_json)
     raise typer.Exit(ExitCode.OK if readable else ExitCode.BAD_STUDY)
+
+
+@app.command()
+def doctor(output: Output = Path("out"), address: Address = "127.0.0.1:8500", as_json: AsJson = False) -> None:
+    """Say what is wrong with this machine or its service, and how to mend it.
+
+    Example: brainmets doctor --address gateway:8500
+    """
+    checks = asyncio.run(_examine(address, output))
+    if as_json:
+        typer.echo(json.dumps([asdict(check) for check in checks]))
+    else:
+        Console().print(check_table(checks))
+    raise typer.Exit(ExitCode.FAILED if any(check.fails for check in checks) else ExitCode.OK)
+
+
+async def _examine(address: str, output: Path) -> tuple[Check, ...]:
+    async with AsyncClient(address) as client:
+        return await examine(client, address, output=output)
 
 
 @app.command()

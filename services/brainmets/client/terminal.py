@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from brainmets.client.cohort import CohortLine
+    from brainmets.client.doctor import Check
     from brainmets.client.jobs import Job
     from brainmets.client.models import Model
     from brainmets.client.results import Finding, Segmentation, SeriesUse
@@ -133,6 +134,19 @@ def show_segmentation(segmentation: Segmentation, *, as_json: bool, paths: Itera
     for path in paths:
         console.print(f"  {path}", highlight=False, soft_wrap=True)
     console.print(f"[bold]{RESEARCH_USE_ONLY}[/bold]")
+
+
+def check_table(checks: Iterable[Check]) -> Table:
+    """Lay an examination out: what was found, and under it what to do."""
+    table = Table()
+    table.add_column("", no_wrap=True)
+    table.add_column("Checked", no_wrap=True)
+    table.add_column("Found", overflow="fold")
+    for check in checks:
+        mark = ("ok", "green") if not check.remedy else ("no", "bold red") if check.needed else ("-", "yellow")
+        remedy = Text(f"\n→ {check.remedy}", style=mark[1]) if check.remedy else Text()
+        table.add_row(Text(*mark), check.name, Text(check.found) + remedy)
+    return table
 
 
 def cohort_table(lines: Iterable[CohortLine]) -> Table:

@@ -22,7 +22,7 @@ TEST = $(DATA)/metastasis_bratsmet_00110
 # Pytest's answer when nothing was selected.
 NO_TESTS := 5
 
-.PHONY: help run up down test check bench faults integration fuzz protos protos-baseline train evaluate export ablations clean
+.PHONY: help run up down test check bench faults integration fuzz protos protos-baseline train evaluate export ablations docs clean
 
 help: ## this list
 	@grep -hE '^[a-z -]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -104,6 +104,10 @@ ablations: ## short trainings that differ in one thing each, compared (about 3 h
 	@$(EVALUATION) compare --candidates $$(ls -d build/ablations/*/*_unet | xargs -n1 dirname | sort -u) \
 	  --study $(VALIDATION) --test $(TEST) --reference $(TEST)/reference/model_output_segmentation.nii.gz --labels 2 \
 	  --out build/ablations.json
+
+docs: ## build the documentation site into build/site, readable without a network
+	@$(SETUP) test
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 clean: down ## take build/ away, and with it all that was set up
 	@rm -rf build

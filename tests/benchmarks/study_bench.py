@@ -1,7 +1,8 @@
 """Measures one study: the whole path through every service, beside the networks' own compute on the same tiles.
 
-`python tests/benchmarks/study_bench.py --study PATH` against a running stack (`make up`); `make bench` does both.
-It prints a table and writes build/bench.json; it asserts nothing.
+MONAI's sliding window runs the same weights over the same voxels in the same run, and then the stack is given 1, 8 and
+64 studies at once. `python tests/benchmarks/study_bench.py --study PATH` against a running stack (`make up`); `make
+bench` does both. It prints a table and writes build/bench.json; it asserts nothing.
 """
 
 import argparse
@@ -18,18 +19,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+from load import find_supervisor, measure_load
+from monai_windows import compare_windows
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
 from brainmets.client import Client, Job, SegmentationOptions, find_study_files
 from brainmets.formats.nifti import read_nifti
+from brainmets.imaging.blending import ProbabilityAccumulator, ProbabilityTile
 from brainmets.imaging.head_outline import outline_head
 from brainmets.imaging.normalization import NormalizedVolume, normalize_study
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.study import Study, align_study
-from brainmets.imaging.tiling import TileContract, TileGrid, extract_tile, plan_tiles
+from brainmets.imaging.tiling import TileGrid, extract_tile, plan_tiles
 from brainmets.runtime.brain_weights import load_brain_network
+from brainmets.training.model_card import CARD_NAME, load_facts
+from brainmets.training.served_contract import TILES
 from local.engine import EngineKind, choose_kind, open_engine
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,11 +44,8 @@ MODELS = {
     "attention_unet": ("attention_unet",),
     "mean": ("nested_unet", "attention_unet"),
 }
-# The shipped networks' contract; `model_repository` and the gateway's start-up check hold it.
-CONTRACT = TileContract(
-    sequences=tuple(Sequence), spacing_mm=1.0, depth=16, halo=2, stride=16, max_size=256, overlap=0.125
-)
-DTYPE_BYTES = 2
+# The shipped networks' contract; the gateway's start-up check holds the model repository to it.
+CONTRACT = TILES
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,7 @@ def main() -> None:
     parser.add_argument("--study", type=Path, required=True)
     parser.add_argument("--address", default="127.0.0.1:8500")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--only-path", action="store_true", help="leave MONAI and the queued studies out")
     arguments = parser.parse_args()
     prepared = prepare(arguments.study)
     kind = choose_kind(os.environ)
@@ -68,6 +72,9 @@ def main() -> None:
         name: measure(name, prepared, kind, study=arguments.study, address=arguments.address, repeats=arguments.repeats)
         for name in track(MODELS, description="Measuring", console=Console(stderr=True))
     }
+    if not arguments.only_path:
+        for name in track(("nested_unet", "attention_unet"), description="MONAI", console=Console(stderr=True)):
+            compare_with_monai(name, measured[name], prepared, kind)
     report = {
         "date": datetime.now(UTC).date().isoformat(),
         "machine": describe_machine(),
@@ -83,6 +90,12 @@ def main() -> None:
         "preparation_alone_s": prepared.steps_s,
         "networks": measured,
     }
+    if not arguments.only_path:
+        console = Console(stderr=True)
+        with console.status("1, 8 and 64 studies at once"):
+            report["load"] = measure_load(arguments.study, arguments.address, find_supervisor(arguments.address))
+        rate = 3600.0 / measured["mean"]["compute_s"]
+        report["rate_that_compute_allows_per_hour"] = round(rate, 1)
     target = ROOT / "build" / "bench.json"
     target.write_text(json.dumps(report, indent=1) + "\n")
     show(report)
@@ -168,6 +181,22 @@ def measure(
     }
 
 
+def compare_with_monai(name: str, row: dict, prepared: PreparedTiles, kind: EngineKind) -> None:
+    """Add what MONAI's sliding window takes for the same voxels, and how much faster the whole path is."""
+    model = ROOT / "model_repository" / name
+    engine = open_engine(kind, model / "1" / "model.onnx", threads=len(os.sched_getaffinity(0)))
+    accumulator = ProbabilityAccumulator(prepared.grid)
+    for index, (origin, tile) in enumerate(zip(prepared.grid.origins, prepared.tiles, strict=True)):
+        accumulator.add(ProbabilityTile(index, origin, engine.infer(tile)[0, 0]))
+    ours = accumulator.finish(prepared.normalized.geometry).voxels
+    voxels = np.zeros((len(CONTRACT.sequences), *ours.shape), dtype=np.float32)
+    voxels[[CONTRACT.sequences.index(each) for each in prepared.normalized.sequences]] = prepared.normalized.voxels
+    point = load_facts(model / CARD_NAME)["operating_points"]["balanced"]
+    row["monai"] = compare_windows(model, voxels, ours, point["threshold"])
+    for setting in ("usual", "best"):
+        row[f"speedup_over_monai_{setting}"] = round(row["monai"][f"{setting}_s"] / row["end_to_end_s"], 2)
+
+
 def compute_ways(names: tuple[str, ...], tiles: list[np.ndarray], kind: EngineKind) -> Iterator[Callable[[], None]]:
     """Yield the ways to keep all cores busy with the tiles: all on one, or one tile on each."""
     cores = len(os.sched_getaffinity(0))
@@ -243,11 +272,52 @@ def show(report: dict) -> None:
             f"{row['end_to_end_over_compute']:.2f}",
         )
     console.print(table)
+    show_monai(report, console)
+    show_load(report, console)
     for name, row in report["networks"].items():
         console.print(f"{name}: " + ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in row["stages_s"].items()))
     steps = ", ".join(f"{step} {seconds:.3f}" for step, seconds in report["preparation_alone_s"].items())
     console.print(f"preparation alone, s: {steps}; wire {report['study']['wire_over_volume']} x the cropped volume")
     console.print(f"{report['machine']}, {report['date']}, medians of {report['repeats']}")
+
+
+def show_monai(report: dict, console: Console) -> None:
+    """Print how others would run the same weights."""
+    table = Table(
+        title="MONAI's sliding window with torch, same weights and voxels, inference alone", title_justify="left"
+    )
+    table.add_column("networks")
+    for heading in ("usual s", "best s", "best setting", "whole path faster than usual", "than best", "Dice"):
+        table.add_column(heading, justify="right")
+    rows = {name: row for name, row in report["networks"].items() if "monai" in row}
+    for name, row in rows.items():
+        monai, best = row["monai"], row["monai"]["best_setting"]
+        layout = "channels last" if best["channels_last"] else "NCHW"
+        table.add_row(
+            name,
+            f"{monai['usual_s']:.2f}",
+            f"{monai['best_s']:.2f}",
+            f"{best['window'] or 'whole'}, {layout}, batch {best['batch']}",
+            f"{row['speedup_over_monai_usual']:.1f} x",
+            f"{row['speedup_over_monai_best']:.1f} x",
+            f"{monai['agreement_dice']:.4f}",
+        )
+    if rows:
+        console.print(table)
+
+
+def show_load(report: dict, console: Console) -> None:
+    """Print what many studies at once take."""
+    if "load" not in report:
+        return
+    table = Table(title="Studies at once, mean of both networks", title_justify="left")
+    for heading in ("queued", "studies an hour", "of what compute allows", "peak memory, MiB"):
+        table.add_column(heading, justify="left" if "memory" in heading else "right")
+    for row in report["load"]:
+        share = row["studies_per_hour"] / report["rate_that_compute_allows_per_hour"]
+        memory = ", ".join(f"{name} {mib}" for name, mib in row["peak_mib"].items())
+        table.add_row(str(row["queued"]), f"{row['studies_per_hour']:.0f}", f"{share:.2f}", memory)
+    console.print(table)
 
 
 if __name__ == "__main__":

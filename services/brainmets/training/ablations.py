@@ -20,8 +20,8 @@ from brainmets.training.slice_split import SLICE_SPLIT_NAME, hide_kept_slices, s
 from brainmets.training.studies import EVERYTHING, StudyRules, TrainingStudy
 from brainmets.training.world import World
 
-# Equal steps: about ten minutes of one core for most of them.
-UPDATES = 800
+# Equal steps: less than ten minutes of one core for most of them.
+UPDATES = 600
 # All trainings of a kind see the same studies, drawn once.
 STUDIES = 32
 STUDY_SEED = 50

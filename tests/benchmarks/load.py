@@ -1,0 +1,99 @@
+"""Owns the load: many studies queued at once, how fast they end, and how much memory each process takes meanwhile."""
+
+import asyncio
+import threading
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+import psutil
+
+from brainmets.client import AsyncClient, SegmentationOptions
+
+QUEUED = (1, 8, 64)
+LOOK_EVERY_S = 0.25
+
+
+@dataclass(slots=True)
+class MemoryWatch:
+    """The largest memory of each of the stack's processes while a block runs, in bytes, by what it is."""
+
+    parent: psutil.Process
+    peaks: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _look(self) -> None:
+        while not self._stop.wait(LOOK_EVERY_S):
+            held: dict[str, int] = defaultdict(int)
+            for process in self.parent.children(recursive=True):
+                try:
+                    held[_name(process)] += process.memory_info().rss
+                except psutil.Error:
+                    continue
+            for name, held_bytes in held.items():
+                self.peaks[name] = max(self.peaks[name], held_bytes)
+
+
+def _name(process: psutil.Process) -> str:
+    """Say what a process of the stack is."""
+    words = " ".join(process.cmdline())
+    for part in ("gateway api", "gateway worker", "preprocessing", "redis-server", "triton_python_backend_stub"):
+        if part in words:
+            return part
+    return "tritonserver" if "tritonserver" in words else "others"
+
+
+def find_supervisor(address: str) -> psutil.Process:
+    """Return the process under which the stack that listens at an address runs."""
+    port = int(address.rpartition(":")[2])
+    listening = next(
+        each.pid for each in psutil.net_connections("tcp") if each.status == "LISTEN" and each.laddr.port == port
+    )
+    return next(each for each in psutil.Process(listening).parents() if "local.supervisor" in " ".join(each.cmdline()))
+
+
+def measure_load(study: Path, address: str, supervisor: psutil.Process) -> list[dict]:
+    """Return, for each number of queued studies, studies an hour and the peak memory of each kind of process."""
+    rows = []
+    for queued in QUEUED:
+        with MemoryWatch(supervisor) as watch:
+            seconds = asyncio.run(_drain(study, address, queued))
+        rows.append(
+            {
+                "queued": queued,
+                "studies_per_hour": round(3600.0 * queued / seconds, 1),
+                "peak_mib": {name: round(peak / 2**20) for name, peak in sorted(watch.peaks.items())},
+            }
+        )
+    return rows
+
+
+async def _drain(study: Path, address: str, queued: int) -> float:
+    """Submit so many studies, and return the seconds from the first being queued to the last's end."""
+    # Another threshold each: what is decided in the same way would come from the cache.
+    base = 0.6 + time.time() % 1e-3
+    async with AsyncClient(address) as client:
+        start_s = time.perf_counter()
+        jobs = await asyncio.gather(
+            *(client.submit(study, SegmentationOptions(threshold=base + 1e-3 * number)) for number in range(queued))
+        )
+        await asyncio.gather(*(_end(client, job.job_id) for job in jobs))
+        return time.perf_counter() - start_s
+
+
+async def _end(client: AsyncClient, job_id: str) -> None:
+    while not (await client.job(job_id)).state.is_final:  # noqa: ASYNC110 -- the service is asked; it is no event here
+        await asyncio.sleep(LOOK_EVERY_S)

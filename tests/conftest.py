@@ -6,6 +6,9 @@ import pytest
 import redis
 
 from redis_server import REDIS_SERVER, RedisServer
+from s3_server import s3_bucket, s3_endpoint
+
+__all__ = ["s3_bucket", "s3_endpoint"]
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import grpc.aio
 import numpy as np
@@ -98,13 +97,13 @@ class GatewayBench:
 
 
 @asynccontextmanager
-async def running_gateway(redis_url: str, folder: Path, **limits: float) -> AsyncIterator[GatewayBench]:
+async def running_gateway(redis_url: str, artifact_url: str, **limits: float) -> AsyncIterator[GatewayBench]:
     """Run everything on free loopback ports; `limits` are settings of the worker and the API."""
     triton, registry = FakeTriton(), CollectorRegistry()
-    common = {"redis_url": redis_url, "artifact_url": folder.as_uri()}
+    common = {"redis_url": redis_url, "artifact_url": artifact_url}
     async with AsyncExitStack() as stack:
         triton_address = await stack.enter_async_context(triton.serve())
-        preparation = await stack.enter_async_context(_preprocessing(folder))
+        preparation = await stack.enter_async_context(_preprocessing(artifact_url))
         api_settings = ApiSettings.model_validate(
             {**common, "triton_address": triton_address, "max_study_bytes": MAX_STUDY_BYTES, **limits}
         )
@@ -130,10 +129,10 @@ async def running_gateway(redis_url: str, folder: Path, **limits: float) -> Asyn
 
 
 @asynccontextmanager
-async def _preprocessing(folder: Path) -> AsyncIterator[str]:
+async def _preprocessing(artifact_url: str) -> AsyncIterator[str]:
     registry = CollectorRegistry()
     metrics = PreprocessingMetrics(registry)
-    settings = PreprocessingSettings(artifact_url=folder.as_uri(), decoders=1)
+    settings = PreprocessingSettings(artifact_url=artifact_url, decoders=1)
     async with open_workshop(settings, metrics) as workshop:
         server = build_server(INTERNAL_LIMITS, RpcMetrics(registry, service="preprocessing", methods=METHODS))
         servicer = build_servicer(settings, workshop, metrics)

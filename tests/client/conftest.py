@@ -16,7 +16,7 @@ async def bench(redis_url: str, tmp_path: Path) -> AsyncIterator[GatewayBench]:
     """A gateway whose worker works."""
     # Else the gateway's events, of this process too, would stand among what a command prints.
     with capture_logs():
-        async with running_gateway(redis_url, tmp_path / "artifacts") as running, running.working():
+        async with running_gateway(redis_url, (tmp_path / "artifacts").as_uri()) as running, running.working():
             yield running
 
 

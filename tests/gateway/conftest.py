@@ -79,7 +79,7 @@ def new_job(complete_upload: Callable[..., Awaitable[Upload]]) -> Callable[..., 
 @pytest.fixture
 async def bench(redis_url: str, tmp_path: Path) -> AsyncIterator[GatewayBench]:
     """A gateway whose worker does not work yet."""
-    async with running_gateway(redis_url, tmp_path / "artifacts") as running:
+    async with running_gateway(redis_url, (tmp_path / "artifacts").as_uri()) as running:
         yield running
 
 

@@ -25,7 +25,9 @@ WAIT_S = 15.0
 @pytest.fixture
 async def bench(redis_url: str, tmp_path: Path) -> AsyncIterator[GatewayBench]:
     """A gateway whose leases are short."""
-    async with running_gateway(redis_url, tmp_path / "artifacts", lease_s=LEASE_S, max_attempts=2) as running:
+    async with running_gateway(
+        redis_url, (tmp_path / "artifacts").as_uri(), lease_s=LEASE_S, max_attempts=2
+    ) as running:
         yield running
 
 

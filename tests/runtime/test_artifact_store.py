@@ -11,10 +11,11 @@ from brainmets.runtime.artifact_store import STREAM_CHUNK_BYTES, ArtifactStore
 PATTERN = bytes(range(256)) * 5000  # 1.28 MB: more than one piece of a stream
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> ArtifactStore:
-    """Return an empty store."""
-    return ArtifactStore.open(f"file://{tmp_path}/store")
+@pytest.fixture(params=["file", "s3"])
+def store(tmp_path: Path, request: pytest.FixtureRequest) -> ArtifactStore:
+    """Return an empty store: a folder, and a bucket of a real S3 endpoint."""
+    url = f"file://{tmp_path}/store" if request.param == "file" else request.getfixturevalue("s3_bucket")
+    return ArtifactStore.open(url)
 
 
 async def test_what_was_put_is_read(store: ArtifactStore) -> None:
@@ -69,13 +70,20 @@ async def test_copy_leaves_the_source(store: ArtifactStore) -> None:
     assert await store.read("jobs/b/1/x") == await store.read("jobs/a/1/x") == PATTERN
 
 
-async def test_delete_prefix_erases_the_folder_and_nothing_else(store: ArtifactStore, tmp_path: Path) -> None:
-    """A prefix ends at a folder's border; no empty folder remains; erasing again is no error."""
+async def test_delete_prefix_erases_the_folder_and_nothing_else(store: ArtifactStore) -> None:
+    """A prefix ends at a folder's border; erasing again is no error."""
     for path in ("jobs/a/1/x", "jobs/a/2/y", "jobs/ab/1/x"):
         await store.put(path, b"x")
     await store.delete_prefix("jobs/a/")
     await store.delete_prefix("jobs/a/")
     assert await store.list_paths("jobs/") == ("jobs/ab/1/x",)
+
+
+async def test_no_empty_folder_remains(tmp_path: Path) -> None:
+    """A prefix of a store in a folder is a folder itself."""
+    store = ArtifactStore.open(f"file://{tmp_path}/store")
+    await store.put("jobs/a/1/x", b"x")
+    await store.delete_prefix("jobs/a/")
     assert not (tmp_path / "store/jobs/a").exists()
 
 

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 RECORD_TIMEOUT_S = 10.0
 # One study, queue included, unless the caller says otherwise.
 STUDY_TIMEOUT_S = 900.0
-# How often a broken segment() call is begun again before the error is the caller's.
-SEGMENT_ATTEMPTS = 3
+# How often a broken call is begun again, without having come farther, before the error is the caller's.
+ATTEMPTS = 3
 RETRY_PAUSE_S = 1.0
 
 ALL_ARTIFACTS: tuple[job_pb2.ArtifactKind.ValueType, ...] = (
@@ -115,7 +115,7 @@ class AsyncClient:
         )
         conversation = _Conversation(on_progress)
         async with asyncio.timeout(timeout_s):
-            for attempt in range(1, SEGMENT_ATTEMPTS + 1):
+            for attempt in range(1, ATTEMPTS + 1):
                 try:
                     await self._converse(conversation, _segment_requests(start, files, on_sent))
                     return conversation.segmentation()
@@ -123,7 +123,7 @@ class AsyncClient:
                     if conversation.job is not None and error.code() is grpc.StatusCode.UNAVAILABLE:
                         return await self._watch_to_the_end(conversation.job.job_id, conversation)
                     failure = error_from_rpc(error, address=self._address)
-                    if attempt == SEGMENT_ATTEMPTS or not failure.is_transient:
+                    if attempt == ATTEMPTS or not failure.is_transient:
                         raise failure from error
                 await asyncio.sleep(RETRY_PAUSE_S * attempt)
         raise AssertionError("unreachable: the last attempt returns or raises")
@@ -134,14 +134,16 @@ class AsyncClient:
         options: SegmentationOptions | None = None,
         *,
         request_id: str | None = None,
+        on_sent: Callable[[int], None] | None = None,
         timeout_s: float = STUDY_TIMEOUT_S,
     ) -> Job:
-        """Upload and submit a study and return its job at once.
+        """Upload and submit a study and return its job at once. An upload that breaks goes on where it was.
 
         Args:
             study: As for `segment`.
             options: How to segment.
             request_id: Idempotency key; a repeated submit with the same key and bytes answers the same job.
+            on_sent: Called with the number of bytes just sent.
             timeout_s: Longest wait, seconds.
         """
         files = _find_files(study)
@@ -150,7 +152,8 @@ class AsyncClient:
                 segmentation_service_pb2.CreateUploadRequest(), timeout=RECORD_TIMEOUT_S
             )
             upload_id = created.upload.upload_id
-            await self._segmentation.WriteUpload(_upload_requests(upload_id, files), timeout=timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._upload(upload_id, files, on_sent)
             submitted = await self._segmentation.SubmitStudy(
                 segmentation_service_pb2.SubmitStudyRequest(
                     upload_id=upload_id,
@@ -160,6 +163,29 @@ class AsyncClient:
                 timeout=RECORD_TIMEOUT_S,
             )
         return job_from_proto(submitted.job)
+
+    async def _upload(self, upload_id: str, files: Sequence[StudyFile], on_sent: Callable[[int], None] | None) -> None:
+        """Write an upload, going on after a broken line with what the service has not stored yet."""
+        stored = study_pb2.Upload(upload_id=upload_id)
+        attempts = 0
+        while True:
+            try:
+                await self._segmentation.WriteUpload(_upload_requests(stored, files, on_sent))
+            except grpc.aio.AioRpcError as error:
+                attempts += 1
+                # What a broken call brought may still be on its way into the store: the offset was asked too early.
+                too_early = error.code() is grpc.StatusCode.OUT_OF_RANGE
+                if attempts == ATTEMPTS or not (too_early or error_from_rpc(error, address=self._address).is_transient):
+                    raise
+            else:
+                return
+            await asyncio.sleep(RETRY_PAUSE_S * attempts)
+            answer = await self._segmentation.GetUpload(
+                segmentation_service_pb2.GetUploadRequest(upload_id=upload_id), timeout=RECORD_TIMEOUT_S
+            )
+            if _count_received(answer.upload) > _count_received(stored):
+                attempts = 0
+            stored = answer.upload
 
     async def wait(self, job_id: str, *, on_progress: Callable[[Job], None] | None = None) -> Segmentation:
         """Watch a job to its end and return its result with all artefacts."""
@@ -347,7 +373,7 @@ async def _segment_requests(
     on_sent: Callable[[int], None] | None,
 ) -> AsyncIterator[segmentation_service_pb2.SegmentStudyRequest]:
     yield segmentation_service_pb2.SegmentStudyRequest(start=start)
-    async for part in _file_parts(files):
+    async for part in _file_parts(files, study_pb2.Upload()):
         if isinstance(part, study_pb2.FileHeader):
             yield segmentation_service_pb2.SegmentStudyRequest(file_header=part)
         elif isinstance(part, study_pb2.FileEnd):
@@ -358,31 +384,45 @@ async def _segment_requests(
                 on_sent(len(part))
 
 
+def _count_received(upload: study_pb2.Upload) -> int:
+    return sum(file.received_bytes for file in upload.files)
+
+
 async def _upload_requests(
-    upload_id: str, files: Sequence[StudyFile]
+    stored: study_pb2.Upload, files: Sequence[StudyFile], on_sent: Callable[[int], None] | None
 ) -> AsyncIterator[segmentation_service_pb2.WriteUploadRequest]:
-    yield segmentation_service_pb2.WriteUploadRequest(upload_id=upload_id)
-    async for part in _file_parts(files):
+    yield segmentation_service_pb2.WriteUploadRequest(upload_id=stored.upload_id)
+    async for part in _file_parts(files, stored):
         if isinstance(part, study_pb2.FileHeader):
             yield segmentation_service_pb2.WriteUploadRequest(file_header=part)
         elif isinstance(part, study_pb2.FileEnd):
             yield segmentation_service_pb2.WriteUploadRequest(file_end=part)
         else:
             yield segmentation_service_pb2.WriteUploadRequest(chunk=part)
+            if on_sent is not None:
+                on_sent(len(part))
 
 
 async def _file_parts(
-    files: Sequence[StudyFile],
+    files: Sequence[StudyFile], stored: study_pb2.Upload
 ) -> AsyncIterator[study_pb2.FileHeader | bytes | study_pb2.FileEnd]:
+    """Yield each file's header, bytes and end, but for what is stored already."""
+    known = {file.header.file_index: file for file in stored.files}
     for file_index, file in enumerate(files):
+        before = known.get(file_index, study_pb2.UploadedFile())
+        if before.complete:
+            continue
         yield study_pb2.FileHeader(
             file_index=file_index,
             media_type=study_pb2.MediaType.Value(f"MEDIA_TYPE_{file.file_format.name}"),
             sequence=sequence_number(file.sequence),
+            offset_bytes=before.received_bytes,
         )
-        digest = hashlib.sha256()
+        digest, left_out = hashlib.sha256(), before.received_bytes
         chunks = file.chunks()
         while chunk := await asyncio.to_thread(next, chunks, b""):
             digest.update(chunk)
-            yield chunk
+            if unsent := chunk[left_out:]:
+                yield unsent
+            left_out = max(0, left_out - len(chunk))
         yield study_pb2.FileEnd(sha256=digest.digest())

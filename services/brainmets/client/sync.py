@@ -71,9 +71,10 @@ class Client:
         options: SegmentationOptions | None = None,
         *,
         request_id: str | None = None,
+        on_sent: Callable[[int], None] | None = None,
     ) -> Job:
         """Upload and submit a study and return its job at once; see `AsyncClient.submit`."""
-        return self._run(self._client.submit(study, options, request_id=request_id))
+        return self._run(self._client.submit(study, options, request_id=request_id, on_sent=on_sent))
 
     def wait(self, job_id: str, *, on_progress: Callable[[Job], None] | None = None) -> Segmentation:
         """Watch a job to its end and return its result with all artefacts."""

@@ -22,7 +22,7 @@ TEST = $(DATA)/metastasis_bratsmet_00110
 # Pytest's answer when nothing was selected.
 NO_TESTS := 5
 
-.PHONY: help run up down test check bench faults integration fuzz protos protos-baseline train evaluate export ablations docs clean
+.PHONY: help run up down test check bench faults integration fuzz protos protos-baseline train evaluate export ablations deploy-check docs clean
 
 help: ## this list
 	@grep -hE '^[a-z -]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -75,7 +75,7 @@ protos-baseline: ## make the contract of now the released one
 	@$(SETUP) test
 	@$(BIN)/buf build --exclude-source-info --path protos/brainmets/v1 -o protos/baseline.binpb
 
-train: ## train both networks as the shipped ones were, in 136 minutes; DATA=folder of heads (docs/accuracy.md)
+train: ## train both networks as the shipped ones were, in 68 minutes; DATA=folder of heads (docs/accuracy.md)
 	@$(SETUP) test
 	@$(TRAINING) train-shipped --data $(DATA) build/training/data --out build/training $(ARGS)
 
@@ -104,6 +104,10 @@ ablations: ## short trainings that differ in one thing each, compared (about 3 h
 	@$(EVALUATION) compare --candidates $$(ls -d build/ablations/*/*_unet | xargs -n1 dirname | sort -u) \
 	  --study $(VALIDATION) --test $(TEST) --reference $(TEST)/reference/model_output_segmentation.nii.gz --labels 2 \
 	  --out build/ablations.json
+
+deploy-check: ## render the deployment for Kubernetes and test it, the images and the monitoring as text
+	@$(SETUP) test
+	@$(BIN)/python -m pytest tests/deploy
 
 docs: ## build the documentation site into build/site, readable without a network
 	@$(SETUP) test

@@ -1,0 +1,20 @@
+# Preprocessing: docker build -f deploy/images/preprocessing.Dockerfile .
+FROM python:3.11-slim-bookworm AS packages
+RUN python -m venv /opt/brainmets
+COPY deploy/images/preprocessing.lock /tmp/preprocessing.lock
+# Versions are those of constraints.txt; the lock adds the hash of every wheel (deploy/images/lock.sh writes it).
+RUN /opt/brainmets/bin/pip install --no-cache-dir --only-binary :all: --require-hashes -r /tmp/preprocessing.lock
+COPY pyproject.toml README.md LICENSE /source/
+COPY services /source/services
+RUN /opt/brainmets/bin/pip install --no-cache-dir --no-deps /source
+
+FROM python:3.11-slim-bookworm
+LABEL org.opencontainers.image.title="brainmets preprocessing" \
+      org.opencontainers.image.description="Decodes, aligns and normalises studies, and cuts them into tiles. Research use only." \
+      org.opencontainers.image.licenses="Apache-2.0"
+COPY --from=packages /opt/brainmets /opt/brainmets
+# Nothing is written below /, so that the root file system can be read-only.
+ENV PATH=/opt/brainmets/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+# A number, because Kubernetes cannot tell of a name whether it is root.
+USER 10001:10001
+ENTRYPOINT ["python", "-m", "brainmets.preprocessing"]

@@ -1,0 +1,15 @@
+#!/bin/sh
+# Copies a model repository and checks each network against the SHA-256 in its configuration.
+# unpack-models SOURCE TARGET
+set -eu
+cp -R "$1/." "$2/"
+for config in "$2"/*/config.pbtxt; do
+  folder=${config%/config.pbtxt}
+  expected=$(sed -n 's/.*key: "onnx_sha256" .*string_value: "\([0-9a-f]\{64\}\)".*/\1/p' "$config")
+  found=$(sha256sum "$folder/1/model.onnx" | cut -d ' ' -f 1)
+  if [ "$found" != "$expected" ]; then
+    echo "$folder: expected a network of SHA-256 $expected, got $found; build the models image again" >&2
+    exit 1
+  fi
+  echo "$folder: SHA-256 $found"
+done

@@ -1,0 +1,496 @@
+"""Every installation that can be rendered is confined, probed, bounded, and set up with settings that exist."""
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+import yaml
+from prometheus_client import CollectorRegistry
+
+from brainmets import __version__
+from brainmets.gateway import app as gateway
+from brainmets.gateway.worker import SHUTDOWN_GRACE_S as WORKER_GRACE_S
+from brainmets.preprocessing.app import SHUTDOWN_GRACE_S as PREPROCESSING_GRACE_S
+from brainmets.preprocessing.servicer import SERVICE_NAME as PREPROCESSING
+from brainmets.runtime.metrics import PreprocessingMetrics, QueueMetrics
+from brainmets.runtime.settings import (
+    PREFIX,
+    ApiSettings,
+    GatewaySettings,
+    PreprocessingSettings,
+    ProcessSettings,
+    WorkerSettings,
+    load_settings,
+    variable_name,
+)
+from manifests import (
+    KUBERNETES,
+    OPTIONS,
+    OVERLAYS,
+    REPOSITORY,
+    STORES,
+    Installation,
+    Manifest,
+    Pod,
+    combine,
+    find_missing_tool,
+    render,
+)
+from network_policies import Edge, Endpoint, Port, find_edges
+
+MISSING_TOOL = find_missing_tool()
+pytestmark = pytest.mark.skipif(bool(MISSING_TOOL), reason=MISSING_TOOL)
+
+SCHEMAS = REPOSITORY.parent / "shared" / "schemas"
+# The oldest release that the manifests are for: preStop.sleep is on by default, and has been for three of them.
+KUBERNETES_VERSION = "1.33"
+OWN_KINDS = {
+    "ScaledObject": "keda.sh_scaledobjects",
+    "PodMonitor": "monitoring.coreos.com_podmonitors",
+    "PrometheusRule": "monitoring.coreos.com_prometheusrules",
+}
+SETTINGS: Mapping[str, type[ProcessSettings]] = {
+    "api": ApiSettings,
+    "worker": WorkerSettings,
+    "preprocessing": PreprocessingSettings,
+}
+READINESS = {
+    "api": gateway.API_PARTS[0],
+    "worker": gateway.WORKER_PART,
+    "preprocessing": PREPROCESSING,
+}
+GRACE_S = {
+    "api": gateway.SHUTDOWN_GRACE_S,
+    "worker": WORKER_GRACE_S,
+    "preprocessing": PREPROCESSING_GRACE_S,
+}
+# docs/operations.md: what a study takes, and a decoder at worst beside its volumes, which may be as much.
+STUDY_BYTES = 300e6
+VOLUMES_FACTOR = 2
+# Pod Security Standards, restricted.
+VOLUME_TYPES = {
+    "configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret",
+}  # fmt: skip
+
+
+def choose_components() -> Iterator[tuple[str, ...]]:
+    """Yield each store alone, with one option and with all; and all options but one, and all in another order."""
+    bucket = STORES[-1]
+    for store in STORES:
+        yield (store,)
+        yield from ((store, option) for option in OPTIONS)
+        yield (store, *OPTIONS)
+    yield from ((bucket, *(other for other in OPTIONS if other != option)) for option in OPTIONS)
+    yield (*reversed(OPTIONS[:-1]), bucket, OPTIONS[-1])
+
+
+CHOICES = (*OVERLAYS, *choose_components())
+
+
+Choice = str | tuple[str, ...]
+
+
+def name_choice(choice: Choice) -> str:
+    """Return how a test's name calls an installation."""
+    return choice if isinstance(choice, str) else " ".join(choice)
+
+
+def install(choice: Choice) -> Installation:
+    """Render an overlay, or the base with components."""
+    return render(KUBERNETES / "overlays" / choice) if isinstance(choice, str) else combine(choice)
+
+
+@pytest.fixture(scope="module", params=CHOICES, ids=name_choice)
+def installation(request: pytest.FixtureRequest) -> Installation:
+    """One of all that are rendered."""
+    return install(request.param)
+
+
+@pytest.fixture(
+    scope="module", params=[name for name in CHOICES if "network-policies" in name] + ["production"], ids=name_choice
+)
+def guarded(request: pytest.FixtureRequest) -> Installation:
+    """One of those with network policies."""
+    return install(request.param)
+
+
+def test_all_processes_are_there(installation: Installation) -> None:
+    """Whatever is chosen beside them."""
+    assert {"api", "worker", "preprocessing", "triton", "redis"} <= set(installation.pods)
+
+
+def test_core_objects_have_no_unknown_field(installation: Installation) -> None:
+    """Kubernetes would drop it with a warning, and what was meant would not be."""
+    validator = pytest.importorskip("kubernetes_validate", reason="needs kubernetes-validate")
+    for item in installation.objects:
+        if item["kind"] not in OWN_KINDS:
+            validator.validate(item, KUBERNETES_VERSION, strict=True)
+
+
+def test_custom_objects_keep_their_schemas(installation: Installation) -> None:
+    """Those of KEDA and of the Prometheus operator, and no field that they do not know."""
+    jsonschema = pytest.importorskip("jsonschema", reason="needs jsonschema")
+    for item in installation.objects:
+        if item["kind"] in OWN_KINDS:
+            jsonschema.Draft202012Validator(read_schema(item)).validate(item)
+
+
+def test_rules_are_those_of_the_operator() -> None:
+    """As rules.sh writes them from what Prometheus itself reads."""
+    jsonschema = pytest.importorskip("jsonschema", reason="needs jsonschema")
+    answer = subprocess.run([KUBERNETES / "rules.sh"], capture_output=True, check=True)
+    rules = list(yaml.load_all(answer.stdout, yaml.CSafeLoader))
+    assert rules
+    for item in rules:
+        jsonschema.Draft202012Validator(read_schema(item)).validate(item)
+
+
+def read_schema(item: Manifest) -> Any:  # Any: JSON
+    """Return the schema that a custom object's definition carries for its version, closed."""
+    path = SCHEMAS / f"{OWN_KINDS[item['kind']]}.yaml"
+    if not path.exists():
+        pytest.skip(f"needs the custom resource definition {path.name} in ../shared/schemas")
+    versions = yaml.load(path.read_text(), yaml.CSafeLoader)["spec"]["versions"]
+    version = next(version for version in versions if version["name"] == item["apiVersion"].rpartition("/")[2])
+    schema = close(version["schema"]["openAPIV3Schema"])
+    # A definition says of metadata only that it is an object.
+    schema["properties"]["metadata"] = {"type": "object"}
+    return schema
+
+
+def close(schema: Any) -> Any:  # Any: JSON
+    """Return a schema that refuses fields which Kubernetes would drop."""
+    if isinstance(schema, list):
+        return [close(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    closed = {key: close(part) for key, part in schema.items()}
+    if isinstance(schema.get("properties"), dict) and schema.get("type") == "object":
+        closed.setdefault("additionalProperties", False)
+    return closed
+
+
+def test_pods_keep_restricted_pod_security(installation: Installation) -> None:
+    """As the Pod Security Standards say, and with a root file system that nobody writes to."""
+    for pod in installation.pods.values():
+        context = pod.spec["securityContext"]
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod.spec)
+        assert {kind for volume in pod.spec.get("volumes", ()) for kind in volume if kind != "name"} <= VOLUME_TYPES
+        assert context["runAsNonRoot"] is True
+        assert context["runAsUser"] >= 10_000
+        assert context["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in pod.all_containers:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+            assert not any("hostPort" in port for port in container.get("ports", ()))
+
+
+def test_the_namespace_enforces_it(installation: Installation) -> None:
+    """So that a change by hand is refused."""
+    (namespace,) = installation.of_kind("Namespace")
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    scoped = [item for item in installation.objects if item["kind"] not in {"Namespace", "PriorityClass"}]
+    assert {item["metadata"]["namespace"] for item in scoped} == {namespace["metadata"]["name"]}
+
+
+def test_no_pod_has_a_key_to_the_cluster(installation: Installation) -> None:
+    """None of them asks Kubernetes anything; and no Service's address gets among the settings."""
+    for pod in installation.pods.values():
+        assert pod.spec["automountServiceAccountToken"] is False
+        assert pod.spec["enableServiceLinks"] is False
+
+
+def test_every_container_is_bounded(installation: Installation) -> None:
+    """It asks for what it needs, and gets no more than its limit."""
+    for pod in installation.pods.values():
+        for container in pod.all_containers:
+            resources = container["resources"]
+            assert {"cpu", "memory"} <= set(resources["requests"])
+            assert {"cpu", "memory"} <= set(resources["limits"])
+
+
+def test_preprocessing_has_the_memory_that_its_settings_allow(installation: Installation) -> None:
+    """All studies at once, with a decoder at its limit for each core it may use."""
+    pod = installation.pods["preprocessing"]
+    settings = load_settings(PreprocessingSettings, installation.environment_of(pod.main))
+    assert isinstance(settings, PreprocessingSettings)
+    most = settings.max_studies * STUDY_BYTES + settings.decoders * settings.decoding_memory_bytes * VOLUMES_FACTOR
+    limit = re.fullmatch(r"(\d+)Gi", pod.main["resources"]["limits"]["memory"])
+    assert limit is not None
+    assert int(limit[1]) * 1024**3 >= most
+
+
+def test_images_have_a_tag_that_stays(installation: Installation) -> None:
+    """Ours is the version of this package."""
+    images = {container["image"] for pod in installation.pods.values() for container in pod.all_containers}
+    for image in images:
+        name, _, tag = image.rpartition(":")
+        assert name
+        assert re.search(r"\d+\.\d+\.\d+", tag)
+        assert "brainmets/" not in image or tag == __version__
+
+
+def test_every_lasting_container_is_probed(installation: Installation) -> None:
+    """Through its start, for life and for readiness."""
+    for pod in installation.pods.values():
+        for container in pod.containers if pod.is_lasting else ():
+            assert {"startupProbe", "livenessProbe", "readinessProbe"} <= set(container)
+
+
+@pytest.mark.parametrize("component", SETTINGS)
+def test_probes_ask_what_the_process_tells(installation: Installation, component: str) -> None:
+    """The process itself for life, and the part that takes work for readiness, on the plaintext port."""
+    container = installation.pods[component].main
+    port = int(installation.environment_of(container)["BRAINMETS_HEALTH_ADDRESS"].rpartition(":")[2])
+    assert container["startupProbe"]["grpc"] == container["livenessProbe"]["grpc"] == {"port": port}
+    assert container["readinessProbe"]["grpc"] == {"port": port, "service": READINESS[component]}
+
+
+@pytest.mark.parametrize(("component", "kind"), SETTINGS.items())
+def test_settings_are_sound(installation: Installation, component: str, kind: type[ProcessSettings]) -> None:
+    """The process itself reads them; each port that it listens on is one of its container's or hidden behind TLS."""
+    pod = installation.pods[component]
+    settings = load_settings(kind, installation.environment_of(pod.main))
+    ports = {port["containerPort"] for port in pod.main["ports"]}
+    listens = {name: address for name, address in settings if name in {"health_address", "metrics_address"}}
+    assert {int(address.rpartition(":")[2]) for address in listens.values()} <= ports
+
+
+def test_every_variable_is_a_setting(installation: Installation) -> None:
+    """Of that process when it stands at the process, of any when it is shared."""
+    known = {variable_name(field) for kind in SETTINGS.values() for field in kind.model_fields}
+    for item in installation.of_kind("ConfigMap"):
+        assert {name for name in item["data"] if name.startswith(PREFIX)} <= known
+    for component, pod in installation.pods.items():
+        for container in pod.all_containers:
+            own = {item["name"] for item in container.get("env", ()) if item["name"].startswith(PREFIX)}
+            fields = SETTINGS[component].model_fields if container["name"] in SETTINGS else ()
+            assert own <= {variable_name(field) for field in fields}
+
+
+def test_addresses_lead_to_services(installation: Installation) -> None:
+    """By name and port; a Service selects the pod that it is named for, and a port that the pod has."""
+    api, worker = (installation.pods[name].main for name in ("api", "worker"))
+    settings = load_settings(WorkerSettings, installation.environment_of(worker))
+    assert isinstance(settings, WorkerSettings)
+    redis = settings.redis_url.get_secret_value().rpartition("@")[2].removesuffix("/0")
+    for address in (settings.triton_address, settings.preprocessing_address, redis):
+        name, _, port = address.partition(":")
+        assert find_service_ports(installation, name) == [int(port)]
+    assert find_service_ports(installation, "api") == [8500]
+    shared = [load_settings(GatewaySettings, ready(installation, item)) for item in (api, worker)]
+    assert shared[0] == shared[1]
+
+
+def ready(installation: Installation, container: Manifest) -> dict[str, str]:
+    """Return a gateway process's environment, with addresses that differ between its processes taken out."""
+    environment = installation.environment_of(container)
+    return environment | {"BRAINMETS_HEALTH_ADDRESS": "any:1", "BRAINMETS_METRICS_ADDRESS": "any:2"}
+
+
+def find_service_ports(installation: Installation, name: str) -> list[int]:
+    """Return the ports of a Service, having seen that its pods have them."""
+    service = installation.find("Service", name)["spec"]
+    (pod,) = (pod for pod in installation.pods.values() if selects(service["selector"], pod))
+    assert pod.component == name
+    names = {port["name"] for container in pod.containers for port in container.get("ports", ())}
+    assert {port["targetPort"] for port in service["ports"]} <= names
+    return [port["port"] for port in service["ports"]]
+
+
+def selects(labels: Mapping[str, str], pod: Pod) -> bool:
+    """Return whether labels are a pod's."""
+    return bool(labels.items() <= pod.template["metadata"]["labels"].items())
+
+
+def test_many_are_called_by_all_their_addresses(installation: Installation) -> None:
+    """A gRPC connection lasts: behind one virtual address it would stay with one pod."""
+    for name in ("triton", "preprocessing"):
+        assert installation.find("Service", name)["spec"]["clusterIP"] == "None"
+
+
+def test_volumes_and_secrets_are_named_alike(installation: Installation) -> None:
+    """What is mounted is a volume, and what is claimed is there."""
+    claims = {item["metadata"]["name"] for item in installation.of_kind("PersistentVolumeClaim")}
+    for pod in installation.pods.values():
+        volumes = {volume["name"]: volume for volume in pod.spec.get("volumes", ())}
+        templates = {item["metadata"]["name"] for item in pod.workload["spec"].get("volumeClaimTemplates", ())}
+        mounted = {mount["name"] for container in pod.all_containers for mount in container.get("volumeMounts", ())}
+        assert mounted == set(volumes) | templates
+        claimed = {
+            volume["persistentVolumeClaim"]["claimName"]
+            for volume in volumes.values()
+            if len(volume) > 1 and "persistentVolumeClaim" in volume
+        }
+        assert claimed <= claims
+
+
+def test_models_are_unpacked_before_plans_are_made_of_them(installation: Installation) -> None:
+    """Containers before the others run one after the other."""
+    names = [container["name"] for container in installation.pods["triton"].spec["initContainers"]]
+    assert names in (["models"], ["models", "plans"])
+
+
+@pytest.mark.parametrize("component", GRACE_S)
+def test_nobody_is_killed_in_the_middle(installation: Installation, component: str) -> None:
+    """A process has its own grace time, after what it waits before; a worker has the longest study's."""
+    pod = installation.pods[component]
+    wait_s = pod.main.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+    grace_s = pod.spec["terminationGracePeriodSeconds"]
+    assert grace_s > wait_s + GRACE_S[component]
+    if component == "worker":
+        assert grace_s > float(installation.environment_of(pod.main)["BRAINMETS_JOB_DEADLINE_S"])
+
+
+def test_disruptions_take_one_pod_at_a_time(installation: Installation) -> None:
+    """Every lasting pod has one budget, spreads over the nodes, and has a priority that exists."""
+    classes = {item["metadata"]["name"] for item in installation.of_kind("PriorityClass")}
+    for pod in installation.pods.values():
+        assert pod.spec["priorityClassName"] in classes
+        if pod.is_lasting:
+            budgets = installation.of_kind("PodDisruptionBudget")
+            mine = [item for item in budgets if selects(item["spec"]["selector"]["matchLabels"], pod)]
+            assert [item["spec"]["maxUnavailable"] for item in mine] == [1]
+        if pod.workload["kind"] == "Deployment":
+            keys = [item["topologyKey"] for item in pod.spec["topologySpreadConstraints"]]
+            assert keys[0] == "kubernetes.io/hostname"
+
+
+def test_redis_forgets_nothing(installation: Installation) -> None:
+    """The gateway refuses one that would."""
+    mounted = {volume["configMap"]["name"] for volume in installation.pods["redis"].spec["volumes"]}
+    (text,) = (installation.find("ConfigMap", name)["data"]["redis.conf"] for name in mounted)
+    assert {"appendonly yes", "maxmemory-policy noeviction"} <= set(text.splitlines())
+
+
+def test_what_is_scaled_has_no_number_of_its_own(installation: Installation) -> None:
+    """Each apply would set it back; and nothing is scaled to none, because nothing wakes it."""
+    for scaler in installation.of_kind("ScaledObject"):
+        spec = scaler["spec"]
+        target = installation.find("Deployment", spec["scaleTargetRef"]["name"])
+        assert "replicas" not in target["spec"]
+        assert 1 <= spec["minReplicaCount"] < spec["maxReplicaCount"]
+        assert len(spec["triggers"]) == 1
+
+
+def test_scalers_ask_for_metrics_that_there_are(installation: Installation) -> None:
+    """Of the scaler's own namespace; workers are scaled by queued and running in one series."""
+    registry = CollectorRegistry()
+    QueueMetrics(registry, service="gateway")
+    PreprocessingMetrics(registry)
+    known = {metric.name for metric in registry.collect()} | {"nv_inference_pending_request_count"}
+    for scaler in installation.of_kind("ScaledObject"):
+        query = scaler["spec"]["triggers"][0]["metadata"]["query"]
+        match = re.fullmatch(r'(?:max|sum)\((\w+)\{namespace="([a-z-]+)"\}\)', query)
+        assert match is not None
+        assert match[1] in known
+        assert match[2] == scaler["metadata"]["namespace"]
+        assert scaler["metadata"]["name"] != "worker" or match[1] == "brainmets_gateway_jobs_outstanding"
+
+
+def test_all_metrics_are_scraped(installation: Installation) -> None:
+    """One monitor selects every pod, by the port that all of them name alike."""
+    for monitor in installation.of_kind("PodMonitor"):
+        (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+        for pod in installation.pods.values():
+            names = {port["name"] for container in pod.containers for port in container.get("ports", ())}
+            assert selects(monitor["spec"]["selector"]["matchLabels"], pod)
+            assert (endpoint["port"] in names) == (pod.component not in {"object-storage", "plans"})
+
+
+def test_the_network_is_the_drawn_one(guarded: Installation) -> None:
+    """Each arrow of the architecture is let through, and nothing else."""
+    endpoints = (*find_endpoints(guarded), *STRANGERS)
+    strangers = {endpoint.name for endpoint in STRANGERS}
+    found = find_edges(endpoints, guarded.of_kind("NetworkPolicy"))
+    names = {endpoint.name for endpoint in endpoints}
+    drawn = {edge for edge in draw_edges(guarded) if {edge[0], edge[1]} <= names}
+    # What strangers do among themselves is none of ours.
+    assert {edge for edge in found if not {edge[0], edge[1]} <= strangers} == drawn
+
+
+STRANGERS = (
+    Endpoint("client", "hospital", {}, namespace_labels={"brainmets/client": "true"}),
+    Endpoint("prometheus", "monitoring", {"app.kubernetes.io/name": "prometheus"}),
+    Endpoint("dns", "kube-system", {"k8s-app": "kube-dns"}, (Port(53, "dns", "UDP"), Port(53, "dns-tcp"))),
+    Endpoint("stranger", "default", {}, (Port(443),)),
+    Endpoint("impostor", "default", {"app.kubernetes.io/component": "worker"}, (Port(8510), Port(6379))),
+    Endpoint("neighbour of prometheus", "monitoring", {"app.kubernetes.io/name": "grafana"}, (Port(3000),)),
+)
+
+
+def find_endpoints(installation: Installation) -> Iterator[Endpoint]:
+    """Yield the installation's pods as policies see them."""
+    (namespace,) = installation.of_kind("Namespace")
+    for pod in installation.pods.values():
+        ports = [port for container in pod.containers for port in container.get("ports", ())]
+        yield Endpoint(
+            pod.component,
+            namespace["metadata"]["name"],
+            pod.template["metadata"]["labels"],
+            tuple(Port(port["containerPort"], port["name"]) for port in ports),
+        )
+
+
+def draw_edges(installation: Installation) -> Iterator[Edge]:
+    """Yield the arrows of docs/architecture.md, those of metrics, and those to find names by."""
+    uses_tls = any(container["name"] == "tls" for container in installation.pods["api"].containers)
+    arrows = {
+        "client": {"api": 8443 if uses_tls else 8500},
+        "api": {"redis": 6379, "object-storage": 7070, "triton": 8001},
+        "worker": {"redis": 6379, "object-storage": 7070, "preprocessing": 8510, "triton": 8001},
+        "preprocessing": {"object-storage": 7070},
+        "prometheus": {"api": 8590, "worker": 8591, "preprocessing": 8592, "triton": 8002},
+    }
+    for source, targets in arrows.items():
+        yield from ((source, target, port, "TCP") for target, port in targets.items())
+    for source in ("api", "worker", "preprocessing"):
+        yield from ((source, "dns", 53, protocol) for protocol in ("TCP", "UDP"))
+    if any(container["name"] == "exporter" for container in installation.pods["redis"].containers):
+        yield ("prometheus", "redis", 9121, "TCP")
+
+
+@pytest.mark.parametrize(
+    ("overlay", "expected"), [("development", set()), ("production", {"redis", "object-storage", "api-tls"})]
+)
+def test_secrets_are_made_by_the_operator(overlay: str, expected: set[str]) -> None:
+    """None is in the repository but that of development, which protects nothing."""
+    installation = render(KUBERNETES / "overlays" / overlay)
+    text = json.dumps(installation.objects)
+    named = set(re.findall(r'"secretKeyRef": \{[^}]*"name": "([^"]+)"', text)) | set(
+        re.findall(r'"secretName": "([^"]+)"', text)
+    )
+    assert named - {item["metadata"]["name"] for item in installation.of_kind("Secret")} == expected
+
+
+@pytest.mark.parametrize("component", ["api", "preprocessing", "triton", "worker"])
+def test_high_availability_survives_a_zone(component: str) -> None:
+    """There are two, or KEDA keeps two, which may not be in one zone."""
+    installation = render(KUBERNETES / "overlays" / "production")
+    pod = installation.pods[component]
+    scalers = {
+        item["metadata"]["name"]: item["spec"]["minReplicaCount"] for item in installation.of_kind("ScaledObject")
+    }
+    assert pod.workload["spec"].get("replicas", scalers.get(component, 1)) >= 2
+    zones = [item for item in pod.spec["topologySpreadConstraints"] if item["topologyKey"].endswith("zone")]
+    assert [item["whenUnsatisfiable"] for item in zones] == ["DoNotSchedule"]
+
+
+def test_plans_are_built_where_triton_runs() -> None:
+    """On one kind of GPU, with a GPU each, into the cache that Triton takes them from."""
+    pods = render(KUBERNETES / "overlays" / "production").pods
+    triton, plans = pods["triton"], pods["plans"]
+    assert triton.spec["nodeSelector"] == plans.spec["nodeSelector"]
+    assert triton.spec["tolerations"] == plans.spec["tolerations"]
+    makers = [triton.spec["initContainers"][1], plans.containers[0]]
+    for container in (*makers, triton.main):
+        assert container["resources"]["limits"]["nvidia.com/gpu"] == 1
+    assert makers[0]["image"] == makers[1]["image"]
+    assert plans.containers[0]["command"] == ["python", "-m", "brainmets.engine"]
+    assert triton.main["args"] == ["--model-config-name=tensorrt"]

@@ -22,7 +22,7 @@ TEST = $(DATA)/metastasis_bratsmet_00110
 # Pytest's answer when nothing was selected.
 NO_TESTS := 5
 
-.PHONY: help run up down test check bench faults integration fuzz protos protos-baseline train evaluate export ablations deploy-check docs clean
+.PHONY: help run up down test check bench faults integration fuzz protos protos-baseline train evaluate export ablations deploy-check dashboards docs clean
 
 help: ## this list
 	@grep -hE '^[a-z -]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -108,6 +108,10 @@ ablations: ## short trainings that differ in one thing each, compared (about 3 h
 deploy-check: ## render the deployment for Kubernetes and test it, the images and the monitoring as text
 	@$(SETUP) test
 	@$(BIN)/python -m pytest tests/deploy
+
+dashboards: ## write the committed Grafana dashboards after a change
+	@$(SETUP) test
+	@PYTHONPATH=deploy $(BIN)/python -m monitoring.grafana.dashboards
 
 docs: ## build the documentation site into build/site, readable without a network
 	@$(SETUP) test

@@ -66,7 +66,8 @@ def compare_windows(model: Path, voxels: NDArray[np.float32], ours: NDArray[np.f
         logits = run(network, slices, setting)
         timed[setting] = time.perf_counter() - start_s
         if setting == USUAL:
-            theirs = torch.sigmoid(logits / temperature)[:, 0].numpy()
+            height, width = ours.shape[1:]
+            theirs = torch.sigmoid(logits / temperature)[:, 0, :height, :width].numpy()
     best = min(timed, key=timed.__getitem__)
     return {
         "usual_s": round(timed[USUAL], 3),

@@ -99,10 +99,25 @@ async def test_a_cohort_is_segmented_and_goes_on_after_a_stop(bench: GatewayBenc
         "done before",
         "segmented",
     ]
-    assert lines["second"]["lesions"] == "1"
+    # The summary of a second run is that of the whole cohort.
+    assert (lines["first"]["lesions"], lines["second"]["lesions"]) == ("1", "1")
+    assert lines["first"]["volume_mm3"] == lines["second"]["volume_mm3"]
     jobs = json.loads((await run("jobs", "--address", bench.address, "--json")).stdout)
     # The second run found the job of the first one again, and tried the broken file once more.
     assert [job["state"] for job in jobs].count("succeeded") == 2
+
+
+async def test_a_folder_that_holds_no_results_is_not_taken_for_them(
+    bench: GatewayBench, study: Path, tmp_path: Path
+) -> None:
+    """It is told, and left as it is."""
+    out = tmp_path / "results"
+    (out / study.name).mkdir(parents=True)
+    (tmp_path / "cohort").mkdir()
+    shutil.copytree(study, tmp_path / "cohort" / study.name)
+    result = await run("submit", "--all", str(tmp_path / "cohort"), "--output", str(out), "--address", bench.address)
+    assert result.exit_code == ExitCode.FAILED
+    assert "RESULTS_UNREADABLE" in (out / "summary.csv").read_text()
 
 
 async def test_a_cohort_that_is_none_is_one_sentence(tmp_path: Path) -> None:

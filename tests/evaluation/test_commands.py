@@ -1,6 +1,7 @@
 """Tests of the evaluator's command line, on the shipped networks and a phantom study."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from brainmets.imaging.geometry import Geometry
 from brainmets.imaging.operating_point import OperatingPointName
 from brainmets.training.decisions import load_decision
 from brainmets.training.heads import T1C
+from brainmets.training.served_contract import TILES
+from brainmets.training.slice_split import SLICE_SPLIT_NAME
 from brainmets.training.studies import AXIAL_AFFINE
 from phantom_heads import make_head
 
@@ -76,3 +79,36 @@ def test_a_part_of_a_split_is_scored(
     assert run(monkeypatch, "score", "--model", MODELS[1], *given, *whole) == 1
     assert "--split-file" in capsys.readouterr().err
     assert run(monkeypatch, "score", "--model", MODELS[1], *given, *whole, "--split-file", split) == 0
+
+
+def test_candidates_are_compared_on_the_same_studies(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A candidate of two networks has a line for each and for their mean; one that is asked again keeps its place."""
+    candidate = tmp_path / "both"
+    for model in map(Path, MODELS):
+        (candidate / model.name / "1").mkdir(parents=True)
+        shutil.copy(model / "1" / "model.onnx", candidate / model.name / "1")
+    (candidate / SLICE_SPLIT_NAME).write_text('{"slices": 3, "slice_dice": 0.5}')
+    out = tmp_path / "compared.json"
+    reference = folder / "phantom-001-seg.nii.gz"
+    given = ("--candidates", candidate, "--study", folder, "--test", folder, "--reference", reference, "--out", out)
+    for _ in range(2):
+        assert run(monkeypatch, "compare", *given, "--synthetic", 1, "--threads", 1) == 0
+    (compared,) = json.loads(out.read_text())
+    assert set(compared["networks"]) == {"attention_unet", "nested_unet", "mean"}
+    assert compared["random_slices"]["slice_dice"] == 0.5
+    # The ball of 6 mm radius is bright: the test study is the same for all, and no network is told of the drawn ones.
+    assert all(0.0 <= each["test_dice"] <= 1.0 for each in compared["networks"].values())
+    assert "Research use only" in capsys.readouterr().out
+
+
+def test_tiles_are_timed_and_the_served_ones_agree_with_themselves(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line for each size."""
+    sizes = ("--depth", TILES.depth, 8, "--size", TILES.max_size, "--threads", 1)
+    assert run(monkeypatch, "tiles", "--model", MODELS[1], "--study", folder, *sizes) == 0
+    printed = capsys.readouterr().out
+    assert "1.0000" in printed
+    assert f"<= {TILES.max_size}" in printed

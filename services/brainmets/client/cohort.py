@@ -13,12 +13,15 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from google.protobuf import json_format
+
 from brainmets.client.errors import ServiceError, StudyPathError
 from brainmets.client.jobs import JobState
 from brainmets.client.study_files import find_study_files
+from brainmets.v1 import result_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from brainmets.client.aio import AsyncClient
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from brainmets.client.results import Segmentation
 
 SUMMARY_NAME = "summary.csv"
+REPORT_NAME = "report.json"
 # Studies under way: enough that the service always has one to go on with.
 STUDIES_AT_A_TIME = 4
 _NAMESPACE = uuid.UUID("8c4a2f3e-6b0d-4a55-9a0e-2f0c8d3e7b11")
@@ -46,7 +50,7 @@ class CohortLine:
     Attributes:
         study: Its file's or folder's name in the cohort.
         outcome: What became of it.
-        lesions: How many were found; empty where nothing was segmented now.
+        lesions: How many were found; None where it failed.
         volume_mm3: Their volume together.
         reason: The service's word for why it failed.
         message: The sentence that goes with it.
@@ -123,8 +127,8 @@ def write_summary(lines: Iterable[CohortLine], path: Path) -> None:
 
 
 async def _segment(client: AsyncClient, study: Path, options: SegmentationOptions, *, output: Path) -> CohortLine:
-    if _is_done(output):
-        return CohortLine(study.name, Outcome.DONE_BEFORE)
+    if (line := _read_line(study, output)) is not None:
+        return line
     try:
         files = find_study_files(study)
         job = await client.submit(files, options, request_id=_find_request_id(output, options))
@@ -137,11 +141,20 @@ async def _segment(client: AsyncClient, study: Path, options: SegmentationOption
     except ServiceError as error:
         return CohortLine(study.name, Outcome.FAILED, reason=error.reason, message=error.message)
     _save(segmentation, output)
-    return _describe(study, segmentation)
+    return _describe(study.name, Outcome.SEGMENTED, [lesion.volume_mm3 for lesion in segmentation.lesions])
 
 
-def _is_done(output: Path) -> bool:
-    return output.is_dir()
+def _read_line(study: Path, output: Path) -> CohortLine | None:
+    """Return the line of a study that has its results, from its report; None where it has none."""
+    if not output.is_dir():
+        return None
+    report = result_pb2.SegmentationResult()
+    try:
+        json_format.Parse((output / REPORT_NAME).read_bytes(), report, ignore_unknown_fields=True)
+    except (OSError, json_format.ParseError):
+        message = f"expected results of an earlier run in {output}, got a folder without a readable {REPORT_NAME}"
+        return CohortLine(study.name, Outcome.FAILED, reason="RESULTS_UNREADABLE", message=message)
+    return _describe(study.name, Outcome.DONE_BEFORE, [lesion.volume_mm3 for lesion in report.lesions])
 
 
 def _save(segmentation: Segmentation, output: Path) -> None:
@@ -156,6 +169,5 @@ def _find_request_id(output: Path, options: SegmentationOptions) -> str:
     return str(uuid.uuid5(_NAMESPACE, f"{output.resolve()} {options}"))
 
 
-def _describe(study: Path, segmentation: Segmentation) -> CohortLine:
-    volume_mm3 = sum(lesion.volume_mm3 for lesion in segmentation.lesions)
-    return CohortLine(study.name, Outcome.SEGMENTED, lesions=len(segmentation.lesions), volume_mm3=round(volume_mm3, 1))
+def _describe(study: str, outcome: Outcome, volumes_mm3: Sequence[float]) -> CohortLine:
+    return CohortLine(study, outcome, lesions=len(volumes_mm3), volume_mm3=round(sum(volumes_mm3), 1))

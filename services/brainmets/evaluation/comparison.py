@@ -58,7 +58,12 @@ def _judge(
 ) -> Json:
     chosen = choose_points(try_points(asked, name))[OperatingPointName.BALANCED]
     scores = [
-        score_study(labelled.name, labelled.reference, inferred.decide(name, chosen.point).mask, with_skull=False)
+        score_study(
+            labelled.name,
+            labelled.reference,
+            inferred.decide(name, chosen.point).mask,
+            with_skull=inferred.with_skull,
+        )
         for labelled, inferred in (*asked, tested)
     ]
     *drawn, test = scores

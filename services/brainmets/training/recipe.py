@@ -11,7 +11,6 @@ from brainmets.imaging.errors import InternalError
 
 # Both networks together, on two cores. A second cycle of as long again found no more lesions (DECISIONS 28).
 SHIPPED_MINUTES = 68.0
-SHIPPED_CYCLES = 1
 SHELF_SEED = 11
 # Memory that holds files, where there is some: studies are read from it many times.
 MEMORY_FOLDER = Path("/dev/shm")  # noqa: S108 -- Linux' own place for it
@@ -48,7 +47,7 @@ def train_shipped(data: Sequences[Path], out: Path, *, minutes: float) -> None:
             trainings = [
                 _start(
                     "train", "--network", each.network, "--shelf", shelf, "--out", out / each.network,
-                    "--updates", each.updates, "--minutes", minutes, "--cycles", SHIPPED_CYCLES, "--seed", each.seed,
+                    "--updates", each.updates, "--minutes", minutes, "--seed", each.seed,
                 )
                 for each in SHIPPED
             ]  # fmt: skip

@@ -62,7 +62,9 @@ def find_supervisor(address: str) -> psutil.Process:
     listening = next(
         each.pid for each in psutil.net_connections("tcp") if each.status == "LISTEN" and each.laddr.port == port
     )
-    return next(each for each in psutil.Process(listening).parents() if "local.supervisor" in " ".join(each.cmdline()))
+    # Each part has a runner of its own, a fork of the supervisor: the topmost is the one that all are below.
+    *_, topmost = (each for each in psutil.Process(listening).parents() if "local.supervisor" in each.cmdline())
+    return topmost
 
 
 def measure_load(study: Path, address: str, supervisor: psutil.Process) -> list[dict]:

@@ -284,10 +284,10 @@ def show(report: dict) -> None:
 def show_monai(report: dict, console: Console) -> None:
     """Print how others would run the same weights."""
     table = Table(
-        title="MONAI's sliding window with torch, same weights and voxels, inference alone", title_justify="left"
+        title="MONAI's sliding window with torch (inference alone), and it over our whole path", title_justify="left"
     )
     table.add_column("networks")
-    for heading in ("usual s", "best s", "best setting", "whole path faster than usual", "than best", "Dice"):
+    for heading in ("usual s", "best s", "best setting", "over usual", "over best", "Dice"):
         table.add_column(heading, justify="right")
     rows = {name: row for name, row in report["networks"].items() if "monai" in row}
     for name, row in rows.items():

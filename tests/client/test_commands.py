@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -15,6 +16,7 @@ from click.testing import Result
 from rich.console import Console
 from typer.testing import CliRunner
 
+from brainmets.client import AsyncClient, Model
 from brainmets.client.commands import app
 from brainmets.client.endings import ExitCode, errors_end_the_command
 from brainmets.client.errors import ServiceError
@@ -135,6 +137,23 @@ async def test_the_doctor_finds_a_healthy_machine(bench: GatewayBench) -> None:
     assert {"Client", "Way", "Service", "nested_unet", "attention_unet", "brainmets inspect"} <= set(checks)
     assert not any(check["remedy"] for check in checks.values())
     assert "nested_unet" in (await run("doctor", "--address", bench.address)).stdout
+
+
+async def test_the_doctor_names_a_network_that_is_not_ready(
+    bench: GatewayBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And where to look."""
+    ask = AsyncClient.models
+
+    async def answer_not_ready(client: AsyncClient) -> tuple[Model, ...]:
+        return tuple(replace(model, ready=False) for model in await ask(client))
+
+    monkeypatch.setattr(AsyncClient, "models", answer_not_ready)
+    result = await run("doctor", "--address", bench.address, "--json")
+    remedies = {check["name"]: check["remedy"] for check in json.loads(result.stdout)}
+    assert result.exit_code == ExitCode.FAILED
+    assert "Triton log" in remedies["nested_unet"]
+    assert not remedies["Service"]
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere", "no-such-host.invalid:8500"])

@@ -5,6 +5,7 @@ import math
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,10 @@ import torch
 
 from brainmets.training.checkpoint import Checkpoint, TrainingPlan, load_checkpoint
 from brainmets.training.context import SERVED, VOLUME
-from brainmets.training.heads import T1C
+from brainmets.training.heads import CHANNELS, T1C
 from brainmets.training.lesions import draw_lesion_plan, implant_lesion
 from brainmets.training.loop import Trainer, find_learning_rate
+from brainmets.training.patches import Batch, PatchStream, stream_batches
 from brainmets.training.search import BATCH_SIZES, LEARNING_RATES, search_plan
 from brainmets.training.studies import TrainingStudy, normalize_head
 from brainmets.training.validation import Validation, draw_validation
@@ -45,6 +47,22 @@ def test_the_rate_rises_once_and_falls_in_each_cycle() -> None:
     rates = [find_learning_rate(plan, update=500, progress=each) for each in progress]
     assert rates == pytest.approx([1.0, 0.5, 0.0, 1.0, 0.5, 0.0], abs=1e-4)
     assert find_learning_rate(plan, update=9, progress=0.0) == pytest.approx(0.1)
+
+
+def test_the_plans_channel_dropout_reaches_its_patches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a dropout of one the network never sees another sequence than the T1c."""
+    seen: list[torch.Tensor] = []
+
+    def watch(stream: PatchStream, *, workers: int) -> Iterator[Batch]:
+        for batch in stream_batches(stream, workers=0 * workers):
+            seen.append(batch.slices)
+            yield batch
+
+    monkeypatch.setattr("brainmets.training.loop.stream_batches", watch)
+    plan = TrainingPlan("attention_unet", 1, 10.0, batch_size=2, widths=(2, 2, 2, 2, 2), dropped=1.0)
+    Trainer(plan, folder=tmp_path, world=World()).train(make_study)
+    others = seen[0].unflatten(1, (CHANNELS, -1))[:, 1:]
+    assert not others.any()
 
 
 def test_a_volumetric_network_is_trained(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ ABLATIONS = (
 def train_ablation(
     ablation: Ablation,
     backgrounds: Iterable[Background],
-    tumour: Background,
+    tumour: Background | None,
     *,
     out: Path,
     real_tiles: tuple[NDArray[np.float32], ...],
@@ -91,13 +91,15 @@ def train_ablation(
     Args:
         ablation: What is trained.
         backgrounds: All training heads.
-        tumour: The labelled study, with its lesions.
+        tumour: The labelled study, with its lesions; asked for by an ablation with a tumour alone.
         out: Where the folders lie, and the studies that they share.
         real_tiles: Tiles (B, C, D + 2h, H, W) of a head, for the export's parity gate.
     """
     heads = [background for background in backgrounds if ablation.whole_heads or background.stripped]
     shelf = StudyShelf(out / "studies" / ablation.shelf, size=STUDIES)
-    _fill(shelf, (*heads, tumour) if ablation.tumour else tuple(heads), ablation.rules)
+    if ablation.tumour and tumour is not None:
+        heads.append(tumour)
+    _fill(shelf, tuple(heads), ablation.rules)
     draw_study = _HidingShelf(shelf).take if ablation.slice_split else shelf.take
     for plan in ablation.plans:
         folder = out / ablation.name / plan.network

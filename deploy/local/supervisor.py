@@ -10,6 +10,7 @@ import shlex
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 
 from honcho.manager import Manager  # type: ignore[import-untyped]  # published without types
@@ -18,10 +19,13 @@ from honcho.printer import Message  # type: ignore[import-untyped]  # as above
 from local.layout import ROOT
 from local.ports import Ports
 from local.processes import FOLDERS, Place, StackProcess, stack_processes
+from local.shared_memory import free_left_over_regions
 from local.stack import Record
 
 _STOPPED = " stopped (rc="
 _START_POLL_S = 0.1
+# A killed process is gone once the kernel has taken its memory apart.
+_KILL_TIMEOUT_S = 5.0
 
 
 class _FirstToStop:
@@ -59,6 +63,19 @@ class _PatientManager(Manager):  # type: ignore[misc]  # as above
         for process in self._processes.values():
             # Each leads a group of its own, which outlives it; a group that is empty is none.
             self._procmgr.kill(process["pid"])
+        give_up_s = time.monotonic() + _KILL_TIMEOUT_S
+        while any(map(_is_group_alive, (process["pid"] for process in self._processes.values()))):
+            if time.monotonic() > give_up_s:
+                return
+            time.sleep(_START_POLL_S)
+
+
+def _is_group_alive(leader: int) -> bool:
+    try:
+        os.killpg(leader, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def main(place: Place, *, alone: bool) -> int:
@@ -72,6 +89,7 @@ def main(place: Place, *, alone: bool) -> int:
         threading.Thread(target=_stop_with_input, daemon=True).start()
     manager.loop()
     manager.kill_left_over()
+    free_left_over_regions()
     record.end()
     return int(manager.returncode or 0)
 

@@ -18,6 +18,7 @@ from brainmets.client import Client
 from local.ports import HOST, Ports
 from local.processes import Place, StackProcess, stack_processes
 from local.readiness import wait_until_ready
+from local.shared_memory import free_left_over_regions
 
 # A worker that went silent loses its job after this, so that tests need not wait for long.
 LEASE_S = 2.0
@@ -56,6 +57,7 @@ class RunningStack:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        free_left_over_regions()
 
     def start(self, name: str) -> None:
         """Start a process; its log goes on."""

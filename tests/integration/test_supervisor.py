@@ -12,6 +12,7 @@ from local.errors import StackError
 from local.layout import MODEL_REPOSITORY, REDIS_SERVER, TRITON_BACKENDS
 from local.ports import Ports
 from local.processes import Place
+from local.shared_memory import SETTLED_S, find_regions_of
 from local.stack import Record, Stack
 
 PARTS = 5
@@ -62,16 +63,20 @@ def test_the_end_of_one_part_ends_all_and_is_named(supervised: Stack) -> None:
     assert not any(part.is_running() for part in parts)
 
 
-def test_a_killed_triton_leaves_no_backend(supervised: Stack) -> None:
-    """Its backends are processes of their own; one that does not notice is ended too."""
+def test_a_killed_triton_leaves_no_backend_and_no_memory(supervised: Stack) -> None:
+    """Its backends are processes of their own; one that does not notice is ended too, and what they shared freed."""
     triton = next(part for part in parts_of(supervised) if "tritonserver" in part.name())
     wait_until(lambda: len(triton.children()) > 0, timeout_s=20)
+    wait_until(lambda: len(find_regions_of(triton.pid)) > 0, timeout_s=60)
+    time.sleep(SETTLED_S)
+    regions = find_regions_of(triton.pid)
     backend = triton.children()[0]
     backend.suspend()
     try:
         triton.kill()
         gone, _ = psutil.wait_procs([backend], timeout=STOP_TIMEOUT_S)
         assert gone
+        wait_until(lambda: not any(region.exists() for region in regions), timeout_s=STOP_TIMEOUT_S)
     finally:
         if backend.is_running():
             backend.kill()

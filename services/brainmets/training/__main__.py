@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -42,7 +41,7 @@ from brainmets.training.patches import StudySource
 from brainmets.training.recipe import SHIPPED_MINUTES, train_shipped
 from brainmets.training.search import search_plan
 from brainmets.training.served_contract import TILES
-from brainmets.training.shelf import SHELF_NICENESS, StudyShelf, fill_shelf
+from brainmets.training.shelf import StudyShelf, fill_shelf
 from brainmets.training.splits import Part, draw_split, find_studies, load_split, save_split
 from brainmets.training.studies import draw_background, make_study
 from brainmets.training.validation import Validation, draw_validation
@@ -153,7 +152,7 @@ def _add_prepare(parser: argparse.ArgumentParser) -> None:
 
 def _add_shelve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="folders that hold the backgrounds")
-    parser.add_argument("--shelf", type=Path, required=True, help="the folder; quickest in memory, 2 GiB")
+    parser.add_argument("--shelf", type=Path, required=True, help="the folder; quickest in memory, 4 GiB")
     parser.add_argument("--seed", type=int, default=1)
     parser.set_defaults(run=_shelve)
 
@@ -241,7 +240,6 @@ def _load_backgrounds(arguments: argparse.Namespace) -> tuple[Background, ...]:
 
 def _shelve(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(1)
-    os.nice(SHELF_NICENESS)
     studies = fill_shelf(StudyShelf(arguments.shelf), load_backgrounds(arguments.data), seed=arguments.seed)
     for _ in tqdm(studies, unit="study"):
         pass

@@ -11,19 +11,24 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from brainmets.training.context import Context
-from brainmets.training.fields import chance
-from brainmets.training.heads import CHANNELS, T1C
+from brainmets.training.fields import Floats, chance, uniform
+from brainmets.training.heads import CHANNELS, HALF, T1C
+from brainmets.training.patch_view import PatchView, draw_matrix
 from brainmets.training.studies import TrainingStudy
 
 # Rows and columns of a patch: half a head and its surroundings, a multiple of every network's stride.
 PATCH_SIZE = 160
 # Share of patches that are cut around a lesion; the others show what a head looks like without.
 LESION_FRACTION = 0.6
+# Voxels that are tried until one is of the head, which fills about half of its box.
+HEAD_TRIES = 8
 # Studies that patches are cut from at a time, and batches until the oldest of them is replaced by a new one.
 POOL_STUDIES = 20
 BATCHES_A_STUDY = 6
 # How often a patch does without a sequence that its study has.
 DROPPED = 0.15
+# How often noise of its own is added to a patch's sequence.
+NOISY = 0.15
 
 
 StudySource = Callable[[np.random.Generator], TrainingStudy]
@@ -88,19 +93,18 @@ def stream_batches(stream: PatchStream, *, workers: int) -> Iterator[Batch]:
 def cut_patch(study: TrainingStudy, rng: np.random.Generator, *, context: Context, dropped: float = DROPPED) -> Patch:
     """Return a patch, augmented; `dropped` is how often it does without a sequence that its study has."""
     d, h, w = _choose_voxel(study, rng)
-    place = [_around(at, size, rng) for at, size in ((h, study.target.shape[1]), (w, study.target.shape[2]))]
-    slices = np.zeros((CHANNELS, len(context.offsets), PATCH_SIZE, PATCH_SIZE), dtype=np.float32)
-    target = np.zeros((len(context.decided), PATCH_SIZE, PATCH_SIZE), dtype=np.bool_)
-    weight = np.ones(target.shape, dtype=np.float16)
-    (rows, rows_to), (columns, columns_to) = place
-    depth = study.target.shape[0]
-    for seen, offset in enumerate(context.offsets):
-        if 0 <= d + offset < depth:
-            slices[:, seen, rows_to, columns_to] = study.voxels[:, d + offset, rows, columns]
-    for decided, offset in enumerate(context.decided):
-        if 0 <= d + offset < depth:
-            target[decided, rows_to, columns_to] = study.target[d + offset, rows, columns]
-            weight[decided, rows_to, columns_to] = study.weight[d + offset, rows, columns]
+    rows, columns = study.target.shape[1:]
+    view = PatchView(draw_matrix(rng), (h, w), (_place(h, rows, rng), _place(w, columns, rng)), PATCH_SIZE)
+    seen, decided = len(context.offsets), len(context.decided)
+    planes = (
+        _take(study.voxels, d, context.offsets).reshape(CHANNELS * seen, *study.target.shape[1:]),
+        _take(study.target, d, context.decided),
+        _take(study.weight, d, context.decided, beyond=1.0) - 1.0,
+    )
+    shown = view.sample(np.concatenate(planes))
+    slices = shown[: CHANNELS * seen].reshape(CHANNELS, seen, PATCH_SIZE, PATCH_SIZE)
+    target = shown[-2 * decided : -decided] > HALF
+    weight = np.where(target, shown[-decided:] + 1.0, 1.0).astype(np.float16)
     _augment(slices, study.present, rng, dropped=dropped)
     arranged = context.arrange(slices).astype(np.float16)
     if context.volumetric:
@@ -110,34 +114,48 @@ def cut_patch(study: TrainingStudy, rng: np.random.Generator, *, context: Contex
     return arranged, target, weight
 
 
+def _take(volumes: NDArray[np.generic], d: int, offsets: tuple[int, ...], *, beyond: float = 0.0) -> Floats:
+    """Return the slices (..., S, H, W) around one of volumes (..., D, H, W); those beyond the end have one value."""
+    taken = np.full((*volumes.shape[:-3], len(offsets), *volumes.shape[-2:]), beyond, dtype=np.float32)
+    for place, offset in enumerate(offsets):
+        if 0 <= d + offset < volumes.shape[-3]:
+            taken[..., place, :, :] = volumes[..., d + offset, :, :]
+    return taken
+
+
 def _choose_voxel(study: TrainingStudy, rng: np.random.Generator) -> tuple[int, int, int]:
-    """Return the voxel that a patch must show: of a lesion, each equally likely, or of any slice."""
+    """Return the voxel that a patch must show: of a lesion, each equally likely, or of the head."""
     if study.lesion_voxels and chance(rng, LESION_FRACTION):
         voxels = study.lesion_voxels[rng.integers(len(study.lesion_voxels))]
         d, h, w = voxels[rng.integers(len(voxels))].tolist()
-    else:
+        return d, h, w
+    for _ in range(HEAD_TRIES):
         d, h, w = (int(rng.integers(size)) for size in study.target.shape)
+        if study.voxels[T1C, d, h, w]:
+            break
     return d, h, w
 
 
-def _around(at: int, size: int, rng: np.random.Generator) -> tuple[slice, slice]:
-    """Return where a patch that shows a voxel lies on one axis, and which part of the patch that fills."""
+def _place(at: int, size: int, rng: np.random.Generator) -> int:
+    """Return where on one axis of a patch a voxel of the study is shown, so that the patch shows much of the head."""
     if size <= PATCH_SIZE:
         start = int(rng.integers(size - PATCH_SIZE, 1))
     else:
         start = int(np.clip(at - rng.integers(16, PATCH_SIZE - 16), 0, size - PATCH_SIZE))
-    low, high = max(start, 0), min(start + PATCH_SIZE, size)
-    return slice(low, high), slice(low - start, high - start)
+    return at - start
 
 
 def _augment(
     slices: NDArray[np.float32], present: tuple[bool, ...], rng: np.random.Generator, *, dropped: float
 ) -> None:
-    """Drop sequences, and shift and stretch the intensities of the others, in place."""
+    """Drop sequences, and shift, stretch and roughen the intensities of the others, in place."""
     for channel, there in enumerate(present):
         if not there or (channel != T1C and chance(rng, dropped)):
             slices[channel] = 0.0
             continue
         inside = slices[channel] != 0.0
-        slices[channel] *= rng.uniform(0.85, 1.2)
-        slices[channel] += inside * np.float32(rng.uniform(-0.2, 0.2))
+        slices[channel] *= uniform(rng, 0.8, 1.25)
+        slices[channel] += inside * np.float32(uniform(rng, -0.25, 0.25))
+        if chance(rng, NOISY):
+            grain = rng.standard_normal(slices[channel].shape, dtype=np.float32) * np.float32(uniform(rng, 0.05, 0.25))
+            slices[channel] += inside * grain

@@ -12,8 +12,6 @@ from brainmets.training.studies import EVERYTHING, StudyRules, TrainingStudy, dr
 
 # Wait between two looks at a shelf that is still empty, seconds.
 LOOK_AGAIN_S = 1.0
-# Whoever fills a shelf gives way to those who learn from it, in the operating system's measure of niceness.
-SHELF_NICENESS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +19,7 @@ class StudyShelf:
     """Training studies on disk, the newest `size` of them; a folder in memory (tmpfs) is quickest."""
 
     folder: Path
-    size: int = 48
+    size: int = 80
 
     def put(self, study: TrainingStudy, *, number: int) -> None:
         """Add a study under its number and throw the oldest away."""

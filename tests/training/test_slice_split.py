@@ -1,12 +1,16 @@
 """Tests of the random split of slices: what is kept is never learned from, and is what is asked."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
+from scipy import ndimage
 
-from brainmets.training.context import SERVED
+from brainmets.training.context import OFFSETS, SERVED
 from brainmets.training.heads import CHANNELS, T1C
 from brainmets.training.loss import segmentation_loss
 from brainmets.training.networks.blocks import PLANAR, SegmentationNetwork
+from brainmets.training.patches import cut_patch
 from brainmets.training.slice_split import choose_kept_slices, hide_kept_slices, score_kept_slices
 from brainmets.training.studies import TrainingStudy
 
@@ -68,3 +72,14 @@ def test_every_kept_slice_that_holds_lesion_is_scored() -> None:
     """A network that sees the lesion has Dice 1 in each, whatever the slices' size is to its stride."""
     study = make_study()
     assert score_kept_slices(Brightness(), SERVED, [study]) == [1.0] * int(choose_kept_slices(study).sum())
+
+
+def test_a_patch_of_a_hidden_slice_teaches_nothing() -> None:
+    """However the patch is turned, no voxel of the study has weight in it."""
+    study = make_study()
+    hidden = replace(study, weight=np.zeros_like(study.weight))
+    for seed in range(8):
+        slices, _, weight = cut_patch(hidden, np.random.default_rng(seed), context=SERVED, dropped=0.0)
+        shown = ndimage.binary_erosion(slices[OFFSETS.index(0)] != 0.0, iterations=3)
+        assert shown.any()
+        assert weight[0][shown].max() < 1e-3  # interpolated

@@ -69,6 +69,7 @@ def _add_studies(parser: argparse.ArgumentParser, *, seed: int) -> None:
     parser.add_argument("--reference", type=Path, help="label map of a single study; else its *seg.nii.gz")
     parser.add_argument("--labels", type=int, nargs="+", default=CORE_LABELS, help="values that are tumour core")
     parser.add_argument("--synthetic", type=int, default=0, help="score so many studies implanted in each instead")
+    parser.add_argument("--as-acquired", action="store_true", help="with --synthetic: contrast and noise stay real")
     parser.add_argument("--seed", type=int, default=seed, help="draws the implanted studies")
     parser.add_argument("--threads", type=int, default=2)
 
@@ -196,7 +197,9 @@ def _open_studies(arguments: argparse.Namespace) -> Iterator[LabelledStudy]:
     with tqdm(total=len(folders) * max(1, arguments.synthetic), unit="study") as bar:
         for folder in folders:
             real = load_labelled_study(folder, reference=arguments.reference, labels=labels)
-            made = make_synthetic_studies(real, count=arguments.synthetic, seed=arguments.seed)
+            made = make_synthetic_studies(
+                real, count=arguments.synthetic, seed=arguments.seed, as_acquired=arguments.as_acquired
+            )
             for labelled in made if arguments.synthetic else (real,):
                 yield labelled
                 bar.update()

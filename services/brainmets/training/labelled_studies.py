@@ -104,10 +104,19 @@ def _find_sequences(folder: Path) -> Iterator[tuple[Sequence, Path]]:
                 break
 
 
-def make_synthetic_studies(held_out: LabelledStudy, *, count: int, seed: int) -> Iterator[LabelledStudy]:
+def make_synthetic_studies(
+    held_out: LabelledStudy, *, count: int, seed: int, as_acquired: bool = False
+) -> Iterator[LabelledStudy]:
     """Yield studies of implanted lesions in the half of a held-out head that is free of tumour.
 
     Every second one has a simulated skull. The anatomy was never trained on; the generator of the lesions was.
+
+    Args:
+        held_out: Whose anatomy is used, bent anew for each study.
+        count: Number of studies.
+        seed: Draws them.
+        as_acquired: Whether the head's own contrast, noise and sharpness are left as they are. Else they vary as in
+            training: thick slices, motion, ringing, coils, blur and noise, in which small lesions may drown.
     """
     background = healthy_half(held_out)
     for index in range(count):
@@ -116,12 +125,14 @@ def make_synthetic_studies(held_out: LabelledStudy, *, count: int, seed: int) ->
         present = (True,) * len(Sequence) if index % 4 < 2 else (True, False, False, False)  # noqa: PLR2004 -- half
         margin_mm = SKULL_MARGIN_MM if skull else 0
         head = deform_background(background, rng, margin_mm=margin_mm, present=present)
-        vary_contrast(head, rng)
+        if not as_acquired:
+            vary_contrast(head, rng)
         implant_lesions(head, draw_lesion_plans(rng), rng=rng)
         if skull:
             paint_skull(head, enhanced=True, rng=rng)
-        disturb(head, rng)
-        degrade(head, rng)
+        if not as_acquired:
+            disturb(head, rng)
+            degrade(head, rng)
         geometry = Geometry(head.shape, AXIAL_AFFINE)
         volumes = {
             sequence: Volume(np.ascontiguousarray(head.voxels[channel]), geometry)

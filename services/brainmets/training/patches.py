@@ -104,7 +104,9 @@ def cut_patch(study: TrainingStudy, rng: np.random.Generator, *, context: Contex
     shown = view.sample(np.concatenate(planes))
     slices = shown[: CHANNELS * seen].reshape(CHANNELS, seen, PATCH_SIZE, PATCH_SIZE)
     target = shown[-2 * decided : -decided] > HALF
-    weight = np.where(target, shown[-decided:] + 1.0, 1.0).astype(np.float16)
+    weight = shown[-decided:] + 1.0
+    # Interpolation must not carry a lesion's weight beyond its edge.
+    weight = np.where(target, weight, np.minimum(weight, 1.0)).astype(np.float16)
     _augment(slices, study.present, rng, dropped=dropped)
     arranged = context.arrange(slices).astype(np.float16)
     if context.volumetric:

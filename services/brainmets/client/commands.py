@@ -98,6 +98,23 @@ def inspect(study: Study, series: Selections = None, as_json: AsJson = False) ->
 
 
 @app.command()
+def serve(
+    redis: Annotated[str, typer.Option(help="URL of a Redis that runs already.")] = "redis://127.0.0.1:6379/0",
+    triton: Annotated[str, typer.Option(help="host:port of a Triton that runs already, gRPC.")] = "127.0.0.1:8001",
+    artifacts: Annotated[str, typer.Option(help="Folder or object store for studies and results.")] = "artifacts",
+    address: Address = "127.0.0.1:8500",
+) -> None:
+    """Run API, worker and preprocessing on this machine until Ctrl-C; BRAINMETS_* variables set the rest.
+
+    Example: brainmets serve --redis redis://127.0.0.1:6379/0 --triton 127.0.0.1:8001 --artifacts artifacts/
+    """
+    with errors_end_the_command(Console(stderr=True)):
+        command = installed_command("serve")
+        ended_in_order = command(address=address, redis_url=redis, triton_address=triton, artifacts=artifacts)
+    raise typer.Exit(ExitCode.OK if ended_in_order else ExitCode.FAILED)
+
+
+@app.command()
 def doctor(output: Output = Path("out"), address: Address = "127.0.0.1:8500", as_json: AsJson = False) -> None:
     """Say what is wrong with this machine or its service, and how to mend it.
 

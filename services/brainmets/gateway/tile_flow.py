@@ -13,6 +13,7 @@ from brainmets.gateway.model_contract import SegmentationPlan
 from brainmets.gateway.preparation import PreparedStudy
 from brainmets.imaging.blending import ProbabilityAccumulator, ProbabilityTile
 from brainmets.imaging.errors import BrainmetsError, InternalError
+from brainmets.imaging.half_precision import to_single
 from brainmets.imaging.probability_map import ProbabilityMap
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.tiling import Tile, TileGrid
@@ -128,9 +129,12 @@ def spread_channels(
             got=", ".join(present),
             remedy="run the same version of gateway and preprocessing",
         )
-    spread = np.zeros((len(wanted), *voxels.shape[1:]), dtype=np.float32)
-    for channel, sequence in enumerate(present):
-        spread[wanted.index(sequence)] = voxels[channel]
+    spread = np.empty((len(wanted), *voxels.shape[1:]), dtype=np.float32)
+    for channel, sequence in zip(spread, wanted, strict=True):
+        if sequence in present:
+            to_single(voxels[present.index(sequence)], out=channel)
+        else:
+            channel[:] = 0.0
     return spread
 
 

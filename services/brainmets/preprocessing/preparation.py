@@ -1,6 +1,6 @@
 """Prepares one study, up to the grid that its tiles are cut from. Read this first; each step is one call.
 
-stored files ─▶ decode (choose series, read them) ─▶ align ─▶ outline ─▶ normalise ─▶ assess ─▶ plan ─▶ PreparedStudy
+stored files ─▶ decode (choose series, read them) ─▶ align, outline ─▶ normalise ─▶ assess ─▶ plan ─▶ PreparedStudy
 """
 
 import asyncio
@@ -16,8 +16,9 @@ from brainmets.imaging.normalization import NormalizedVolume, normalize_study
 from brainmets.imaging.quality import assess_quality, refuse_severe
 from brainmets.imaging.resampling import grids_overlap
 from brainmets.imaging.sequence import Sequence
-from brainmets.imaging.study import AlignedStudy, Study, align_study
+from brainmets.imaging.study import AlignedStudy, Study, align_onto, align_t1c
 from brainmets.imaging.tiling import plan_tiles
+from brainmets.imaging.volume import Volume
 from brainmets.preprocessing.study_files import StudyOrder, check_files
 from brainmets.preprocessing.workshop import Workshop
 from brainmets.wire.tiles import StudyHeader
@@ -42,8 +43,13 @@ async def prepare_study(order: StudyOrder, workshop: Workshop, *, max_study_byte
     """
     check_files(order.files, max_study_bytes=max_study_bytes)
     read = await workshop.read_study(order)
-    aligned = await _align(read, workshop, spacing_mm=order.contract.spacing_mm)
-    outline = await workshop.run("outline", outline_head, aligned.volumes[Sequence.T1C], workshop.brain_network)
+    study = Study(read.volumes)
+    t1c = await workshop.run("place", align_t1c, study, spacing_mm=order.contract.spacing_mm)
+    # The head is known by its T1c alone.
+    aligned, outline = await asyncio.gather(
+        _align_onto(t1c, study, read, workshop),
+        workshop.run("outline", outline_head, t1c, workshop.brain_network),
+    )
     normalized, midline = await asyncio.gather(
         workshop.run("normalize", normalize_study, aligned, outline),
         workshop.run("midline", find_midline, outline.brain, aligned.geometry),
@@ -64,10 +70,9 @@ async def prepare_study(order: StudyOrder, workshop: Workshop, *, max_study_byte
     return PreparedStudy(header, normalized)
 
 
-async def _align(read: ReadStudy, workshop: Workshop, *, spacing_mm: float) -> AlignedStudy:
-    study = Study(read.volumes)
+async def _align_onto(t1c: Volume, study: Study, read: ReadStudy, workshop: Workshop) -> AlignedStudy:
     try:
-        return await workshop.run("align", align_study, study, spacing_mm=spacing_mm)
+        return await workshop.run("align", align_onto, t1c, study)
     except SequencesDoNotOverlapError as error:
         raise _name_file(error, study, read) from error
 

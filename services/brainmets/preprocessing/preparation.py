@@ -11,7 +11,7 @@ from brainmets.imaging.brain import find_midline
 from brainmets.imaging.brain_mask import pack_brain
 from brainmets.imaging.errors import BrainmetsError, SequencesDoNotOverlapError
 from brainmets.imaging.findings import Finding
-from brainmets.imaging.head_outline import outline_head
+from brainmets.imaging.head_outline import HeadOutline, outline_head
 from brainmets.imaging.normalization import NormalizedVolume, normalize_study
 from brainmets.imaging.quality import assess_quality, refuse_severe
 from brainmets.imaging.resampling import grids_overlap
@@ -50,11 +50,10 @@ async def prepare_study(order: StudyOrder, workshop: Workshop, *, max_study_byte
         _align_onto(t1c, study, read, workshop),
         workshop.run("outline", outline_head, t1c, workshop.brain_network),
     )
-    normalized, midline = await asyncio.gather(
-        workshop.run("normalize", normalize_study, aligned, outline),
+    (normalized, findings), midline = await asyncio.gather(
+        _normalize(read, aligned, outline, workshop, force=order.force),
         workshop.run("midline", find_midline, outline.brain, aligned.geometry),
     )
-    findings = await workshop.run("assess", _assess, read, aligned, normalized, force=order.force)
     grid = await workshop.run("plan", plan_tiles, normalized.geometry.shape, order.contract, occupied=normalized.brain)
     header = StudyHeader(
         acquired=normalized.acquired,
@@ -75,6 +74,13 @@ async def _align_onto(t1c: Volume, study: Study, read: ReadStudy, workshop: Work
         return await workshop.run("align", align_onto, t1c, study)
     except SequencesDoNotOverlapError as error:
         raise _name_file(error, study, read) from error
+
+
+async def _normalize(
+    read: ReadStudy, aligned: AlignedStudy, outline: HeadOutline, workshop: Workshop, *, force: bool
+) -> tuple[NormalizedVolume, tuple[Finding, ...]]:
+    normalized = await workshop.run("normalize", normalize_study, aligned, outline)
+    return normalized, await workshop.run("assess", _assess, read, aligned, normalized, force=force)
 
 
 def _name_file(error: BrainmetsError, study: Study, read: ReadStudy) -> BrainmetsError:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from local.errors import StackError
-from local.layout import PYTHON, ROOT, STATE
+from local.layout import PYTHON, ROOT, SERVICES, STATE
 from local.ports import Ports
 from local.processes import FOLDERS, Place
 
@@ -91,7 +91,8 @@ class Stack:
             child = subprocess.Popen(
                 [*words, "--alone"] if alone else words,
                 cwd=ROOT,
-                env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+                # This checkout's code, also where the environment was installed from another one.
+                env={**os.environ, "PYTHONPATH": os.pathsep.join((str(SERVICES), str(Path(__file__).parents[1])))},
                 stdin=subprocess.DEVNULL if alone else subprocess.PIPE,
                 stdout=log,
                 stderr=log,

@@ -1,4 +1,4 @@
-"""Owns the load: many studies queued at once, how fast they end, and how much memory each process takes meanwhile."""
+"""Owns the load: many studies queued at once, how fast they end, and what each process takes of memory and cores."""
 
 import asyncio
 import threading
@@ -54,6 +54,18 @@ def _name(process: psutil.Process) -> str:
         if part in words:
             return part
     return "tritonserver" if "tritonserver" in words else "others"
+
+
+def cpu_seconds(supervisor: psutil.Process) -> dict[str, float]:
+    """Return the CPU time that each kind of the stack's processes has taken since it started."""
+    spent_s: dict[str, float] = defaultdict(float)
+    for process in supervisor.children(recursive=True):
+        try:
+            times = process.cpu_times()
+            spent_s[_name(process)] += times.user + times.system
+        except psutil.Error:
+            continue
+    return spent_s
 
 
 def find_supervisor(address: str) -> psutil.Process:

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-from load import find_supervisor, measure_load
+from load import cpu_seconds, find_supervisor, measure_load
 from monai_windows import compare_windows
 from rich.console import Console
 from rich.progress import track
@@ -169,12 +169,16 @@ def measure(
             client.segment(study, options, on_progress=clock.changed)
             stages.append(clock.stop())
 
+        supervisor = find_supervisor(address)
+        before_s = cpu_seconds(supervisor)
         end_to_end_s = statistics.median(seconds_of(whole_path, repeats))
+        cpu_s = {name: (spent_s - before_s[name]) / len(stages) for name, spent_s in cpu_seconds(supervisor).items()}
     return {
         "compute_s": round(compute_s, 3),
         "end_to_end_s": round(end_to_end_s, 3),
         "overhead_s": round(end_to_end_s - compute_s, 3),
         "end_to_end_over_compute": round(end_to_end_s / compute_s, 3),
+        "cpu_s": {name: round(spent_s, 3) for name, spent_s in cpu_s.items()},
         "stages_s": {
             stage: round(statistics.median(run.get(stage, 0.0) for run in stages[1:]), 3) for stage in stages[-1]
         },
@@ -276,6 +280,10 @@ def show(report: dict) -> None:
     show_load(report, console)
     for name, row in report["networks"].items():
         console.print(f"{name}: " + ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in row["stages_s"].items()))
+        # A loaded machine lengthens every stage; the work that a study is stays nearly the same.
+        console.print(
+            "    CPU s a study: " + ", ".join(f"{process} {seconds:.2f}" for process, seconds in row["cpu_s"].items())
+        )
     steps = ", ".join(f"{step} {seconds:.3f}" for step, seconds in report["preparation_alone_s"].items())
     console.print(f"preparation alone, s: {steps}; wire {report['study']['wire_over_volume']} x the cropped volume")
     console.print(f"{report['machine']}, {report['date']}, medians of {report['repeats']}")

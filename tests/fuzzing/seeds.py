@@ -32,7 +32,7 @@ from brainmets.imaging.brain import Midline
 from brainmets.imaging.brain_mask import pack_brain
 from brainmets.imaging.findings import Finding, FindingCode
 from brainmets.imaging.sequence import Sequence
-from brainmets.imaging.tiling import TileContract, extract_tile, plan_tiles
+from brainmets.imaging.tiling import TileContract, crop_tile, plan_tiles
 from brainmets.imaging.volume import Volume
 from brainmets.internal.v1 import preprocessing_service_pb2
 from brainmets.v1 import job_pb2, study_pb2
@@ -261,7 +261,7 @@ def _prepared_study() -> Iterator[bytes]:
     response = preprocessing_service_pb2.PrepareStudyResponse
     yield response(header=header_to_proto(header)).SerializeToString()
     for index in range(2):
-        yield response(tile=tile_to_proto(extract_tile(volume, grid, index=index), grid)).SerializeToString()
+        yield response(tile=tile_to_proto(crop_tile(volume, grid, index=index), index=index)).SerializeToString()
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from brainmets.imaging.errors import (
 from brainmets.imaging.media_type import MediaType
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.series import SeriesSelection
-from brainmets.imaging.tiling import TileContract, extract_tile, plan_tiles
+from brainmets.imaging.tiling import TileContract, crop_tile, extract_tile, plan_tiles
 from brainmets.internal.v1 import preprocessing_service_pb2 as messages
 from brainmets.internal.v1 import preprocessing_service_pb2_grpc
 from brainmets.runtime.grpc_client import open_channel
@@ -71,7 +71,7 @@ class FlakyPreprocessing(preprocessing_service_pb2_grpc.PreprocessingServiceServ
         self.time_left_s.append(context.time_remaining())
         header = header_to_proto(HEADER)
         header.t1c_file_index += len(self.requests) if self.shifting else 0
-        tiles = [tile_to_proto(extract_tile(VOLUME, GRID, index=index), GRID) for index in range(len(GRID.origins))]
+        tiles = [tile_to_proto(crop_tile(VOLUME, GRID, index=index), index=index) for index in range(len(GRID.origins))]
         answers = [messages.PrepareStudyResponse(header=header)]
         answers += [messages.PrepareStudyResponse(tile=tile) for tile in tiles[: len(tiles) - self.missing]]
         after, error = self.breaks.pop(0) if self.breaks else (len(answers), None)

@@ -10,7 +10,7 @@ import pytest
 from brainmets.gateway import study_upload
 from brainmets.gateway.jobs import DEFAULT_TENANT, Upload, UploadedFile
 from brainmets.gateway.redis_upload_store import RedisUploadStore
-from brainmets.gateway.study_upload import FileClosing, FileOpening, UploadPiece, write_upload
+from brainmets.gateway.study_upload import FileClosing, FileOpening, UploadMemory, UploadPiece, write_upload
 from brainmets.imaging.errors import (
     DigestMismatchError,
     InvalidArgumentError,
@@ -46,7 +46,7 @@ async def write(uploads: RedisUploadStore, artifacts: ArtifactStore, upload: Upl
         for piece in pieces:
             yield piece
 
-    await write_upload(upload, stream(), uploads=uploads, artifacts=artifacts)
+    await write_upload(upload, stream(), uploads=uploads, artifacts=artifacts, memory=UploadMemory())
 
 
 async def only_file(uploads: RedisUploadStore, upload: Upload) -> UploadedFile:
@@ -74,6 +74,28 @@ async def test_parts_are_the_file(
     assert await stored(artifacts, file) == CONTENT
 
 
+async def test_uploads_share_their_memory(uploads: RedisUploadStore, artifacts: ArtifactStore) -> None:
+    """Once it is short each writer stores what it has, a part for a chunk, and in the end nothing is held."""
+    memory = UploadMemory(most_bytes=100)
+    held = []
+
+    async def stream() -> AsyncIterator[UploadPiece]:
+        yield opening()
+        for start in range(0, len(CONTENT), 60):
+            held.append(memory.held_bytes)
+            yield CONTENT[start : start + 60]
+        yield closing()
+
+    both = [await uploads.create_upload(DEFAULT_TENANT) for _ in range(2)]
+    await asyncio.gather(
+        *(write_upload(each, stream(), uploads=uploads, artifacts=artifacts, memory=memory) for each in both)
+    )
+    assert max(held) <= 100 + 2 * 60
+    assert memory.held_bytes == 0
+    for upload in both:
+        assert await stored(artifacts, await only_file(uploads, upload)) == CONTENT
+
+
 async def test_upload_goes_on_where_it_broke_off(uploads: RedisUploadStore, artifacts: ArtifactStore) -> None:
     """The digest of a resumed file covers what an earlier call stored."""
     upload = await uploads.create_upload(DEFAULT_TENANT)
@@ -95,12 +117,14 @@ async def test_cancelled_call_keeps_what_came(uploads: RedisUploadStore, artifac
         taken.set()
         await asyncio.Event().wait()
 
-    task = asyncio.create_task(write_upload(upload, hanging(), uploads=uploads, artifacts=artifacts))
+    memory = UploadMemory()
+    task = asyncio.create_task(write_upload(upload, hanging(), uploads=uploads, artifacts=artifacts, memory=memory))
     await taken.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     assert (await only_file(uploads, upload)).received_bytes == 300
+    assert memory.held_bytes == 0
 
 
 async def test_wrong_offset_is_refused(uploads: RedisUploadStore, artifacts: ArtifactStore) -> None:

@@ -185,6 +185,54 @@ async def test_a_job_ends_at_its_deadline(bench: GatewayBench) -> None:
     assert job.failure.reason in (FailureReason.DEADLINE_EXCEEDED, FailureReason.INFERENCE_UNAVAILABLE)
 
 
+async def waiting_for_its_turn(bench: GatewayBench, deadline_s: float = 60.0) -> tuple[Job, Job]:
+    """Return a job whose networks hang, and the next one, once that is prepared."""
+    bench.triton.delay_s = 30.0
+    first = await submitted(bench)
+    await inferring(bench, first)
+    received_bytes = bench.sample("worker_received_bytes_total")
+    second = await submitted(bench, study_bytes(seed=1), deadline_s=deadline_s)
+    async with asyncio.timeout(WAIT_S):
+        while bench.sample("worker_received_bytes_total") < 2 * received_bytes:  # noqa: ASYNC110 -- a number
+            await asyncio.sleep(0.02)
+    return first, second
+
+
+async def test_the_next_study_is_prepared_while_one_is_inferred(bench: GatewayBench) -> None:
+    """It sends no tile before its turn, which comes when the one before it has ended."""
+    async with bench.working():
+        first, second = await waiting_for_its_turn(bench)
+        sent = len(bench.triton.time_left_s)
+        await asyncio.sleep(0.2)
+        assert len(bench.triton.time_left_s) == sent
+        bench.triton.delay_s = 0.0
+        await bench.stores.jobs.cancel(DEFAULT_TENANT, first.job_id)
+        assert (await ended(bench, second)).state is JobState.SUCCEEDED
+    assert (await ended(bench, first)).state is JobState.CANCELLED
+
+
+async def test_a_study_whose_turn_does_not_come_ends_at_its_deadline(bench: GatewayBench) -> None:
+    """Networks that hang over one study do not hold the next for ever."""
+    async with bench.working():
+        _, second = await waiting_for_its_turn(bench, deadline_s=3.0)
+        second = await ended(bench, second)
+    assert second.failure is not None
+    assert second.failure.reason is FailureReason.DEADLINE_EXCEEDED
+
+
+async def test_a_worker_that_is_told_to_stop_gives_every_study_back(
+    bench: GatewayBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that is inferred, and the one that waits."""
+    monkeypatch.setattr(brainmets.gateway.worker, "SHUTDOWN_GRACE_S", 0.1)
+    async with stoppable(bench) as stopping:
+        jobs = await waiting_for_its_turn(bench)
+        stopping.set()
+    claims = [await bench.stores.jobs.claim(DEFAULT_TENANT, "next", block_s=1) for _ in jobs]
+    assert {claim.job.job_id for claim in claims if claim} == {job.job_id for job in jobs}
+    assert [claim.job.attempt for claim in claims if claim] == [1, 1]
+
+
 async def test_nothing_is_claimed_while_inference_fails(bench: GatewayBench) -> None:
     """A job waits in the queue, not in the hands of a worker that can do nothing."""
     bench.triton.answer_offset = 5.0

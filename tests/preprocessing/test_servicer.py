@@ -218,7 +218,7 @@ async def test_a_sent_study_is_counted(bench: PreparationBench, head: Head) -> N
     assert bench.sample("read_bytes_total") == len(content)
     assert bench.sample("sent_bytes_total") == sum(len(tile.tile.voxels) for tile in tiles)
     assert bench.sample("studies_active") == 0
-    for stage in ("fetch", "decode", "align", "outline", "normalize", "midline", "assess", "plan"):
+    for stage in ("fetch", "decode", "place", "align", "outline", "normalize", "midline", "assess", "plan"):
         assert bench.sample("stage_duration_seconds_count", stage=stage) == 1
 
 

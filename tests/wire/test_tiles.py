@@ -8,7 +8,7 @@ from brainmets.imaging.brain_mask import UNKNOWN_BRAIN, pack_brain
 from brainmets.imaging.errors import InternalError, ModelContractError
 from brainmets.imaging.findings import Finding, FindingCode, Severity
 from brainmets.imaging.sequence import Sequence
-from brainmets.imaging.tiling import TileContract, extract_tile, plan_tiles
+from brainmets.imaging.tiling import TileContract, crop_tile, extract_tile, plan_tiles
 from brainmets.internal.v1 import preprocessing_service_pb2 as messages
 from brainmets.wire.tiles import (
     StudyHeader,
@@ -87,7 +87,7 @@ def test_an_unknown_sequence_is_refused() -> None:
 def test_a_tile_reads_back_in_half_precision(index: int) -> None:
     """What lies beyond the volume is zero again, although it is not sent."""
     tile = extract_tile(VOLUME, HEADER.grid, index=index)
-    received = tile_from_proto(tile_to_proto(tile, HEADER.grid), HEADER)
+    received = tile_from_proto(tile_to_proto(crop_tile(VOLUME, HEADER.grid, index=index), index=index), HEADER)
     assert (received.index, received.origin) == (tile.index, tile.origin)
     np.testing.assert_array_equal(received.voxels, tile.voxels.astype(np.float16))
 
@@ -95,7 +95,7 @@ def test_a_tile_reads_back_in_half_precision(index: int) -> None:
 def test_only_the_inside_of_a_tile_is_sent() -> None:
     """The wire carries no zeros from beyond the volume."""
     wire_bytes = sum(
-        len(tile_to_proto(extract_tile(VOLUME, HEADER.grid, index=index), HEADER.grid).voxels)
+        len(tile_to_proto(crop_tile(VOLUME, HEADER.grid, index=index), index=index).voxels)
         for index in range(len(HEADER.grid.origins))
     )
     depth, height, width = HEADER.grid.tile_shape
@@ -104,7 +104,7 @@ def test_only_the_inside_of_a_tile_is_sent() -> None:
 
 def test_a_tile_of_another_size_is_refused() -> None:
     """Half a tile is no tile."""
-    message = tile_to_proto(extract_tile(VOLUME, HEADER.grid, index=0), HEADER.grid)
+    message = tile_to_proto(crop_tile(VOLUME, HEADER.grid, index=0), index=0)
     message.voxels = message.voxels[:-2]
     with pytest.raises(InternalError):
         tile_from_proto(message, HEADER)
@@ -112,7 +112,7 @@ def test_a_tile_of_another_size_is_refused() -> None:
 
 def test_a_tile_that_was_not_planned_is_refused() -> None:
     """Its place is not known."""
-    message = tile_to_proto(extract_tile(VOLUME, HEADER.grid, index=0), HEADER.grid)
+    message = tile_to_proto(crop_tile(VOLUME, HEADER.grid, index=0), index=0)
     message.index = len(HEADER.grid.origins)
     with pytest.raises(InternalError):
         tile_from_proto(message, HEADER)

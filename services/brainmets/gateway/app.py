@@ -124,7 +124,7 @@ async def _drain_when(stopping: asyncio.Event, desk: StudyDesk) -> None:
 
 
 async def run_worker(settings: WorkerSettings, stopping: asyncio.Event) -> None:
-    """Work studies off until told to stop; the one under way is finished, or given back.
+    """Work studies off until told to stop; those under way are finished, or given back.
 
     Raises:
         OSError: A port is taken.
@@ -201,7 +201,8 @@ def build_worker(
         f"{socket.gethostname()}-{os.getpid()}", settings.redis_url.get_secret_value(), settings.lease_s
     )
     attempts = Attempts(stores.jobs, stores.artifacts, catalogue, bench, metrics)
-    return Crew(identity.name, StudyWorker(identity, stores.jobs, attempts, inference), inference, transport)
+    worker = StudyWorker(identity, stores.jobs, attempts, inference, studies_in_flight=settings.studies_in_flight)
+    return Crew(identity.name, worker, inference, transport)
 
 
 def _noting(health: Health, *parts: str) -> Callable[[bool], Awaitable[None]]:

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Self, TypeVar
 
@@ -42,12 +43,33 @@ class Deadline:
             DeadlineExceededError: There is none.
         """
         if self.remaining_s == 0.0:
-            raise DeadlineExceededError(
-                "The job's deadline passed",
-                expected="a result before the deadline",
-                got="none",
-                remedy="submit the study again with a later deadline, or when there is less load",
-            )
+            raise _passed()
+
+    @asynccontextmanager
+    async def turn(self, places: asyncio.Semaphore) -> AsyncIterator[None]:
+        """Hold one of the places while the block runs, once it is free.
+
+        Raises:
+            DeadlineExceededError: None was free before the deadline.
+        """
+        try:
+            async with asyncio.timeout(self.remaining_s):
+                await places.acquire()
+        except TimeoutError:
+            raise _passed() from None
+        try:
+            yield
+        finally:
+            places.release()
+
+
+def _passed() -> DeadlineExceededError:
+    return DeadlineExceededError(
+        "The job's deadline passed",
+        expected="a result before the deadline",
+        got="none",
+        remedy="submit the study again with a later deadline, or when there is less load",
+    )
 
 
 async def retry_while_unavailable(call: Callable[[], Awaitable[Answer]], deadline: Deadline) -> Answer:

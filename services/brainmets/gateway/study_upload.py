@@ -26,6 +26,8 @@ MAX_FILES = 1024
 MAX_CHUNK_BYTES = 1024 * 1024
 # One write and fsync a part; also the most a broken call loses and the most memory an upload takes.
 PART_BYTES = 8 * 1024 * 1024
+# Four whole parts: beyond them all uploads at a time store smaller ones, down to a chunk each.
+MEMORY_BYTES = 4 * PART_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +50,30 @@ class FileClosing:
 UploadPiece = FileOpening | FileClosing | bytes
 
 
+class UploadMemory:
+    """What all uploads under way hold until it is stored.
+
+    Args:
+        most_bytes: While more is held than this, every writer stores what it has.
+    """
+
+    def __init__(self, most_bytes: int = MEMORY_BYTES) -> None:
+        self._most_bytes = most_bytes
+        self.held_bytes = 0
+
+    @property
+    def is_short(self) -> bool:
+        """Whether a writer should store what it has instead of waiting for a whole part."""
+        return self.held_bytes > self._most_bytes
+
+
 async def write_upload(
-    upload: Upload, pieces: AsyncIterator[UploadPiece], *, uploads: RedisUploadStore, artifacts: ArtifactStore
+    upload: Upload,
+    pieces: AsyncIterator[UploadPiece],
+    *,
+    uploads: RedisUploadStore,
+    artifacts: ArtifactStore,
+    memory: UploadMemory,
 ) -> None:
     """Store the files that `pieces` carry: opening, bytes, closing, and so on for the next file.
 
@@ -67,7 +91,7 @@ async def write_upload(
             if isinstance(piece, FileOpening):
                 if writer is not None:
                     raise _out_of_order("an end of the open file", got="a header")
-                writer = await _FileWriter.open(upload, piece, uploads=uploads, artifacts=artifacts)
+                writer = await _FileWriter.open(upload, piece, uploads=uploads, artifacts=artifacts, memory=memory)
             elif writer is None:
                 raise _out_of_order("a header", got="an end" if isinstance(piece, FileClosing) else "a chunk")
             elif isinstance(piece, FileClosing):
@@ -85,19 +109,32 @@ class _FileWriter:
     """One open file: collects its bytes and stores them part by part."""
 
     def __init__(
-        self, upload: Upload, opening: FileOpening, *, uploads: RedisUploadStore, artifacts: ArtifactStore
+        self,
+        upload: Upload,
+        opening: FileOpening,
+        *,
+        uploads: RedisUploadStore,
+        artifacts: ArtifactStore,
+        memory: UploadMemory,
     ) -> None:
         self._upload = upload
         self._file_index = opening.file_index
         self._offset_bytes = opening.offset_bytes
         self._uploads = uploads
         self._artifacts = artifacts
+        self._memory = memory
         self._buffer = bytearray()
         self._digest = hashlib.sha256()
 
     @classmethod
     async def open(
-        cls, upload: Upload, opening: FileOpening, *, uploads: RedisUploadStore, artifacts: ArtifactStore
+        cls,
+        upload: Upload,
+        opening: FileOpening,
+        *,
+        uploads: RedisUploadStore,
+        artifacts: ArtifactStore,
+        memory: UploadMemory,
     ) -> "_FileWriter":
         if not 0 <= opening.file_index < MAX_FILES:
             raise _too_many_files(opening.file_index)
@@ -109,7 +146,7 @@ class _FileWriter:
             sequence=opening.sequence,
             offset_bytes=opening.offset_bytes,
         )
-        writer = cls(upload, opening, uploads=uploads, artifacts=artifacts)
+        writer = cls(upload, opening, uploads=uploads, artifacts=artifacts, memory=memory)
         for part in file.parts:
             await writer._digest_stored(part)
         return writer
@@ -123,13 +160,20 @@ class _FileWriter:
         if len(chunk) > MAX_CHUNK_BYTES:
             raise invalid_argument("chunk", expected=f"at most {MAX_CHUNK_BYTES} bytes", got=str(len(chunk)))
         self._buffer += chunk
-        if len(self._buffer) > PART_BYTES - MAX_CHUNK_BYTES:
+        self._memory.held_bytes += len(chunk)
+        if len(self._buffer) > PART_BYTES - MAX_CHUNK_BYTES or self._memory.is_short:
             await self.flush()
 
     async def flush(self) -> None:
         if not self._buffer:
             return
-        part, self._buffer = bytes(self._buffer), bytearray()
+        part, self._buffer = self._buffer, bytearray()
+        try:
+            await self._store(part)
+        finally:
+            self._memory.held_bytes -= len(part)
+
+    async def _store(self, part: bytearray) -> None:
         # Two writers of one offset must not share a path: the record keeps the one that came first.
         path = f"{self._upload.prefix}{self._file_index}/{self._offset_bytes}-{uuid.uuid4().hex[:8]}"
         await asyncio.gather(self._artifacts.put(path, part), asyncio.to_thread(self._digest.update, part))

@@ -11,7 +11,7 @@ from brainmets.gateway.jobs import ArtifactKind, Job, NewJob, StoredArtifact, St
 from brainmets.gateway.redis_job_store import RedisJobStore
 from brainmets.gateway.redis_upload_store import RedisUploadStore
 from brainmets.gateway.store_refusals import invalid_argument, upload_incomplete
-from brainmets.gateway.study_upload import UploadPiece, write_upload
+from brainmets.gateway.study_upload import UploadMemory, UploadPiece, write_upload
 from brainmets.imaging.errors import (
     ArtifactOffsetError,
     BrainmetsError,
@@ -61,6 +61,7 @@ class StudyDesk:
         self._jobs = jobs
         self._uploads = uploads
         self._artifacts = artifacts
+        self._upload_memory = UploadMemory()
         self._draining = False
 
     def drain(self) -> None:
@@ -70,8 +71,11 @@ class StudyDesk:
     async def write(self, tenant: str, upload_id: str, pieces: AsyncIterator[UploadPiece]) -> Upload:
         """Write files into an upload and return it as it is then; raises as `write_upload`."""
         upload = await self._uploads.read_upload(tenant, upload_id)
-        await write_upload(upload, pieces, uploads=self._uploads, artifacts=self._artifacts)
+        await self._write(upload, pieces)
         return await self._uploads.read_upload(tenant, upload_id)
+
+    async def _write(self, upload: Upload, pieces: AsyncIterator[UploadPiece]) -> None:
+        await write_upload(upload, pieces, uploads=self._uploads, artifacts=self._artifacts, memory=self._upload_memory)
 
     async def submit(self, tenant: str, upload_id: str, order: SubmissionOrder) -> Job:
         """Accept an upload; once this returns the study outlives the loss of any one process.
@@ -97,7 +101,7 @@ class StudyDesk:
         upload = await self._uploads.create_upload(tenant)
         job = None
         try:
-            await write_upload(upload, pieces, uploads=self._uploads, artifacts=self._artifacts)
+            await self._write(upload, pieces)
             job = await self.submit(tenant, upload.upload_id, order)
         finally:
             # The job may be an older one, of the same request_id, with an upload of its own.

@@ -13,6 +13,7 @@ from brainmets.gateway.model_contract import SegmentationPlan
 from brainmets.gateway.preparation import PreparedStudy
 from brainmets.imaging.blending import ProbabilityAccumulator, ProbabilityTile
 from brainmets.imaging.errors import BrainmetsError, InternalError
+from brainmets.imaging.half_precision import to_single
 from brainmets.imaging.probability_map import ProbabilityMap
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.tiling import Tile, TileGrid
@@ -33,9 +34,13 @@ class BlendedStudy:
 
 @dataclass(frozen=True, slots=True)
 class TileFlow:
-    """How tiles flow: who infers, how many inferences run at a time, and who is told after each (done, total)."""
+    """How tiles flow: who infers, when, how many inferences run at a time, and who is told after each (done, total).
+
+    `turn` is one study's at a time; tiles of one that waits for it come in meanwhile.
+    """
 
     inferencer: TileInferencer
+    turn: asyncio.Semaphore
     tiles_in_flight: int
     on_inferred: Callable[[int, int], Awaitable[None]]
     deadline: Deadline
@@ -47,15 +52,16 @@ async def infer_tiles(prepared: PreparedStudy, plan: SegmentationPlan, flow: Til
     Raises:
         StudyError: The study cannot be read or used.
         InferenceFailedError: A network stayed unavailable until the deadline, or answers no probability.
-        DeadlineExceededError: The deadline passed.
+        DeadlineExceededError: The deadline passed, perhaps before it was this study's turn.
     """
     blend = _Blend(prepared, plan, flow)
     buffer: asyncio.Queue[Tile | None] = asyncio.Queue(_buffered_tiles(prepared))
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(_drain(prepared.tiles, buffer, readers=flow.tiles_in_flight))
-            for _ in range(flow.tiles_in_flight):
-                group.create_task(blend.work_off(buffer))
+            async with flow.deadline.turn(flow.turn), asyncio.TaskGroup() as lanes:
+                for _ in range(flow.tiles_in_flight):
+                    lanes.create_task(blend.work_off(buffer))
     except* BrainmetsError as errors:
         # The first one stopped the others; the group around it tells a reader nothing.
         first: BaseException = errors
@@ -128,9 +134,12 @@ def spread_channels(
             got=", ".join(present),
             remedy="run the same version of gateway and preprocessing",
         )
-    spread = np.zeros((len(wanted), *voxels.shape[1:]), dtype=np.float32)
-    for channel, sequence in enumerate(present):
-        spread[wanted.index(sequence)] = voxels[channel]
+    spread = np.empty((len(wanted), *voxels.shape[1:]), dtype=np.float32)
+    for channel, sequence in zip(spread, wanted, strict=True):
+        if sequence in present:
+            to_single(voxels[present.index(sequence)], out=channel)
+        else:
+            channel[:] = 0.0
     return spread
 
 

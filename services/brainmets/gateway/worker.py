@@ -1,4 +1,4 @@
-"""Owns the worker: claims jobs one at a time, has each attempted, and records how the attempt ended."""
+"""Owns the worker: claims jobs, has each attempted, and records how the attempt ended."""
 
 import asyncio
 import traceback
@@ -54,18 +54,33 @@ class WorkerIdentity:
 
 
 class StudyWorker:
-    """Works off one study at a time."""
+    """Works off some studies at a time.
+
+    The attempts' bench lets one of them infer: meanwhile the next is prepared, and the one before is written.
+    """
 
     def __init__(
-        self, identity: WorkerIdentity, jobs: RedisJobStore, attempts: Attempts, health: InferenceHealth
+        self,
+        identity: WorkerIdentity,
+        jobs: RedisJobStore,
+        attempts: Attempts,
+        health: InferenceHealth,
+        *,
+        studies_in_flight: int,
     ) -> None:
         self._identity = identity
         self._jobs = jobs
         self._attempts = attempts
         self._health = health
+        self._studies_in_flight = studies_in_flight
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Work until told to stop; a study under way is then finished, or given back after a grace time."""
+        """Work until told to stop; studies under way are then finished, or given back after a grace time."""
+        # No TaskGroup: that cancels once, and redis-py may lose it (see `_cancel`).
+        await asyncio.gather(*(self._work(stopping) for _ in range(self._studies_in_flight)))
+
+    async def _work(self, stopping: asyncio.Event) -> None:
+        """Work off one study after the other."""
         while not stopping.is_set():
             healthy = asyncio.create_task(self._health.wait_until_serving())
             await _done_or_stopping(healthy, stopping)

@@ -5,7 +5,7 @@ stored files ─▶ prepare ─▶ infer and blend ─▶ back to the acquired g
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from brainmets.gateway.deadline import Deadline
 from brainmets.gateway.decision import decide
@@ -36,11 +36,12 @@ class StudyOrder:
 
 @dataclass(frozen=True, slots=True)
 class Workbench:
-    """What a study is segmented with."""
+    """What studies are segmented with; those that share it are inferred one after the other."""
 
     preparer: StudyPreparer
     inferencer: TileInferencer
     tiles_in_flight: int
+    turn: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,7 @@ async def segment_study(
     async with preparation as prepared:
         flow = TileFlow(
             inferencer=bench.inferencer,
+            turn=bench.turn,
             tiles_in_flight=bench.tiles_in_flight,
             on_inferred=lambda done, total: report(Progress(Stage.INFERRING, done, total)),
             deadline=order.deadline,

@@ -30,11 +30,11 @@ def find_foreground(volume: Volume) -> NDArray[np.bool_]:
     References:
         Otsu 1979, A threshold selection method from gray-level histograms, IEEE Trans SMC 9:62.
     """
-    lowest, highest = float(volume.voxels.min()), float(volume.voxels.max())
-    if lowest == highest:
+    above = volume.voxels > volume.voxels.min()
+    above_count = np.count_nonzero(above)
+    if above_count == 0:
         raise _empty()
-    above = volume.voxels > lowest
-    if np.count_nonzero(above) < (1.0 - MASKED_FRACTION) * above.size:
+    if above_count < (1.0 - MASKED_FRACTION) * above.size:
         return _largest_filled(above)
     return _find_in_air(volume)
 
@@ -75,13 +75,20 @@ def _largest_filled(voxels: NDArray[np.bool_]) -> NDArray[np.bool_]:
     box = find_bounding_box(voxels)
     if box is None:
         raise _empty()
-    labels, count = ndimage.label(voxels[box.slices])
+    filled = np.zeros_like(voxels)
+    for plane, out in zip(_largest(voxels[box.slices]), filled[box.slices], strict=True):
+        out[:] = _fill(plane)
+    return filled
+
+
+def _largest(voxels: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    labels, count = ndimage.label(voxels)
+    if count == 1:
+        return voxels
     voxel_counts = np.bincount(labels.ravel())
     voxel_counts[0] = 0
-    largest = voxels[box.slices] if count == 1 else labels == voxel_counts.argmax()
-    filled = np.zeros_like(voxels)
-    filled[box.slices] = [_fill(plane) for plane in largest]
-    return filled
+    largest: NDArray[np.bool_] = labels == voxel_counts.argmax()
+    return largest
 
 
 def _fill(plane: NDArray[np.bool_]) -> NDArray[np.bool_]:

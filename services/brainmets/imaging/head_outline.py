@@ -45,7 +45,7 @@ class HeadOutline:
     @property
     def has_skull(self) -> bool:
         """Whether any of the head lies outside of the brain."""
-        return bool((self.head & ~self.brain).any())
+        return self.brain is not self.head and bool((self.head & ~self.brain).any())
 
 
 def outline_head(volume: Volume, network: BrainNetwork) -> HeadOutline:

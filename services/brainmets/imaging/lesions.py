@@ -130,15 +130,18 @@ def drop_outside_brain(instances: InstanceMap, brain: BrainMask, grid: Geometry)
     if brain.step == 0 or instances.count == 0:
         return instances
     told = brain.unpack(grid)
-    labels = np.zeros_like(instances.labels)
+    renumbered = np.zeros(instances.count + 1, dtype=np.int32)
     count = 0
     for label, box in enumerate(_boxes(instances), start=1):
         voxels = instances.labels[box.slices] == label
         points_mm = instances.geometry.crop(box).index_to_world(np.argwhere(voxels))
         if _share_inside(points_mm, told, grid=grid, step=brain.step) >= INSIDE_FRACTION:
             count += 1
-            labels[box.slices][voxels] = count
-    return InstanceMap(labels, instances.geometry, count)
+            renumbered[label] = count
+    # As a rule all of them stay, and with them the map.
+    return (
+        instances if count == instances.count else InstanceMap(renumbered[instances.labels], instances.geometry, count)
+    )
 
 
 def _share_inside(points_mm: NDArray[np.float64], told: NDArray[np.bool_], *, grid: Geometry, step: int) -> float:

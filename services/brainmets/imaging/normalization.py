@@ -72,14 +72,16 @@ def normalize_study(study: AlignedStudy, outline: HeadOutline) -> NormalizedVolu
         raise InternalError(
             "A head has voxels", expected="some", got="none", remedy="report it as a defect of brainmets"
         )
-    head, brain = outline.head[box.slices], outline.brain[box.slices]
+    head = outline.head[box.slices]
+    brain = outline.brain[box.slices] if outline.has_skull else head
     # In the order of the enumeration, which is the order in which networks name their channels.
     sequences = tuple(sequence for sequence in Sequence if sequence in study.volumes)
+    cropped = HeadOutline(head, brain)
     voxels = np.zeros((len(sequences), *box.shape), dtype=np.float32)
 
     def normalize(channel: int) -> None:
         source = study.volumes[sequences[channel]].voxels[box.slices]
-        _normalize(source, HeadOutline(head, brain), out=voxels[channel], sequence=sequences[channel])
+        _normalize(source, cropped, out=voxels[channel], sequence=sequences[channel])
 
     # Beside each other: numpy leaves Python's lock for most of it.
     with ThreadPoolExecutor(len(sequences)) as threads:
@@ -100,7 +102,8 @@ def _normalize(
 ) -> None:
     # Where a sequence was not acquired it is zero, which says nothing about its intensities.
     acquired = voxels != 0.0
-    inside = voxels[outline.brain & acquired]
+    measured = outline.brain & acquired
+    inside = voxels[measured]
     if not inside.size:
         return
     low, high = np.percentile(inside[::PERCENTILE_STEP], CLIP_PERCENTILES)
@@ -115,6 +118,9 @@ def _normalize(
             got="one value all over the head",
             remedy="check the export of the series",
         )
+    if outline.brain is outline.head:
+        out[measured] = inside / deviation
+        return
     shown = outline.head & acquired
     values = voxels[shown]
     np.clip(values, low, high, out=values)

@@ -78,9 +78,21 @@ def align_study(study: Study, *, spacing_mm: float) -> AlignedStudy:
     Raises:
         SequencesDoNotOverlapError: A sequence lies beside the T1c altogether.
     """
+    return align_onto(align_t1c(study, spacing_mm=spacing_mm), study)
+
+
+def align_t1c(study: Study, *, spacing_mm: float) -> Volume:
+    """Bring the T1c alone onto the axial patient grid of `spacing_mm` that holds it."""
+    return resample_volume(study.t1c, axial_grid(study.t1c.geometry, spacing_mm=spacing_mm))
+
+
+def align_onto(t1c: Volume, study: Study) -> AlignedStudy:
+    """Bring a study's other sequences onto its T1c's axial grid, as `align_study` does.
+
+    Raises:
+        SequencesDoNotOverlapError: A sequence lies beside the T1c altogether.
+    """
     acquired = study.t1c.geometry
-    grid = axial_grid(acquired, spacing_mm=spacing_mm)
-    t1c = resample_volume(study.t1c, grid)
     volumes: dict[Sequence, Volume] = {Sequence.T1C: t1c}
     findings: tuple[Finding, ...] = ()
     for sequence, volume in study.volumes.items():

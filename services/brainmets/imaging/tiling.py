@@ -154,12 +154,18 @@ def _round_up(length: float, stride: int) -> int:
 
 def extract_tile(normalized: NormalizedVolume, grid: TileGrid, *, index: int) -> Tile:
     """Return one tile of a normalised volume, with zeros where it reaches beyond it."""
-    return _place_tile(normalized.voxels[:, *_source(grid, index)], grid, index=index)
+    return _place_tile(crop_tile(normalized, grid, index=index), grid, index=index)
 
 
-def trim_tile(tile: Tile, grid: TileGrid) -> NDArray[np.floating]:
-    """Return the part of a tile inside the volume, which is what is worth sending (see `restore_tile`)."""
-    return tile.voxels[:, *_target(grid, tile.index)]
+def crop_tile(normalized: NormalizedVolume, grid: TileGrid, *, index: int) -> NDArray[np.float32]:
+    """Return a tile's part inside the volume, a view: what is worth sending (see `restore_tile`)."""
+    return normalized.voxels[:, *_source(grid, index)]
+
+
+def cropped_shape(grid: TileGrid, *, index: int) -> Index:
+    """Return the shape (D, H, W) of a tile's part inside the volume."""
+    d, h, w = (axis.stop - axis.start for axis in _source(grid, index))
+    return d, h, w
 
 
 def restore_tile(voxels: NDArray[np.floating], grid: TileGrid, *, index: int) -> Tile:
@@ -168,7 +174,7 @@ def restore_tile(voxels: NDArray[np.floating], grid: TileGrid, *, index: int) ->
     Raises:
         InternalError: The part has another shape than the grid says.
     """
-    expected = tuple(axis.stop - axis.start for axis in _source(grid, index))
+    expected = cropped_shape(grid, index=index)
     if voxels.shape[1:] != expected:
         raise InternalError(
             "A tile does not fit its grid",

@@ -1,6 +1,6 @@
 """Prepares one study, up to the grid that its tiles are cut from. Read this first; each step is one call.
 
-stored files ─▶ decode (choose series, read them) ─▶ align ─▶ outline ─▶ normalise ─▶ assess ─▶ plan ─▶ PreparedStudy
+stored files ─▶ decode (choose series, read them) ─▶ align, outline ─▶ normalise ─▶ assess ─▶ plan ─▶ PreparedStudy
 """
 
 import asyncio
@@ -11,13 +11,14 @@ from brainmets.imaging.brain import find_midline
 from brainmets.imaging.brain_mask import pack_brain
 from brainmets.imaging.errors import BrainmetsError, SequencesDoNotOverlapError
 from brainmets.imaging.findings import Finding
-from brainmets.imaging.head_outline import outline_head
+from brainmets.imaging.head_outline import HeadOutline, outline_head
 from brainmets.imaging.normalization import NormalizedVolume, normalize_study
 from brainmets.imaging.quality import assess_quality, refuse_severe
 from brainmets.imaging.resampling import grids_overlap
 from brainmets.imaging.sequence import Sequence
-from brainmets.imaging.study import AlignedStudy, Study, align_study
+from brainmets.imaging.study import AlignedStudy, Study, align_onto, align_t1c
 from brainmets.imaging.tiling import plan_tiles
+from brainmets.imaging.volume import Volume
 from brainmets.preprocessing.study_files import StudyOrder, check_files
 from brainmets.preprocessing.workshop import Workshop
 from brainmets.wire.tiles import StudyHeader
@@ -42,13 +43,17 @@ async def prepare_study(order: StudyOrder, workshop: Workshop, *, max_study_byte
     """
     check_files(order.files, max_study_bytes=max_study_bytes)
     read = await workshop.read_study(order)
-    aligned = await _align(read, workshop, spacing_mm=order.contract.spacing_mm)
-    outline = await workshop.run("outline", outline_head, aligned.volumes[Sequence.T1C], workshop.brain_network)
-    normalized, midline = await asyncio.gather(
-        workshop.run("normalize", normalize_study, aligned, outline),
+    study = Study(read.volumes)
+    t1c = await workshop.run("place", align_t1c, study, spacing_mm=order.contract.spacing_mm)
+    # The head is known by its T1c alone.
+    aligned, outline = await asyncio.gather(
+        _align_onto(t1c, study, read, workshop),
+        workshop.run("outline", outline_head, t1c, workshop.brain_network),
+    )
+    (normalized, findings), midline = await asyncio.gather(
+        _normalize(read, aligned, outline, workshop, force=order.force),
         workshop.run("midline", find_midline, outline.brain, aligned.geometry),
     )
-    findings = await workshop.run("assess", _assess, read, aligned, normalized, force=order.force)
     grid = await workshop.run("plan", plan_tiles, normalized.geometry.shape, order.contract, occupied=normalized.brain)
     header = StudyHeader(
         acquired=normalized.acquired,
@@ -64,12 +69,18 @@ async def prepare_study(order: StudyOrder, workshop: Workshop, *, max_study_byte
     return PreparedStudy(header, normalized)
 
 
-async def _align(read: ReadStudy, workshop: Workshop, *, spacing_mm: float) -> AlignedStudy:
-    study = Study(read.volumes)
+async def _align_onto(t1c: Volume, study: Study, read: ReadStudy, workshop: Workshop) -> AlignedStudy:
     try:
-        return await workshop.run("align", align_study, study, spacing_mm=spacing_mm)
+        return await workshop.run("align", align_onto, t1c, study)
     except SequencesDoNotOverlapError as error:
         raise _name_file(error, study, read) from error
+
+
+async def _normalize(
+    read: ReadStudy, aligned: AlignedStudy, outline: HeadOutline, workshop: Workshop, *, force: bool
+) -> tuple[NormalizedVolume, tuple[Finding, ...]]:
+    normalized = await workshop.run("normalize", normalize_study, aligned, outline)
+    return normalized, await workshop.run("assess", _assess, read, aligned, normalized, force=force)
 
 
 def _name_file(error: BrainmetsError, study: Study, read: ReadStudy) -> BrainmetsError:

@@ -11,7 +11,7 @@ import structlog
 from brainmets.imaging.errors import InvalidArgumentError, OverloadedError, UnsupportedFormatError
 from brainmets.imaging.media_type import MediaType
 from brainmets.imaging.series import SeriesSelection
-from brainmets.imaging.tiling import extract_tile
+from brainmets.imaging.tiling import crop_tile
 from brainmets.internal.v1 import preprocessing_service_pb2 as messages
 from brainmets.internal.v1 import preprocessing_service_pb2_grpc
 from brainmets.preprocessing.preparation import PreparedStudy, prepare_study
@@ -101,8 +101,7 @@ async def cut_tiles(prepared: PreparedStudy, workshop: Workshop) -> AsyncGenerat
 
 
 def _cut(prepared: PreparedStudy, *, index: int) -> messages.PreparedTile:
-    grid = prepared.header.grid
-    return tile_to_proto(extract_tile(prepared.normalized, grid, index=index), grid)
+    return tile_to_proto(crop_tile(prepared.normalized, prepared.header.grid, index=index), index=index)
 
 
 def order_from_proto(request: messages.PrepareStudyRequest) -> StudyOrder:

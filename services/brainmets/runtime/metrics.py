@@ -23,7 +23,18 @@ from brainmets.runtime.grpc_errors import STATUS_CODES, status_code_of
 
 OTHER = "other"
 REASONS = tuple(sorted(kind.reason for kind in STATUS_CODES))
-PREPARATION_STAGES = ("fetch", "decode", "align", "outline", "normalize", "midline", "assess", "plan", "stream")
+PREPARATION_STAGES = (
+    "fetch",
+    "decode",
+    "place",
+    "align",
+    "outline",
+    "normalize",
+    "midline",
+    "assess",
+    "plan",
+    "stream",
+)
 
 # From an answer out of Redis to a study's deadline.
 RPC_BUCKETS_S = (

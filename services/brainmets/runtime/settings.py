@@ -137,6 +137,7 @@ class WorkerSettings(GatewaySettings):
 
     Attributes:
         preprocessing_address: Where PrepareStudy is served.
+        studies_in_flight: Studies held at a time: one is inferred, the next is prepared meanwhile.
         tiles_in_flight: Inferences that run at a time.
         triton_shares_memory: Whether Triton runs on this host and sees its /dev/shm; tiles then go that way.
     """
@@ -144,6 +145,7 @@ class WorkerSettings(GatewaySettings):
     health_address: Address = "127.0.0.1:8581"
     metrics_address: Address = "127.0.0.1:8591"
     preprocessing_address: Address = "127.0.0.1:8510"
+    studies_in_flight: Count = 2
     tiles_in_flight: Count = 4
     triton_shares_memory: bool = False
 

@@ -5,15 +5,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from brainmets.imaging.brain import Midline
 from brainmets.imaging.brain_mask import UNKNOWN_BRAIN, BrainMask
 from brainmets.imaging.errors import BrainmetsError, InternalError, ModelContractError
 from brainmets.imaging.findings import Finding
 from brainmets.imaging.geometry import Geometry
+from brainmets.imaging.half_precision import to_half
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.series import SeriesUse
-from brainmets.imaging.tiling import Tile, TileContract, TileGrid, restore_tile, trim_tile
+from brainmets.imaging.tiling import Tile, TileContract, TileGrid, cropped_shape, restore_tile
 from brainmets.internal.v1 import preprocessing_service_pb2 as messages
 from brainmets.v1 import study_pb2
 from brainmets.wire.brain import brain_mask_from_proto, brain_mask_to_proto
@@ -127,10 +129,9 @@ def _sequences_from_proto(numbers: Iterable[study_pb2.Sequence.ValueType]) -> tu
     return tuple(sequences)
 
 
-def tile_to_proto(tile: Tile, grid: TileGrid) -> messages.PreparedTile:
-    """Write the part of a tile that lies inside the volume, in float16."""
-    voxels = np.ascontiguousarray(trim_tile(tile, grid), dtype=WIRE_TYPE)
-    return messages.PreparedTile(index=tile.index, voxels=voxels.tobytes())
+def tile_to_proto(voxels: NDArray[np.float32], *, index: int) -> messages.PreparedTile:
+    """Write the part of a tile that lies inside the volume (see `crop_tile`), in float16."""
+    return messages.PreparedTile(index=index, voxels=to_half(voxels).astype(WIRE_TYPE, copy=False).tobytes())
 
 
 def tile_from_proto(message: messages.PreparedTile, header: StudyHeader) -> Tile:
@@ -141,19 +142,11 @@ def tile_from_proto(message: messages.PreparedTile, header: StudyHeader) -> Tile
     """
     if message.index >= len(header.grid.origins):
         raise _other_version(f"an index below {len(header.grid.origins)}", got=str(message.index))
-    shape = _trimmed_shape(message.index, header)
+    shape = (len(header.sequences), *cropped_shape(header.grid, index=message.index))
     if len(message.voxels) != math.prod(shape) * WIRE_TYPE.itemsize:
         raise _other_version(f"voxels {shape}", got=f"{len(message.voxels)} bytes")
     voxels = np.frombuffer(message.voxels, dtype=WIRE_TYPE)
     return restore_tile(voxels.reshape(shape), header.grid, index=message.index)
-
-
-def _trimmed_shape(index: int, header: StudyHeader) -> tuple[int, ...]:
-    depth, height, width = header.grid.tile_shape
-    shape = (len(header.sequences), depth + 2 * header.grid.halo, height, width)
-    # A view of one number: what is asked is only where it would be cut.
-    blank = np.broadcast_to(np.float16(0.0), shape)
-    return trim_tile(Tile(index, header.grid.origins[index], blank), header.grid).shape
 
 
 def contract_to_proto(contract: TileContract) -> messages.TileContract:

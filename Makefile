@@ -46,7 +46,7 @@ check: ## ruff, mypy, import contracts, buf
 	@$(SETUP) test
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
-	@$(BIN)/mypy -p brainmets -p local
+	@$(BIN)/mypy -p brainmets -p local -p monitoring
 	@$(BIN)/lint-imports
 	@$(BIN)/buf lint
 	@$(BIN)/buf format --diff --exit-code
@@ -109,9 +109,10 @@ deploy-check: ## render the deployment for Kubernetes and test it, the images an
 	@$(SETUP) test
 	@$(BIN)/python -m pytest tests/deploy
 
-dashboards: ## write the committed Grafana dashboards after a change
+dashboards: ## write the committed Grafana dashboards and docs/metrics.md after a change
 	@$(SETUP) test
 	@PYTHONPATH=deploy $(BIN)/python -m monitoring.grafana.dashboards
+	@PYTHONPATH=deploy $(BIN)/python -m monitoring.metrics.page
 
 docs: ## build the documentation site into build/site, readable without a network
 	@$(SETUP) test

@@ -8,14 +8,13 @@ from typing import Any
 
 import pytest
 import yaml
-from prometheus_client import CollectorRegistry
 
 from brainmets import __version__
 from brainmets.gateway import app as gateway
 from brainmets.gateway.worker import SHUTDOWN_GRACE_S as WORKER_GRACE_S
 from brainmets.preprocessing.app import SHUTDOWN_GRACE_S as PREPROCESSING_GRACE_S
 from brainmets.preprocessing.servicer import SERVICE_NAME as PREPROCESSING
-from brainmets.runtime.metrics import PreprocessingMetrics, QueueMetrics
+from brainmets.runtime.metric_contract import METRICS
 from brainmets.runtime.settings import (
     PREFIX,
     ApiSettings,
@@ -381,10 +380,8 @@ def test_what_is_scaled_has_no_number_of_its_own(installation: Installation) -> 
 
 def test_scalers_ask_for_metrics_that_there_are(installation: Installation) -> None:
     """Of the scaler's own namespace; workers are scaled by queued and running in one series."""
-    registry = CollectorRegistry()
-    QueueMetrics(registry, service="gateway")
-    PreprocessingMetrics(registry)
-    known = {metric.name for metric in registry.collect()} | {"nv_inference_pending_request_count"}
+    own = {metric.name(service) for metric in METRICS for service in metric.services}
+    known = own | {"nv_inference_pending_request_count"}
     for scaler in installation.of_kind("ScaledObject"):
         query = scaler["spec"]["triggers"][0]["metadata"]["query"]
         match = re.fullmatch(r'(?:max|sum)\((\w+)\{namespace="([a-z-]+)"\}\)', query)

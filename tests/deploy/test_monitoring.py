@@ -13,13 +13,9 @@ import grpc
 import pytest
 import yaml
 
-from brainmets.gateway.app import API_METHODS
-from brainmets.gateway.grpc_study_preparer import METHOD as PREPARE_METHOD
-from brainmets.gateway.jobs import FailureReason, Stage
-from brainmets.gateway.triton_tile_inferencer import METHOD as INFER_METHOD
-from brainmets.preprocessing.servicer import METHODS as PREPROCESSING_METHODS
-from brainmets.runtime.metrics import ApiMetrics, PreprocessingMetrics, QueueMetrics, RpcMetrics, WorkerMetrics
+from brainmets.runtime.metric_contract import Service
 from brainmets.runtime.metrics_server import new_registry
+from monitoring.metrics.registries import build_registry
 
 ROOT = Path(__file__).resolve().parents[2]
 PROMETHEUS = ROOT / "deploy" / "monitoring" / "prometheus"
@@ -106,21 +102,13 @@ def asked_values(query: str) -> Iterator[tuple[str, str]]:
 @pytest.fixture(scope="module")
 def own() -> dict[str, dict[str, set[str]]]:
     """Return the values of each label of each series that our processes have from their start."""
-    registry = new_registry()
-    RpcMetrics(registry, service="gateway", methods=API_METHODS)
-    RpcMetrics(registry, service="worker", methods=(PREPARE_METHOD, INFER_METHOD))
-    RpcMetrics(registry, service="preprocessing", methods=PREPROCESSING_METHODS)
-    for service in ("gateway", "worker"):
-        QueueMetrics(registry, service=service)
-    ApiMetrics(registry)
-    WorkerMetrics(registry, stages=Stage, reasons=FailureReason, models=("nested_unet", "attention_unet"))
-    PreprocessingMetrics(registry)
     series: dict[str, dict[str, set[str]]] = {}
-    for family in registry.collect():
-        for sample in family.samples:
-            labels = series.setdefault(sample.name, {})
-            for label, value in sample.labels.items():
-                labels.setdefault(label, set()).add(value)
+    for registry in (new_registry(), *(build_registry(service) for service in Service)):
+        for family in registry.collect():
+            for sample in family.samples:
+                labels = series.setdefault(sample.name, {})
+                for label, value in sample.labels.items():
+                    labels.setdefault(label, set()).add(value)
     return series
 
 
@@ -130,7 +118,9 @@ def test_what_is_asked_for_exists(own: dict[str, dict[str, set[str]]], asker: st
     assert metric_names(query) <= own.keys() | FOREIGN | RECORDED, asker
 
 
-@pytest.mark.parametrize("label", ["method", "code", "reason", "outcome", "stage", "le"])
+@pytest.mark.parametrize(
+    "label", ["method", "code", "reason", "state", "phase", "dependency", "outcome", "stage", "le"]
+)
 def test_what_labels_are_asked_for_exists(own: dict[str, dict[str, set[str]]], label: str) -> None:
     """So would a value that its label never has."""
     known = {value for labels in own.values() for value in labels.get(label, ())}
@@ -138,6 +128,16 @@ def test_what_labels_are_asked_for_exists(own: dict[str, dict[str, set[str]]], l
         known = set(grpc.StatusCode.__members__)
     asked = {value for _, query in QUERIES for name, value in asked_values(query) if name == label}
     assert asked <= known
+
+
+def test_prometheus_keeps_what_objectives_look_back_on() -> None:
+    """The longest window of any query, and some days more; its default is 15 days."""
+    (compose,) = (ROOT / "deploy" / "compose").glob("compose.yaml")
+    words = yaml.safe_load(compose.read_text())["services"]["prometheus"]["command"]
+    (kept,) = (re.fullmatch(r"--storage.tsdb.retention.time=(\d+)d", word) for word in words if "retention" in word)
+    windows_d = [int(days) for _, query in QUERIES for days in re.findall(r"\[(\d+)d", query)]
+    assert kept is not None
+    assert int(kept[1]) >= max(windows_d) + 7
 
 
 def test_jobs_are_those_that_are_scraped() -> None:
@@ -186,7 +186,7 @@ def test_runbooks_know_no_alert_that_is_gone() -> None:
 def test_an_alert_tells_nothing_of_a_patient(name: str) -> None:
     """It fills in its value and names of processes, volumes and objectives, and nothing else."""
     filled = re.findall(r"\$(?:labels\.)?(\w+)", json.dumps(ALERTS[name]["annotations"]))
-    assert set(filled) <= {"value", "job", "instance", "objective", "persistentvolumeclaim"}
+    assert set(filled) <= {"value", "job", "instance", "objective", "dependency", "model", "persistentvolumeclaim"}
 
 
 def test_inhibition_and_routing_name_alerts_that_exist() -> None:

@@ -1,5 +1,6 @@
 """The gateway's two processes themselves: they start, answer probes, and stop when told to."""
 
+import functools
 import os
 import signal
 import socket
@@ -7,15 +8,19 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from brainmets.gateway.app import API_METHODS, API_PARTS
+from brainmets.gateway.app import API_PARTS
+from brainmets.runtime.metric_contract import JOBS_ACCEPTED, MODEL_DIGEST, Service
+from certificates import write_certificate
+from metric_pages import built_page, read_page
 from redis_server import RedisServer
 
 SERVICES = Path(__file__).parents[2] / "services"
@@ -44,6 +49,12 @@ def environment(tmp_path: Path, redis_url: str) -> dict[str, str]:
         "BRAINMETS_REDIS_URL": redis_url,
         **{f"BRAINMETS_{name}_ADDRESS": address for name, address in addresses.items()},
     }
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A certificate that is valid for ten days."""
+    return write_certificate(tmp_path / "tls.crt", expires=datetime.now(UTC) + timedelta(days=10))
 
 
 @contextmanager
@@ -122,22 +133,55 @@ def test_a_process_ends_well_when_told_to(environment: dict[str, str], name: str
 
 
 @pytest.mark.parametrize(
-    ("name", "metric"),
+    ("name", "service", "untold"),
     [
-        ("api", f'brainmets_gateway_rpcs_total{{code="OK",method="{API_METHODS[0]}"}}'),
-        ("api", "brainmets_gateway_jobs_outstanding"),
-        ("worker", "brainmets_worker_jobs_outstanding"),
-        ("worker", 'brainmets_worker_failures_total{reason="invalid_study"}'),
-        ("worker", "brainmets_worker_inference_healthy"),
+        ("api", Service.GATEWAY, set()),
+        # No Triton answers here that could name a digest.
+        ("worker", Service.WORKER, {MODEL_DIGEST.name("worker")}),
     ],
 )
-def test_a_process_tells_its_metrics(environment: dict[str, str], name: str, metric: str) -> None:
-    """Prometheus finds each before its first event."""
-    with started(name, environment):
-        check(environment["BRAINMETS_HEALTH_ADDRESS"], "")
-        address = f"http://{environment['BRAINMETS_METRICS_ADDRESS']}/metrics"
-        with urllib.request.urlopen(address, timeout=5) as answer:
-            assert metric in answer.read().decode()
+def test_a_process_tells_the_metrics_of_the_contract(
+    environment: dict[str, str], certificate: Path, name: str, service: Service, untold: set[str]
+) -> None:
+    """All of them before their first event, with their kinds, labels and buckets, and no other."""
+    page = built_page(service)
+    for metric in untold:
+        del page[metric]
+    with started(name, environment | {"BRAINMETS_CERTIFICATE_FILE": str(certificate)}):
+        assert becomes(environment["BRAINMETS_HEALTH_ADDRESS"], "worker" if name == "worker" else API_PARTS[0], SERVING)
+        address = environment["BRAINMETS_METRICS_ADDRESS"]
+        wait_until(lambda: JOBS_ACCEPTED.name(service) in read_page(address))
+        assert read_page(address) == page
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    """Return once something holds, or when it has had its time."""
+    give_up = time.monotonic() + WAIT_S
+    while not holds() and time.monotonic() < give_up:
+        time.sleep(0.1)
+
+
+def test_a_dependency_that_is_gone_is_told(environment: dict[str, str], redis_server: RedisServer) -> None:
+    """Redis by name, and not the store beside it."""
+    up = functools.partial(dependency_is, environment["BRAINMETS_METRICS_ADDRESS"])
+    with started("worker", environment):
+        assert becomes(environment["BRAINMETS_HEALTH_ADDRESS"], "worker", SERVING)
+        wait_until(lambda: up("redis", 1))
+        redis_server.kill()
+        try:
+            wait_until(lambda: up("redis", 0))
+            assert up("redis", 0)
+            assert up("store", 1)
+            assert up("triton", 0)
+            assert up("preprocessing", 0)
+        finally:
+            redis_server.start()
+
+
+def dependency_is(address: str, name: str, value: int) -> bool:
+    """Return whether a worker tells this of a dependency."""
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=5) as answer:
+        return f'brainmets_worker_dependency_up{{dependency="{name}"}} {value}.0' in answer.read().decode()
 
 
 @pytest.mark.parametrize("name", ["api", "worker"])

@@ -35,7 +35,7 @@ def depths() -> list[QueueDepth]:
 @pytest.fixture
 async def house(jobs: RedisJobStore, artifacts: ArtifactStore, depths: list[QueueDepth]) -> "asyncio.Task[None]":
     """Keep house."""
-    return asyncio.create_task(keep_house(jobs, artifacts, on_depth=depths.append))
+    return asyncio.create_task(keep_house(jobs, artifacts, on_measured=lambda depth, _: depths.append(depth)))
 
 
 async def until(depths: list[QueueDepth], count: int) -> None:
@@ -66,8 +66,8 @@ async def test_outlived_files_are_erased(
     await jobs.complete(claim, Completion(b"result", ()))
     await asyncio.sleep(0.1)
     depths: list[QueueDepth] = []
-    keeping = asyncio.create_task(keep_house(jobs, artifacts, on_depth=depths.append))
-    await until(depths, 1)
+    keeping = asyncio.create_task(keep_house(jobs, artifacts, on_measured=lambda depth, _: depths.append(depth)))
+    await until(depths, 2)
     keeping.cancel()
     # Erasures wait a while for those who still write; the record is gone at once.
     assert (await jobs.list_jobs(DEFAULT_TENANT, 10))[0] == ()

@@ -53,7 +53,7 @@ async def test_deleted_job_leaves_nothing_but_the_list_of_erasures(
     erasures = await jobs.delete(DEFAULT_TENANT, job.job_id)
     assert {erasure.prefix for erasure in erasures} == {job.prefix, f"uploads/{job.upload_id}/"}
     keys = {key.decode().removeprefix("brainmets:{default}:") async for key in client.scan_iter()}
-    assert keys == {"queue", "sequence", "erasures"}
+    assert keys == {"queue", "sequence", "erasures", "ledger"}
     assert await client.xlen("brainmets:{default}:queue") == 0
 
 

@@ -234,4 +234,5 @@ async def test_bytes_in_and_out_are_counted(working: GatewayBench) -> None:
     """What clients sent and fetched, in bytes."""
     _, files = await segment(working)
     assert working.sample("gateway_received_bytes_total") == len(STUDY)
+    assert working.sample("gateway_submissions_total", code="OK") == 1
     assert working.sample("gateway_sent_bytes_total") == sum(len(content) for content in files.values())

@@ -319,6 +319,9 @@ async def test_what_a_worker_did_is_counted(bench: GatewayBench) -> None:
     assert len(tiles) == 1
     assert tiles.pop() > 0
     assert bench.sample("worker_study_lesions_count") == 1
+    # Both fake networks answer the same.
+    assert bench.sample("worker_network_agreement_sum") == 1
+    assert bench.sample("worker_model_digest", model="nested_unet") == 0xABABABABABAB
     assert bench.sample("worker_written_bytes_total") == sum(artifact.size_bytes for artifact in job.artifacts)
     assert bench.sample("worker_received_bytes_total") > 0
     assert bench.sample("worker_rpcs_total", method="PrepareStudy", code="OK") == 1

@@ -15,6 +15,8 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from brainmets.preprocessing.servicer import SERVICE_NAME
+from brainmets.runtime.metric_contract import Service
+from metric_pages import built_page, read_page
 
 SERVICES = Path(__file__).parents[2] / "services"
 
@@ -66,7 +68,8 @@ def test_the_process_serves_until_it_is_told_to_stop(environment: dict[str, str]
             assert check(environment[f"BRAINMETS_{name}_ADDRESS"]) == health_pb2.HealthCheckResponse.SERVING
         metrics = f"http://{environment['BRAINMETS_METRICS_ADDRESS']}/metrics"
         with urllib.request.urlopen(metrics, timeout=5) as answer:
-            assert b"brainmets_preprocessing_studies_active" in answer.read()
+            assert b"process_resident_memory_bytes" in answer.read()
+        assert read_page(environment["BRAINMETS_METRICS_ADDRESS"]) == built_page(Service.PREPROCESSING)
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=10) == 0
 

@@ -5,20 +5,20 @@ import urllib.request
 
 import pytest
 
-from brainmets.runtime.metrics import QueueMetrics
+from brainmets.runtime.metrics import ApiMetrics
 from brainmets.runtime.metrics_server import new_registry, serve_metrics
 
 
 def test_metrics_are_served_over_http() -> None:
     """Prometheus finds the process's own metrics too."""
     registry = new_registry()
-    QueueMetrics(registry, service="gateway").note(queued=3, running=0, oldest_age_s=0.0)
+    ApiMetrics(registry).sent_bytes.inc(3)
     with (
         serve_metrics(registry, "127.0.0.1:0") as port,
         urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer,
     ):
         text = answer.read().decode()
-    assert "brainmets_gateway_jobs_queued 3.0" in text
+    assert "brainmets_gateway_sent_bytes_total 3.0" in text
     assert "process_resident_memory_bytes" in text
 
 

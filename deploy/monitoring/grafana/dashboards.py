@@ -14,11 +14,9 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from monitoring.grafana.panels import build_bars, build_dashboard, build_figure, build_graph, build_note, build_price
 
 FOLDER = Path(__file__).parent / "dashboards"
-SUBMITTING = 'method=~"SegmentStudy|CreateUpload|WriteUpload|SubmitStudy"'
 # Without a study there is nothing to divide by.
 STUDIES = "(brainmets:studies_succeeded:increase1d > 0)"
 OWN_JOBS = 'job=~"brainmets-(api|worker|preprocessing)"'
-BLIND_SPOT = "Studies that are submitted in steps (CreateUpload and so on) are not seen."
 
 
 def overview() -> Dashboard:
@@ -33,14 +31,14 @@ def overview() -> Dashboard:
                 "Accept",
                 "percentunit",
                 {"served": '1 - brainmets:objective_misses:ratio30d{objective="accept"}'},
-                note="Calls that bring a study in and do not fail by the service's fault. Objective: 99.9 %.",
+                note="Studies and uploads that are not refused by the service's fault. Objective: 99.9 %.",
                 alarm_below=0.999,
             ),
             build_figure(
                 "Turnaround within 5 minutes",
                 "percentunit",
                 {"in time": '1 - brainmets:objective_misses:ratio30d{objective="turnaround"}'},
-                note=f"SegmentStudy calls, first byte in to last file out. Objective: 99 %. {BLIND_SPOT}",
+                note="Jobs, from acceptance to their end, without those that clients cancelled. Objective: 99 %.",
                 alarm_below=0.99,
             ),
             build_figure(
@@ -52,6 +50,12 @@ def overview() -> Dashboard:
                 },
                 note="Of the failures that the objectives allow in 30 days.",
                 alarm_below=0,
+            ),
+            build_figure(
+                "Jobs past their deadline",
+                "short",
+                {"jobs": "brainmets:jobs_overdue:max"},
+                note="Every accepted job ends. A sweep ends these within seconds; more than a minute is a page.",
             ),
             build_figure(
                 "Alerts",
@@ -71,33 +75,36 @@ def overview() -> Dashboard:
                 note="1 uses the budget up in exactly 30 days. Pages: 14.4 for an hour, or 6 for six hours.",
             ),
             build_graph(
-                "Submitting calls, by code",
+                "Studies brought in, by code",
                 "short",
-                {"{{code}}": f"sum by (code) (increase(brainmets_gateway_rpcs_total{{{SUBMITTING}}}[1h]))"},
-                note="Each point counts the hour before it.",
+                {"{{code}}": "sum by (code) (increase(brainmets_gateway_submissions_total[1h])) > 0"},
+                note="OK is accepted. Each point counts the hour before it.",
             ),
             Row("Studies"),
             build_graph(
-                "Attempts that ended",
+                "Jobs that ended",
                 "short",
-                {"{{outcome}}": "sum by (outcome) (increase(brainmets_worker_attempts_total[1h]))"},
-                note="Each point counts the hour before it. Attempts of a worker that died are in none of them.",
+                {"{{state}}": "sum by (state) (increase(brainmets:jobs_ended:max[1h]))"},
+                note="Each point counts the hour before it, whoever ended them.",
             ),
             build_graph(
                 "Studies that failed, by reason",
                 "short",
-                {"{{reason}}": "sum by (reason) (increase(brainmets_worker_failures_total[1h]))"},
-                note="As workers saw them; what Redis itself ended (exhausted attempts, deadlines) is not counted.",
+                {
+                    "{{reason}}, {{phase}}": "sum by (reason, phase) "
+                    '(increase(brainmets:jobs_ended:max{state="failed"}[1h])) > 0'
+                },
+                note="Those that a deadline or used-up attempts ended as well; queued: no worker had them.",
             ),
             build_graph(
                 "Turnaround",
                 "s",
                 {
                     f"{share:.0%}": f"histogram_quantile({share}, sum by (le) "
-                    '(rate(brainmets_gateway_rpc_duration_seconds_bucket{method="SegmentStudy"}[1h])))'
+                    '(rate(brainmets:job_turnaround_seconds_bucket:max{state!="cancelled"}[1h])))'
                     for share in (0.5, 0.95, 0.99)
                 },
-                note=f"SegmentStudy calls. {BLIND_SPOT}",
+                note="From a job's acceptance to its end, by Redis' clock.",
             ),
             build_graph(
                 "Jobs",
@@ -205,6 +212,21 @@ def triton() -> Dashboard:
                 },
                 note="How well dynamic batching fills batches.",
             ),
+            build_graph(
+                "Networks served",
+                "none",
+                {"{{model}} {{instance}}": "brainmets_worker_model_digest"},
+                note="First 48 bits of their SHA-256. A step is another network; workers must tell the same.",
+            ),
+            build_graph(
+                "Attempts that a dead network cost",
+                "short",
+                {
+                    "inference_unavailable": "sum(increase("
+                    'brainmets_worker_failures_total{reason="inference_unavailable"}[1h]))'
+                },
+                note="Each point counts the hour before it.",
+            ),
             Row("Machine"),
             build_graph("GPU", "percentunit", {"{{gpu_uuid}}": "nv_gpu_utilization{job='brainmets-triton'}"}),
             build_graph(
@@ -240,6 +262,31 @@ def queue() -> Dashboard:
                 "s",
                 {"age": "brainmets:queue_oldest_age_seconds:max"},
                 note="Tickets from 2 minutes, pages from 5.",
+            ),
+            build_graph(
+                "Accepted and ended",
+                "short",
+                {
+                    "accepted": "increase(brainmets:jobs_accepted:max[1h])",
+                    "ended": "sum(increase(brainmets:jobs_ended:max[1h]))",
+                },
+                note="Each point counts the hour before it. Over a longer time both are alike, or jobs get lost.",
+            ),
+            build_graph(
+                "Dependencies that answer",
+                "percentunit",
+                {
+                    "{{dependency}}": "avg by (dependency) "
+                    "(brainmets_gateway_dependency_up or brainmets_worker_dependency_up)"
+                },
+                note="Share of the API's and the workers' processes that have an answer.",
+            ),
+            build_figure(
+                "Certificate",
+                "s",
+                {"valid for": "min(brainmets_gateway_certificate_expiry_timestamp_seconds) - time()"},
+                note="The one that clients see. Tickets from 14 days, pages from one.",
+                alarm_below=14 * 86400,
             ),
             build_graph(
                 "Workers",
@@ -324,9 +371,7 @@ def clinical() -> Dashboard:
             build_note(
                 "**Research use only. Not for diagnosis.** Counts over all studies; nothing here names one. A drift "
                 "asks for a look at the inputs; it does not say that results are wrong.\n\n"
-                "Not measured yet, hence not shown: findings about the quality of inputs, agreement of the two "
-                "networks, volumes of lesions, candidates left out outside the brain. Studies answered from the cache "
-                "are not in the counts of lesions."
+                "Studies that were segmented, without those that were answered from the cache."
             ),
             Row("Results"),
             build_graph(
@@ -361,13 +406,69 @@ def clinical() -> Dashboard:
                     "from the cache": "sum(increase(brainmets_worker_cache_hits_total[1d]))",
                 },
             ),
+            build_graph(
+                "Volume of a lesion",
+                "none",
+                {
+                    f"{share:.0%}, mm³": f"histogram_quantile({share}, sum by (le) "
+                    "(rate(brainmets_worker_lesion_volume_mm3_bucket[7d])))"
+                    for share in (0.1, 0.5, 0.9)
+                },
+                note="Each point counts the 7 days before it.",
+            ),
+            build_graph(
+                "Agreement of the two networks",
+                "percentunit",
+                {
+                    "mean": "sum(increase(brainmets_worker_network_agreement_sum[1d])) "
+                    "/ sum(increase(brainmets_worker_network_agreement_count[1d]))",
+                    "10 %": "histogram_quantile(0.1, sum by (le) "
+                    "(rate(brainmets_worker_network_agreement_bucket[1d])))",
+                },
+                note="Dice of what each decides, where one of them decides something. Unusual inputs lower it.",
+            ),
+            build_graph(
+                "Candidates outside the brain, a study",
+                "short",
+                {
+                    "a day": "sum(increase(brainmets_worker_candidates_outside_brain_total[1d])) "
+                    "/ brainmets:study_lesions:increase1d"
+                },
+                note="Left out of the result. Many: the brain's mask is wrong, or the networks see something new.",
+            ),
             Row("Inputs"),
+            build_graph(
+                "Findings a study",
+                "percentunit",
+                {
+                    "{{finding}}, {{severity}}": "(sum by (finding, severity) "
+                    "(increase(brainmets_worker_findings_total[1d])) > 0) "
+                    "/ on () group_left () brainmets:study_lesions:increase1d"
+                },
+                note="Severe ones only where the client insisted; else the study is refused.",
+            ),
+            build_bars(
+                "Studies of 7 days with slices at most so far apart, mm",
+                "short",
+                {"{{le}}": "sum by (le) (increase(brainmets_worker_study_spacing_mm_bucket[7d]))"},
+            ),
+            build_graph(
+                "Distance of slices",
+                "none",
+                {
+                    "mean of a day, mm": "sum(increase(brainmets_worker_study_spacing_mm_sum[1d])) "
+                    "/ sum(increase(brainmets_worker_study_spacing_mm_count[1d]))",
+                    "mean of 28 days, mm": "sum(increase(brainmets_worker_study_spacing_mm_sum[28d])) "
+                    "/ sum(increase(brainmets_worker_study_spacing_mm_count[28d]))",
+                },
+                note="A change of protocol shows here first.",
+            ),
             build_graph(
                 "Studies refused",
                 "percentunit",
                 {
-                    "a day": 'sum(increase(brainmets_worker_failures_total{reason="invalid_study"}[1d])) '
-                    '/ sum(increase(brainmets_worker_attempts_total{outcome=~"succeeded|failed"}[1d]))'
+                    "a day": 'sum(increase(brainmets:jobs_ended:max{reason="invalid_study"}[1d])) '
+                    '/ sum(increase(brainmets:jobs_ended:max{state=~"succeeded|failed"}[1d]))'
                 },
             ),
             build_graph(

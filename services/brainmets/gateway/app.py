@@ -18,11 +18,20 @@ from brainmets.gateway.grpc_study_preparer import METHOD as PREPARE_METHOD
 from brainmets.gateway.grpc_study_preparer import GrpcStudyPreparer
 from brainmets.gateway.housekeeping import keep_house
 from brainmets.gateway.inference_health import InferenceHealth
-from brainmets.gateway.jobs import FailureReason, QueueDepth, Stage
+from brainmets.gateway.job_metrics import JobMetrics
+from brainmets.gateway.jobs import FailureReason, Stage
+from brainmets.gateway.measured_catalogue import MeasuredCatalogue
 from brainmets.gateway.measured_inferencer import MeasuredInferencer
 from brainmets.gateway.model_servicer import ModelServicer
 from brainmets.gateway.process import Stores, in_background, open_stores
-from brainmets.gateway.readiness import watch_readiness
+from brainmets.gateway.readiness import (
+    Dependency,
+    preprocessing_dependency,
+    redis_dependency,
+    store_dependency,
+    triton_dependency,
+    watch_readiness,
+)
 from brainmets.gateway.redis_upload_store import RedisUploadStore
 from brainmets.gateway.servicer import SegmentationServicer
 from brainmets.gateway.submission import StudyDesk
@@ -34,10 +43,11 @@ from brainmets.gateway.triton_tile_inferencer import METHOD as INFER_METHOD
 from brainmets.gateway.triton_tile_inferencer import TritonTileInferencer
 from brainmets.gateway.worker import StudyWorker, WorkerIdentity
 from brainmets.gateway.workflow import Workbench
+from brainmets.runtime.certificate import read_expiry_s
 from brainmets.runtime.grpc_client import open_channel
 from brainmets.runtime.grpc_server import PUBLIC_LIMITS, bind, build_server, publish, serve_health, serve_until
 from brainmets.runtime.health import Health
-from brainmets.runtime.metrics import ApiMetrics, QueueMetrics, RpcMetrics, WorkerMetrics
+from brainmets.runtime.metrics import ApiMetrics, DependencyMetrics, RpcMetrics, WorkerMetrics
 from brainmets.runtime.metrics_server import new_registry, serve_metrics
 from brainmets.runtime.settings import ApiSettings, WorkerSettings
 from brainmets.v1 import (
@@ -72,6 +82,7 @@ async def run_api(settings: ApiSettings, stopping: asyncio.Event) -> None:
     async with AsyncExitStack() as stack:
         stores = await stack.enter_async_context(open_stores(settings))
         triton = await stack.enter_async_context(connect_triton(settings.triton_address))
+        dependencies = (redis_dependency(stores.client), store_dependency(stores.artifacts), triton_dependency(triton))
         desk = StudyDesk(stores.jobs, _uploads(stores, settings), stores.artifacts)
         server = build_api(settings, stores, triton, desk=desk, registry=registry)
         publish(server, API_PARTS, health)
@@ -80,8 +91,8 @@ async def run_api(settings: ApiSettings, stopping: asyncio.Event) -> None:
         stack.enter_context(serve_metrics(registry, settings.metrics_address))
         await stack.enter_async_context(serve_health(health, settings.health_address))
         async with in_background(
-            watch_readiness(stores.client, stores.artifacts, note=_noting(health, *API_PARTS)),
-            keep_house(stores.jobs, stores.artifacts, on_depth=_noting_depth(registry, service="gateway")),
+            _watch(dependencies, registry, service="gateway", note=_noting(health, *API_PARTS)),
+            keep_house(stores.jobs, stores.artifacts, on_measured=JobMetrics(registry, service="gateway").note),
             _drain_when(stopping, desk),
         ):
             _log.info("api_serves", address=address)
@@ -99,11 +110,14 @@ def build_api(
 ) -> grpc.aio.Server:
     """Return the API's server, not yet bound."""
     server = build_server(PUBLIC_LIMITS, RpcMetrics(registry, service="gateway", methods=API_METHODS))
+    metrics = ApiMetrics(registry)
+    if settings.certificate_file is not None:
+        metrics.watch_certificate(functools.partial(read_expiry_s, settings.certificate_file))
     segmentation = SegmentationServicer(
         desk,
         stores.jobs,
         _uploads(stores, settings),
-        metrics=ApiMetrics(registry),
+        metrics=metrics,
         job_deadline_s=settings.job_deadline_s,
     )
     segmentation_service_pb2_grpc.add_SegmentationServiceServicer_to_server(segmentation, server)
@@ -139,9 +153,15 @@ async def run_worker(settings: WorkerSettings, stopping: asyncio.Event) -> None:
         await stack.enter_async_context(serve_health(health, settings.health_address))
         crew = build_worker(settings, stores, triton, preprocessing=preprocessing, health=health, registry=registry)
         stack.push_async_callback(crew.transport.close)
+        dependencies = (
+            redis_dependency(stores.client),
+            store_dependency(stores.artifacts),
+            triton_dependency(triton),
+            preprocessing_dependency(preprocessing),
+        )
         async with in_background(
-            watch_readiness(stores.client, stores.artifacts, note=_noting(health, WORKER_PART)),
-            keep_house(stores.jobs, stores.artifacts, on_depth=_noting_depth(registry, service="worker")),
+            _watch(dependencies, registry, service="worker", note=_noting(health, WORKER_PART)),
+            keep_house(stores.jobs, stores.artifacts, on_measured=JobMetrics(registry, service="worker").note),
             crew.inference.watch(),
         ):
             _log.info("worker_works", worker=crew.name)
@@ -178,7 +198,8 @@ def build_worker(
     )
     calls = RpcMetrics(registry, service="worker", methods=(PREPARE_METHOD, INFER_METHOD))
     transport = SharedMemoryTransport(triton) if settings.triton_shares_memory else MessageTransport()
-    catalogue, inferencer = TritonModelCatalogue(triton), TritonTileInferencer(triton, calls, transport=transport)
+    catalogue = MeasuredCatalogue(TritonModelCatalogue(triton), metrics)
+    inferencer = TritonTileInferencer(triton, calls, transport=transport)
     bench = Workbench(
         preparer=GrpcStudyPreparer(preprocessing, calls, on_received=metrics.received_bytes.inc),
         inferencer=MeasuredInferencer(inferencer, metrics),
@@ -205,18 +226,20 @@ def build_worker(
     return Crew(identity.name, worker, inference, transport)
 
 
+async def _watch(
+    dependencies: tuple[Dependency, ...],
+    registry: CollectorRegistry,
+    *,
+    service: str,
+    note: Callable[[bool], Awaitable[None]],
+) -> None:
+    metrics = DependencyMetrics(registry, service=service, names=[dependency.name for dependency in dependencies])
+    await watch_readiness(dependencies, note=note, on_look=metrics.note)
+
+
 def _noting(health: Health, *parts: str) -> Callable[[bool], Awaitable[None]]:
     async def note(serving: bool) -> None:  # noqa: FBT001 -- a callback's one argument
         for part in parts:
             await health.note(part, serving=serving)
-
-    return note
-
-
-def _noting_depth(registry: CollectorRegistry, *, service: str) -> Callable[[QueueDepth], None]:
-    metrics = QueueMetrics(registry, service=service)
-
-    def note(depth: QueueDepth) -> None:
-        metrics.note(queued=depth.queued, running=depth.running, oldest_age_s=depth.oldest_age_s)
 
     return note

@@ -277,8 +277,13 @@ class Erasure:
 
 @dataclass(frozen=True, slots=True)
 class QueueDepth:
-    """How much work there is; `oldest_age_s` is the age of the oldest untaken job, 0 without one."""
+    """How much work there is.
+
+    `oldest_age_s` is the age of the oldest untaken job, 0 without one; `overdue` counts jobs past their deadline that
+    have not ended, which the next sweep ends.
+    """
 
     queued: int
     running: int
     oldest_age_s: float
+    overdue: int = 0

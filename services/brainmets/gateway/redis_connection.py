@@ -16,6 +16,7 @@ import redis.retry
 from redis.backoff import NoBackoff
 
 from brainmets.imaging.errors import DependencyUnavailableError
+from brainmets.runtime.metric_contract import TURNAROUND_BUCKETS_S
 
 # A dead Redis is noticed in this time. It is above every blocking read (MAX_BLOCK_S).
 SOCKET_TIMEOUT_S = 5.0
@@ -142,7 +143,11 @@ def tenant_key(tenant: str, *parts: str) -> str:
 def read_script(name: str) -> str:
     """Return the source of one of the scripts in `lua/`, with the shared part before it."""
     folder = files("brainmets.gateway.lua")
-    return "\n".join((folder / f"{part}.lua").read_text(encoding="utf-8") for part in ("shared", name))
+    # The metrics contract says where a turnaround is counted; a line of its own, so that no script asks for it.
+    bounds = (
+        f"local TURNAROUND_BOUNDS_MS = {{{', '.join(f'{bound_s * 1000:.0f}' for bound_s in TURNAROUND_BUCKETS_S)}}}"
+    )
+    return "\n".join((bounds, *((folder / f"{part}.lua").read_text(encoding="utf-8") for part in ("shared", name))))
 
 
 class TenantScripts:

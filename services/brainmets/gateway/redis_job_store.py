@@ -10,6 +10,7 @@ from typing import Any
 
 import redis.asyncio
 
+from brainmets.gateway.job_ledger import LEDGER_KEY, JobLedger, ledger_from_fields
 from brainmets.gateway.jobs import (
     Claim,
     Completion,
@@ -310,8 +311,12 @@ class RedisJobStore:
 
     async def queue_depth(self, tenant: str) -> QueueDepth:
         """Return how much work there is."""
-        queued, running, oldest_age_ms = await self._scripts.run("queue_depth", tenant)
-        return QueueDepth(queued=queued, running=running, oldest_age_s=oldest_age_ms / 1000)
+        queued, running, oldest_age_ms, overdue = await self._scripts.run("queue_depth", tenant)
+        return QueueDepth(queued=queued, running=running, oldest_age_s=oldest_age_ms / 1000, overdue=overdue)
+
+    async def ledger(self, tenant: str) -> JobLedger:
+        """Return how many jobs were accepted, and how, why and when they ended."""
+        return ledger_from_fields(await self._scripts.read_hash(tenant, LEDGER_KEY))
 
     async def sweep(self, tenant: str) -> tuple[Erasure, ...]:
         """Fail overdue jobs, forget what has outlived its lifetime, and return what is due to be erased.

@@ -15,7 +15,7 @@ from brainmets.gateway.job_messages import (
     job_to_proto,
     upload_to_proto,
 )
-from brainmets.gateway.jobs import DEFAULT_TENANT, Job, JobState
+from brainmets.gateway.jobs import DEFAULT_TENANT, ArtifactKind, Job, JobState
 from brainmets.gateway.option_messages import canonical_options, deadline_s_from_options
 from brainmets.gateway.redis_job_store import RedisJobStore
 from brainmets.gateway.redis_upload_store import RedisUploadStore
@@ -59,11 +59,8 @@ class SegmentationServicer(segmentation_service_pb2_grpc.SegmentationServiceServ
         self, request_iterator: _SegmentRequests, context: _Context
     ) -> AsyncIterator[messages.SegmentStudyResponse]:
         """Upload, submit and follow one study, then send its artefacts."""
-        async with heard_out(request_iterator):
-            start = await _read_start(request_iterator)
-            kinds = [artifact_kind_from_proto(number) for number in start.artifacts]
-            order = self._order(start.request_id, start.options)
-            job = await self._desk.accept(DEFAULT_TENANT, self._pieces(request_iterator), order)
+        with self._metrics.measure_submission():
+            kinds, job = await self._accept(request_iterator)
         async with aclosing(self._desk.follow(job)) as changes:
             async for job in changes:
                 if job.state in (JobState.FAILED, JobState.CANCELLED):
@@ -74,6 +71,14 @@ class SegmentationServicer(segmentation_service_pb2_grpc.SegmentationServiceServ
             async for piece in self._desk.stream_artifact(artifact):
                 self._metrics.sent_bytes.inc(len(piece))
                 yield messages.SegmentStudyResponse(chunk=piece)
+
+    async def _accept(self, requests: _SegmentRequests) -> tuple[list[ArtifactKind], Job]:
+        """Return what is to be sent back, and the job that a call's study has become."""
+        async with heard_out(requests):
+            start = await _read_start(requests)
+            kinds = [artifact_kind_from_proto(number) for number in start.artifacts]
+            order = self._order(start.request_id, start.options)
+            return kinds, await self._desk.accept(DEFAULT_TENANT, self._pieces(requests), order)
 
     async def _pieces(self, requests: _SegmentRequests | _WriteRequests) -> AsyncIterator[UploadPiece]:
         async for request in requests:
@@ -107,8 +112,9 @@ class SegmentationServicer(segmentation_service_pb2_grpc.SegmentationServiceServ
         self, request: messages.SubmitStudyRequest, context: _Context
     ) -> messages.SubmitStudyResponse:
         """Accept an uploaded study."""
-        order = self._order(request.request_id, request.options)
-        job = await self._desk.submit(DEFAULT_TENANT, request.upload_id, order)
+        with self._metrics.measure_submission():
+            order = self._order(request.request_id, request.options)
+            job = await self._desk.submit(DEFAULT_TENANT, request.upload_id, order)
         return messages.SubmitStudyResponse(job=job_to_proto(job))
 
     async def GetJob(self, request: messages.GetJobRequest, context: _Context) -> messages.GetJobResponse:

@@ -1,6 +1,7 @@
 """Owns the overlap of preparation, inference and blending: tiles come in, one blended study goes out."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from brainmets.gateway.deadline import Deadline
 from brainmets.gateway.inference import TileInferencer
 from brainmets.gateway.model_contract import SegmentationPlan
 from brainmets.gateway.preparation import PreparedStudy
+from brainmets.imaging.agreement import DecisionAgreement
 from brainmets.imaging.blending import ProbabilityAccumulator, ProbabilityTile
 from brainmets.imaging.errors import BrainmetsError, InternalError
 from brainmets.imaging.half_precision import to_single
@@ -26,10 +28,14 @@ BUFFER_BYTES = 256 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class BlendedStudy:
-    """What the networks say together, and the T1c they saw, both on the grid of the normalised volume."""
+    """What the networks say together, and the T1c they saw, both on the grid of the normalised volume.
+
+    `agreement` is the Dice of what two networks decide each, in their tiles; None where it says nothing.
+    """
 
     probability: ProbabilityMap
     t1c: Volume
+    agreement: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +99,7 @@ class _Blend:
         self._plan = plan
         self._flow = flow
         self._accumulator = ProbabilityAccumulator(prepared.header.grid)
+        self._agreement = DecisionAgreement(plan.threshold)
         self._t1c = np.zeros(prepared.header.grid.volume_shape, dtype=np.float32)  # (D, H, W)
         self._inferred = 0
 
@@ -106,17 +113,21 @@ class _Blend:
         voxels = spread_channels(tile.voxels, present=self._header.sequences, wanted=self._plan.tiles.sequences)
         total = len(self._plan.models) * len(self._header.grid.origins)
         mean = np.zeros(self._header.grid.tile_shape, dtype=np.float32)  # (D, H, W)
+        probabilities = []
         for model in self._plan.models:
             probability = await self._flow.inferencer.infer(model, voxels, deadline=self._flow.deadline)
             mean += probability / len(self._plan.models)
+            probabilities.append(probability)
             self._inferred += 1
             await self._flow.on_inferred(self._inferred, total)
+        for first, second in itertools.pairwise(probabilities):
+            self._agreement.add(first, second)
         return ProbabilityTile(tile.index, tile.origin, mean)
 
     def finish(self) -> BlendedStudy:
         """Return the whole study once every tile was added."""
         geometry = self._header.normalized
-        return BlendedStudy(self._accumulator.finish(geometry), Volume(self._t1c, geometry))
+        return BlendedStudy(self._accumulator.finish(geometry), Volume(self._t1c, geometry), self._agreement.dice)
 
 
 def spread_channels(

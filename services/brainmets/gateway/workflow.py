@@ -46,10 +46,11 @@ class Workbench:
 
 @dataclass(frozen=True, slots=True)
 class SegmentedStudy:
-    """A study's result and its stored artefacts."""
+    """A study's result, its stored artefacts, and how far its networks agreed (`BlendedStudy.agreement`)."""
 
     result: SegmentationResult
     artifacts: tuple[StoredArtifact, ...]
+    agreement: float | None = None
 
 
 async def segment_study(
@@ -87,4 +88,4 @@ async def segment_study(
 
     await report(Progress(Stage.WRITING))
     artifacts = await output.write(result_writers(decided, blended.t1c))
-    return SegmentedStudy(decided.result, artifacts)
+    return SegmentedStudy(decided.result, artifacts, blended.agreement)

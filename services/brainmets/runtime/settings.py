@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Mapping
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
@@ -124,12 +125,14 @@ class ApiSettings(GatewaySettings):
     Attributes:
         listen_address: Where the published contract is served.
         max_study_bytes: Largest study, bytes as sent.
+        certificate_file: PEM file with the certificate that clients see, whoever ends TLS; its expiry is told.
     """
 
     listen_address: Address = "127.0.0.1:8500"
     health_address: Address = "127.0.0.1:8580"
     metrics_address: Address = "127.0.0.1:8590"
     max_study_bytes: Count = _GIB
+    certificate_file: Path | None = None
 
 
 class WorkerSettings(GatewaySettings):

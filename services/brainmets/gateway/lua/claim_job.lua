@@ -12,11 +12,11 @@ local function start_job(entry)
   end
   local remaining_ms = fields[3] - now_ms
   if remaining_ms <= 0 then
-    end_job(id, 'failed', 'failure_reason', 'deadline_exceeded')
+    end_job(id, 'failed', 'deadline_exceeded')
     return nil
   end
   if tonumber(fields[2]) >= max_attempts then
-    end_job(id, 'failed', 'failure_reason', 'attempts_exhausted')
+    end_job(id, 'failed', 'attempts_exhausted')
     return nil
   end
   redis.call('HINCRBY', key('job', id), 'attempt', 1)

@@ -5,7 +5,7 @@ if not ended_by(id, fence, 'succeeded') then
   if hold ~= 'held' then
     return {hold}
   end
-  finish_job(id, 'succeeded',
+  finish_job(id, 'succeeded', nil,
     'result', result, 'artifacts', artifacts, 'cache_key', cache_key, 'from_cache', from_cache)
   if cache_key ~= '' then
     redis.call('SET', key('cache', cache_key), id)

@@ -5,6 +5,6 @@ if not ended_by(id, fence, 'failed') then
   if hold ~= 'held' then
     return {hold}
   end
-  finish_job(id, 'failed', 'failure_reason', reason, 'failure_status', status)
+  finish_job(id, 'failed', reason, 'failure_status', status)
 end
 return {'held', read_job(id)}

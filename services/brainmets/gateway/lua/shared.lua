@@ -8,6 +8,7 @@ local function key(...)
 end
 
 local QUEUE = key('queue') -- stream of unfinished jobs: queued, or pending in the group
+local LEDGER = key('ledger') -- hash of counters that only rise: jobs accepted, and how and when they ended
 local GROUP = 'workers'
 -- One consumer for all workers: the fence says who holds a job, and consumers of dead workers would pile up.
 local CONSUMER = 'worker'
@@ -42,8 +43,28 @@ local function change_job(id, ...)
   redis.call('PUBLISH', key('changed', id), '')
 end
 
--- Ends a job: out of the queue, and its lifetimes begin.
-local function finish_job(id, state, ...)
+-- Counts the end of a job that was accepted, whoever ends it; job_ledger.py reads what is written here.
+local function count_end(id, state, reason)
+  local fields = redis.call('HMGET', key('job', id), 'state', 'create_time_ms')
+  local turnaround_ms = now_ms - fields[2]
+  local bound = 'inf'
+  for _, bound_ms in ipairs(TURNAROUND_BOUNDS_MS) do
+    if turnaround_ms <= bound_ms then
+      bound = bound_ms
+      break
+    end
+  end
+  redis.call('HINCRBY', LEDGER, table.concat({'ended', state, reason, fields[1]}, ':'), 1)
+  redis.call('HINCRBY', LEDGER, table.concat({'turnaround', state, bound}, ':'), 1)
+  redis.call('HINCRBY', LEDGER, table.concat({'turnaround_ms', state}, ':'), turnaround_ms)
+end
+
+-- Ends a job, for a reason when it fails: counted, out of the queue, and its lifetimes begin.
+local function finish_job(id, state, reason, ...)
+  count_end(id, state, reason or 'none')
+  if reason then
+    redis.call('HSET', key('job', id), 'failure_reason', reason)
+  end
   local fields = redis.call('HMGET', key('job', id), 'entry_id', 'input_lifetime_ms', 'result_lifetime_ms')
   leave_queue(fields[1])
   redis.call('ZREM', key('deadlines'), id)
@@ -53,9 +74,9 @@ local function finish_job(id, state, ...)
 end
 
 -- Ends a job over the head of whoever holds it: the fence rises, so that the holder's words no longer count.
-local function end_job(id, state, ...)
+local function end_job(id, state, reason)
   redis.call('HINCRBY', key('job', id), 'fence', 1)
-  finish_job(id, state, ...)
+  finish_job(id, state, reason)
 end
 
 -- 'held' by this fence, 'cancelled' (or erased), or 'stale'.
@@ -91,6 +112,10 @@ end
 
 -- Removes every trace of a job but the two prefixes to be erased, which it returns.
 local function forget_job(id)
+  local state = redis.call('HGET', key('job', id), 'state')
+  if state == 'queued' or state == 'running' then
+    count_end(id, 'cancelled', 'none') -- who has a job erased wants no result of it
+  end
   local fields = redis.call('HMGET', key('job', id), 'request', 'upload_id', 'cache_key', 'entry_id')
   leave_queue(fields[4])
   for _, index in ipairs({'jobs', 'deadlines', 'inputs', 'results'}) do

@@ -39,4 +39,5 @@ redis.call('ZADD', key('jobs'), redis.call('INCR', key('sequence')), job_id)
 redis.call('ZADD', key('deadlines'), deadline_ms, job_id)
 redis.call('ZREM', key('uploads'), upload_id) -- from here on the job decides how long its input lives
 redis.call('HSET', key('upload', upload_id), 'job_id', job_id)
+redis.call('HINCRBY', LEDGER, 'accepted', 1)
 return {'accepted', job_id, read_job(job_id)}

@@ -7,7 +7,7 @@ local function due(index)
 end
 
 for _, id in ipairs(due('deadlines')) do
-  end_job(id, 'failed', 'failure_reason', 'deadline_exceeded')
+  end_job(id, 'failed', 'deadline_exceeded')
 end
 for _, id in ipairs(due('uploads')) do
   forget_upload(id)

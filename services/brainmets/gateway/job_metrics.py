@@ -1,0 +1,86 @@
+"""Owns what a process tells of all jobs: the same from whichever process is asked, because Redis says it."""
+
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from brainmets.gateway.job_ledger import JobEnd, JobLedger, Turnarounds
+from brainmets.gateway.jobs import FailureReason, JobState, QueueDepth
+from brainmets.runtime.metric_contract import (
+    JOB_TURNAROUND,
+    JOBS_ACCEPTED,
+    JOBS_ENDED,
+    JOBS_OUTSTANDING,
+    JOBS_OVERDUE,
+    JOBS_QUEUED,
+    JOBS_RUNNING,
+    QUEUE_OLDEST_AGE,
+    TURNAROUND_BUCKETS_S,
+)
+
+_PHASES = (JobState.QUEUED, JobState.RUNNING)
+# What can happen, so that the first of each kind is a step from 0; what else a newer version counts is told as well.
+_ENDS = (
+    JobEnd(JobState.SUCCEEDED, "none", JobState.RUNNING),
+    *(JobEnd(JobState.CANCELLED, "none", phase) for phase in _PHASES),
+    *(JobEnd(JobState.FAILED, reason, phase) for reason in FailureReason for phase in _PHASES),
+)
+_FINAL_STATES = tuple(state for state in JobState if state.is_final)
+
+
+class JobMetrics(Collector):
+    """Tells how much work there is, and what has become of all jobs.
+
+    Counters come from Redis and outlive the process. Until they were read once they are not told: 0 would be a reset.
+    """
+
+    def __init__(self, registry: CollectorRegistry, *, service: str) -> None:
+        self._service = service
+        self._queued = JOBS_QUEUED.gauge(registry, service)
+        self._running = JOBS_RUNNING.gauge(registry, service)
+        self._outstanding = JOBS_OUTSTANDING.gauge(registry, service)
+        self._overdue = JOBS_OVERDUE.gauge(registry, service)
+        self._oldest_age = QUEUE_OLDEST_AGE.gauge(registry, service)
+        self._ledger: JobLedger | None = None
+        registry.register(self)
+
+    def note(self, depth: QueueDepth, ledger: JobLedger) -> None:
+        """Tell what Redis says now."""
+        self._queued.set(depth.queued)
+        self._running.set(depth.running)
+        self._outstanding.set(depth.queued + depth.running)
+        self._overdue.set(depth.overdue)
+        self._oldest_age.set(depth.oldest_age_s)
+        self._ledger = ledger
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the counters of the ledger."""
+        ledger = self._ledger
+        if ledger is None:
+            return
+        yield CounterMetricFamily(JOBS_ACCEPTED.family(self._service), JOBS_ACCEPTED.text, ledger.accepted)
+        ended = CounterMetricFamily(JOBS_ENDED.family(self._service), JOBS_ENDED.text, labels=JOBS_ENDED.labels)
+        for end in dict.fromkeys((*_ENDS, *(end for end in ledger.ended if _is_known(end)))):
+            ended.add_metric(end, ledger.ended.get(end, 0))
+        yield ended
+        turnaround = HistogramMetricFamily(
+            JOB_TURNAROUND.family(self._service), JOB_TURNAROUND.text, labels=JOB_TURNAROUND.labels
+        )
+        for state in _FINAL_STATES:
+            turnarounds = ledger.turnarounds.get(state, Turnarounds())
+            turnaround.add_metric((state,), _buckets(turnarounds), turnarounds.total_s)
+        yield turnaround
+
+
+def _is_known(end: JobEnd) -> bool:
+    return end.state in _FINAL_STATES and end.phase in _PHASES and end.reason in (*FailureReason, "none")
+
+
+def _buckets(turnarounds: Turnarounds) -> list[tuple[str, float]]:
+    """Return how many times lie below each bound of the contract, whatever bounds they were counted with."""
+    counts = turnarounds.counts.items()
+    below = [sum(count for bound_ms, count in counts if bound_ms <= bound_s * 1000) for bound_s in TURNAROUND_BUCKETS_S]
+    names = (*map(str, TURNAROUND_BUCKETS_S), "+Inf")
+    return list(zip(names, (*below, sum(turnarounds.counts.values())), strict=True))

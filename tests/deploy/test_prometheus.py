@@ -1,0 +1,131 @@
+"""A real Prometheus scrapes what our processes tell, and every rule can be evaluated on it."""
+
+import json
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.parse import quote
+from urllib.request import urlopen
+
+import pytest
+import yaml
+
+from brainmets.runtime.metric_contract import Service
+from brainmets.runtime.metrics_server import serve_metrics
+from monitoring.metrics.registries import build_registry
+
+PROMETHEUS = Path(__file__).resolve().parents[2] / "deploy" / "monitoring" / "prometheus"
+JOBS = {
+    "brainmets-api": Service.GATEWAY,
+    "brainmets-worker": Service.WORKER,
+    "brainmets-preprocessing": Service.PREPROCESSING,
+}
+# Two of each: what holds for one process may be ambiguous for several.
+REPLICAS = 2
+WAIT_S = 60.0
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Prometheus with our rules, which scrapes each service's metrics each second; yields where it answers."""
+    binary = shutil.which("prometheus")
+    if binary is None:
+        pytest.skip("needs prometheus (Debian package prometheus)")
+    folder = tmp_path_factory.mktemp("prometheus")
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    with ExitStack() as stack:
+        targets = {
+            job: [
+                f"127.0.0.1:{stack.enter_context(serve_metrics(build_registry(service), '127.0.0.1:0'))}"
+                for _ in range(REPLICAS)
+            ]
+            for job, service in JOBS.items()
+        }
+        write_configuration(folder, targets)
+        words = [
+            binary,
+            f"--config.file={folder / 'prometheus.yaml'}",
+            f"--storage.tsdb.path={folder / 'data'}",
+            f"--web.listen-address={address}",
+        ]
+        process = stack.enter_context(subprocess.Popen(words, stderr=subprocess.DEVNULL))
+        stack.callback(process.kill)
+        yield address
+
+
+def write_configuration(folder: Path, targets: dict[str, list[str]]) -> None:
+    """Write our configuration with other targets, and our rules with shorter intervals."""
+    names = yaml.safe_load((PROMETHEUS / "prometheus.yaml").read_text())["rule_files"]
+    for name in names:
+        rules = yaml.safe_load((PROMETHEUS / name).read_text())
+        for group in rules["groups"]:
+            group.pop("interval", None)
+        (folder / name).write_text(yaml.safe_dump(rules))
+    configuration = {
+        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+        "rule_files": names,
+        "scrape_configs": [
+            {"job_name": job, "static_configs": [{"targets": addresses}]} for job, addresses in targets.items()
+        ],
+    }
+    (folder / "prometheus.yaml").write_text(yaml.safe_dump(configuration))
+
+
+def ask(server: str, path: str) -> Any:  # Any: JSON
+    """Return what Prometheus answers, or nothing while it starts."""
+    try:
+        with urlopen(f"http://{server}/api/v1/{path}", timeout=10) as answer:
+            return json.load(answer)["data"]
+    except (URLError, OSError):
+        return None
+
+
+def wait_for(answer: Callable[[], Any], *, enough: Callable[[Any], bool]) -> Any:  # Any: JSON
+    """Return an answer once it is enough, or the last one."""
+    give_up = time.monotonic() + WAIT_S
+    while not enough(got := answer()) and time.monotonic() < give_up:
+        time.sleep(0.2)
+    return got
+
+
+def load_rules(server: str) -> list[dict[str, Any]]:  # Any: JSON
+    """Return each rule as Prometheus has it, with how its last evaluation went."""
+    return [rule for group in (ask(server, "rules") or {"groups": []})["groups"] for rule in group["rules"]]
+
+
+def test_every_rule_is_evaluated_without_an_error(server: str) -> None:
+    """No two series of two processes are confused, whatever labels they have."""
+    rules = wait_for(
+        lambda: load_rules(server), enough=lambda got: bool(got) and all(rule["health"] == "ok" for rule in got)
+    )
+    assert [(rule["name"], rule.get("lastError")) for rule in rules if rule["health"] != "ok"] == []
+    assert rules
+
+
+@pytest.mark.parametrize(
+    ("query", "value"),
+    [
+        ('brainmets:jobs_ended:max{state="failed", reason="attempts_exhausted", phase="running"}', 0),
+        ('brainmets:job_turnaround_seconds_bucket:max{state="succeeded", le="300.0"}', 0),
+        ('instance:brainmets_objective_misses:total{objective="turnaround"}', 0),
+        ('count(instance:brainmets_objective_events:total{objective="accept"})', REPLICAS),
+        ('brainmets:dependency_up:max{dependency="preprocessing"}', 0),
+        ("brainmets:jobs_overdue:max", 0),
+    ],
+)
+def test_rules_have_values_from_the_start(server: str, query: str, value: float) -> None:
+    """Before the first study, so that the first failure is a step."""
+    assert wait_for(lambda: query_values(server, query), enough=lambda got: got == [value]) == [value]
+
+
+def query_values(server: str, query: str) -> list[float]:
+    """Return the values that a query has now."""
+    answer = ask(server, f"query?query={quote(query)}") or {"result": []}
+    return [float(sample["value"][1]) for sample in answer["result"]]

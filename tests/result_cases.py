@@ -40,4 +40,5 @@ def make_result(mask: LesionMask) -> SegmentationResult:
         series=SERIES,
         candidates_outside_brain=2,
         operating_point=OperatingPointName.SENSITIVE,
+        min_peak_probability=0.875,
     )

@@ -191,7 +191,12 @@ async def test_an_operating_point_is_chosen_on_the_command_line(
 async def test_models_tell_their_operating_points_and_cards(bench: GatewayBench) -> None:
     """As JSON, for scripts; a network that is not there is one sentence."""
     models = json.loads((await run("models", "--address", bench.address, "--json")).stdout)
-    assert models[0]["operating_points"][0] == {"name": "sensitive", "threshold": 0.2, "min_lesion_volume_mm3": 5.0}
+    assert models[0]["operating_points"][0] == {
+        "name": "sensitive",
+        "threshold": 0.2,
+        "min_lesion_volume_mm3": 5.0,
+        "min_peak_probability": 0.0,
+    }
     card = await run("models", "--card", "nested_unet", "--address", bench.address)
     assert json.loads(card.stdout)["never_seen_in_training"] == ["haemorrhage"]
     unknown = await run("models", "--card", "unet", "--address", bench.address)

@@ -104,12 +104,12 @@ def test_an_operating_point_is_named_beside_its_threshold() -> None:
 
 def test_models_are_readable_at_80_columns() -> None:
     """Names stay whole, for they are typed next, and each operating point is one line."""
-    points = (OperatingPoint("sensitive", 0.125, 12.5), OperatingPoint("specific", 0.85, 60.0))
+    points = (OperatingPoint("sensitive", 0.125, 12.5, 0.625), OperatingPoint("specific", 0.85, 60.0, 0.975))
     model = Model(
         "attention_unet", "1", "ab" * 32, ("t1c", "t1n", "t2w", "t2f"), 0.7, points, "core", "On heads.", True
     )
     lines = printed(model).splitlines()
-    assert any("attention_unet" in line and "sensitive 0.125 12.5 mm³" in line for line in lines)
-    assert any("specific  0.85 60 mm³" in line for line in lines)
+    assert any("attention_unet" in line and "sensitive 0.125 0.625 12.5 mm³" in line for line in lines)
+    assert any("specific  0.85 0.975 60 mm³" in line for line in lines)
     assert "attention_unet: On heads." in [line.strip() for line in lines]
     assert max(map(len, lines)) <= 80

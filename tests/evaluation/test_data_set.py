@@ -102,6 +102,6 @@ def test_no_studies_are_an_error(tmp_path: Path) -> None:
 
 def test_networks_decide_together_as_in_the_gateway() -> None:
     """Mean threshold, larger volume; a network alone has no mean."""
-    points = {"a": OperatingPoint(0.4, 10.0), "b": OperatingPoint(0.6, 30.0)}
-    assert with_mean(points)["mean"] == mean_point(points.values()) == OperatingPoint(0.5, 30.0)
+    points = {"a": OperatingPoint(0.4, 10.0, 0.7), "b": OperatingPoint(0.6, 30.0, 0.8)}
+    assert with_mean(points)["mean"] == mean_point(points.values()) == OperatingPoint(0.5, 30.0, 0.75)
     assert set(with_mean({"a": points["a"]})) == {"a"}

@@ -12,7 +12,7 @@ from brainmets.gateway.model_contract import (
     read_contract,
 )
 from brainmets.imaging.errors import ModelContractError
-from brainmets.imaging.operating_point import OperatingPointName
+from brainmets.imaging.operating_point import OperatingPoint, OperatingPointName
 from brainmets.imaging.sequence import Sequence
 from fakes import describe_model, make_contract
 
@@ -67,14 +67,26 @@ def test_other_tensor_is_refused() -> None:
         read_contract(dataclasses.replace(describe_model(), inputs=three))
 
 
-def test_mean_of_models_uses_mean_threshold_and_larger_volume() -> None:
+def test_mean_of_models_uses_mean_probabilities_and_larger_volume() -> None:
     """Without options, both networks' own operating points count."""
     contracts = (
-        make_contract("nested_unet", threshold="0.4", min_lesion_volume_mm3="10"),
-        make_contract("attention_unet", threshold="0.6", min_lesion_volume_mm3="20"),
+        make_contract(
+            "nested_unet",
+            threshold="0.4",
+            min_lesion_volume_mm3="10",
+            min_peak_probability="0.7",
+            min_peak_probability_specific="0.9",
+        ),
+        make_contract(
+            "attention_unet",
+            threshold="0.6",
+            min_lesion_volume_mm3="20",
+            min_peak_probability="0.8",
+            min_peak_probability_specific="0.9",
+        ),
     )
     plan = plan_segmentation(DecisionOptions(), contracts)
-    assert (plan.threshold, plan.min_lesion_volume_mm3) == (0.5, 20.0)
+    assert plan.point == OperatingPoint(0.5, 20.0, 0.75)
     assert plan.operating_point is OperatingPointName.BALANCED
 
 
@@ -85,28 +97,32 @@ def test_mean_of_models_uses_mean_threshold_and_larger_volume() -> None:
 def test_a_request_chooses_its_operating_point(name: OperatingPointName, threshold: float, volume_mm3: float) -> None:
     """The figures are the networks' own of that name, and the plan says which it was."""
     plan = plan_segmentation(DecisionOptions(operating_point=name), (make_contract(),))
-    assert (plan.threshold, plan.min_lesion_volume_mm3, plan.operating_point) == (threshold, volume_mm3, name)
+    assert (plan.point.threshold, plan.point.min_lesion_volume_mm3, plan.operating_point) == (
+        threshold,
+        volume_mm3,
+        name,
+    )
 
 
 def test_a_figure_of_the_clients_own_is_no_operating_point() -> None:
     """A threshold replaces that of the point, whose volume stays; what decides has no name any more."""
     options = DecisionOptions(operating_point=OperatingPointName.SENSITIVE, threshold=0.33)
     plan = plan_segmentation(options, (make_contract(),))
-    assert (plan.threshold, plan.min_lesion_volume_mm3, plan.operating_point) == (0.33, 5.0, None)
+    assert (plan.point.threshold, plan.point.min_lesion_volume_mm3, plan.operating_point) == (0.33, 5.0, None)
 
 
 def test_a_volume_of_the_clients_own_is_no_operating_point() -> None:
     """It replaces that of the point, whose threshold stays."""
     options = DecisionOptions(operating_point=OperatingPointName.SPECIFIC, min_lesion_volume_mm3=1.0)
     plan = plan_segmentation(options, (make_contract(),))
-    assert (plan.threshold, plan.min_lesion_volume_mm3, plan.operating_point) == (0.8, 1.0, None)
+    assert (plan.point.threshold, plan.point.min_lesion_volume_mm3, plan.operating_point) == (0.8, 1.0, None)
 
 
 def test_options_win_over_contract() -> None:
     """A client's threshold and volume are used as they are, also a volume of 0."""
     options = DecisionOptions(ModelChoice.NESTED_UNET, threshold=0.3, min_lesion_volume_mm3=0.0)
     plan = plan_segmentation(options, (make_contract(),))
-    assert (plan.threshold, plan.min_lesion_volume_mm3) == (0.3, 0.0)
+    assert (plan.point.threshold, plan.point.min_lesion_volume_mm3) == (0.3, 0.0)
 
 
 def test_models_with_other_tiles_do_not_decide_together() -> None:
@@ -114,3 +130,31 @@ def test_models_with_other_tiles_do_not_decide_together() -> None:
     contracts = (make_contract("nested_unet"), make_contract("attention_unet", tile_halo="2"))
     with pytest.raises(ModelContractError, match="averaged"):
         plan_segmentation(DecisionOptions(), contracts)
+
+
+def test_a_model_without_peaks_asks_none() -> None:
+    """As models had none before there were peaks."""
+    assert all(point.min_peak_probability == 0.0 for point in make_contract().points.values())
+
+
+def test_peaks_that_fall_towards_specific_are_refused() -> None:
+    """They would turn the names around."""
+    with pytest.raises(ModelContractError, match="peaks that rise"):
+        make_contract(min_peak_probability_sensitive="0.9", min_peak_probability="0.8")
+
+
+@pytest.mark.parametrize(
+    ("options", "point"),
+    [
+        (DecisionOptions(), OperatingPoint(0.5, 14.0, 0.85)),
+        (DecisionOptions(threshold=0.3), OperatingPoint(0.3, 14.0)),
+        (DecisionOptions(min_peak_probability=0.6), OperatingPoint(0.5, 14.0, 0.6)),
+        (DecisionOptions(threshold=0.3, min_peak_probability=0.9), OperatingPoint(0.3, 14.0, 0.9)),
+    ],
+)
+def test_a_threshold_alone_decides_alone(options: DecisionOptions, point: OperatingPoint) -> None:
+    """A client from before there were peaks gets what it got; one that knows them says so."""
+    contract = make_contract(min_peak_probability="0.85", min_peak_probability_specific="0.9")
+    plan = plan_segmentation(options, (contract,))
+    assert plan.point == point
+    assert plan.operating_point is (OperatingPointName.BALANCED if options == DecisionOptions() else None)

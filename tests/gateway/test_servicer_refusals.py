@@ -257,7 +257,16 @@ async def test_an_upload_is_submitted_once(bench: GatewayBench) -> None:
     await refused(InvalidJobStateError, submit(bench, upload_id, request_id="second"))
 
 
-@pytest.mark.parametrize("options", [{"threshold": 1.5}, {"threshold": float("nan")}, {"min_lesion_volume_mm3": -1.0}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"threshold": 1.5},
+        {"threshold": float("nan")},
+        {"min_lesion_volume_mm3": -1.0},
+        {"min_peak_probability": 1.0},
+        {"min_peak_probability": float("nan")},
+    ],
+)
 async def test_options_out_of_range_are_refused(bench: GatewayBench, options: dict[str, float]) -> None:
     """Before the study waits in the queue."""
     upload_id = await uploaded(bench)

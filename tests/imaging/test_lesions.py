@@ -14,9 +14,11 @@ from brainmets.imaging.lesions import (
     LesionMask,
     binarize,
     drop_outside_brain,
+    find_candidates,
     find_lesions,
     measure_lesions,
 )
+from brainmets.imaging.operating_point import OperatingPoint
 from brainmets.imaging.probability_map import ProbabilityMap
 from imaging_cases import (
     OBLIQUE,
@@ -87,6 +89,21 @@ def test_lesions_below_the_smallest_volume_are_left_out() -> None:
     instances = find_lesions(LesionMask(voxels, geometry), min_volume_mm3=6.0)
     assert instances.count == 1
     np.testing.assert_array_equal(instances.mask.voxels.sum(), 3)
+
+
+def test_a_lesion_is_drawn_from_its_threshold_where_its_peak_is_reached() -> None:
+    """Of two equal bumps the one with a certain voxel stays, as large as its threshold draws it."""
+    voxels = np.zeros((8, 8, 8), dtype=np.float32)
+    voxels[1:3, 1:3, 1:3] = voxels[5:7, 5:7, 5:7] = 0.5
+    voxels[1, 1, 1] = 0.9
+    probability_map = ProbabilityMap(voxels, axial_geometry(voxels.shape))
+    (alone, both, none) = (
+        find_candidates(probability_map, OperatingPoint(0.4, 0.0, peak)) for peak in (0.9, 0.3, 0.95)
+    )
+    assert alone.count == 1
+    np.testing.assert_array_equal(np.argwhere(alone.labels)[0], (1, 1, 1))
+    assert np.count_nonzero(alone.labels) == 8
+    assert (both.count, none.count) == (2, 0)
 
 
 def test_an_empty_mask_has_no_lesion() -> None:

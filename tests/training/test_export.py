@@ -31,9 +31,9 @@ FACTS = {"statement": 'Untrained,\nfor a "test" in mm³.', "known_failures": ['e
 DECISION = Decision(
     temperature=2.0,
     points={
-        OperatingPointName.SENSITIVE: OperatingPoint(0.2, 6.0),
-        OperatingPointName.BALANCED: OperatingPoint(0.4, 12.0),
-        OperatingPointName.SPECIFIC: OperatingPoint(0.8, 24.0),
+        OperatingPointName.SENSITIVE: OperatingPoint(0.2, 6.0, 0.5),
+        OperatingPointName.BALANCED: OperatingPoint(0.4, 12.0, 0.6),
+        OperatingPointName.SPECIFIC: OperatingPoint(0.8, 24.0, 0.9),
     },
 )
 
@@ -198,7 +198,11 @@ def test_the_model_card_says_what_the_contract_says(exported: Path) -> None:
     assert card["research_use_only"] is True
     assert card["known_failures"] == ['everything, "even" what\\ever']
     assert card["temperature"] == 2.0
-    assert card["operating_points"]["balanced"] == {"threshold": 0.4, "min_lesion_volume_mm3": 12.0}
+    assert card["operating_points"]["balanced"] == {
+        "threshold": 0.4,
+        "min_lesion_volume_mm3": 12.0,
+        "min_peak_probability": 0.6,
+    }
 
 
 def test_a_temperature_divides_the_log_odds(network: ServedNetwork) -> None:

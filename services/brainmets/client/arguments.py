@@ -44,6 +44,10 @@ Networks = Annotated[ModelName, typer.Option("--model", help="Which networks dec
 Point = Annotated[PointName | None, typer.Option(help="What the decision leans to; balanced.")]
 Threshold = Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Probability from which a voxel counts.")]
 MinVolume = Annotated[float | None, typer.Option(min=0.0, help="Smallest lesion kept, mm³.")]
+MinPeak = Annotated[
+    float | None,
+    typer.Option("--min-peak", min=0.0, max=1.0, help="Probability that a lesion's most certain voxel must reach."),
+]
 Selections = Annotated[
     list[str] | None,
     typer.Option(
@@ -63,6 +67,7 @@ def read_options(
     *,
     threshold: float | None,
     min_volume_mm3: float | None,
+    min_peak: float | None,
     series: list[str] | None,
     force: bool,
 ) -> SegmentationOptions:
@@ -76,6 +81,7 @@ def read_options(
         operating_point=None if operating_point is None else operating_point.value,
         threshold=threshold,
         min_lesion_volume_mm3=min_volume_mm3,
+        min_peak_probability=min_peak,
         force=force,
         series=read_selections(series),
     )

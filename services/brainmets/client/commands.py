@@ -20,6 +20,7 @@ from brainmets.client.arguments import (
     Address,
     AsJson,
     Force,
+    MinPeak,
     MinVolume,
     ModelName,
     Networks,
@@ -51,6 +52,7 @@ def segment(  # noqa: PLR0913, PLR0917 -- the options of a command line
     operating_point: Point = None,
     threshold: Threshold = None,
     min_volume_mm3: MinVolume = None,
+    min_peak: MinPeak = None,
     series: Selections = None,
     force: Force = False,
     address: Address = "127.0.0.1:8500",
@@ -65,6 +67,7 @@ def segment(  # noqa: PLR0913, PLR0917 -- the options of a command line
         operating_point,
         threshold=threshold,
         min_volume_mm3=min_volume_mm3,
+        min_peak=min_peak,
         series=series,
         force=force,
     )

@@ -20,11 +20,13 @@ class OperatingPoint:
         name: `sensitive`, `balanced` or `specific`.
         threshold: Probability from which a voxel belongs to the mask.
         min_lesion_volume_mm3: Smallest lesion kept, mm³.
+        min_peak_probability: Lesions of which no voxel reaches it are left out.
     """
 
     name: str
     threshold: float
     min_lesion_volume_mm3: float
+    min_peak_probability: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,7 @@ def model_from_proto(model: model_service_pb2.Model) -> Model:
                 word_of(result_pb2.OperatingPoint, point.operating_point, prefix="OPERATING_POINT_"),
                 point.threshold,
                 point.min_lesion_volume_mm3,
+                point.min_peak_probability,
             )
             for point in model.operating_points
         ),

@@ -33,6 +33,7 @@ class SegmentationOptions:
         operating_point: `balanced` (the service's default), `sensitive` or `specific`; figures given here win over it.
         threshold: Probability from which a voxel belongs to the mask, inside (0, 1).
         min_lesion_volume_mm3: Smallest lesion kept, mm³.
+        min_peak_probability: Lesions of which no voxel reaches it are left out, in [0, 1).
         deadline_s: Time from acceptance to a final state, seconds.
         force: Segment although a severe finding speaks against it; the findings stay in the result.
         series: SeriesNumber of a DICOM series by the sequence it is to be taken for, for example {"t1c": 5}.
@@ -42,6 +43,7 @@ class SegmentationOptions:
     operating_point: str | None = None
     threshold: float | None = None
     min_lesion_volume_mm3: float | None = None
+    min_peak_probability: float | None = None
     deadline_s: float | None = None
     force: bool = False
     series: Mapping[str, int] = field(default_factory=dict)
@@ -63,6 +65,7 @@ class SegmentationOptions:
             operating_point=OPERATING_POINTS[self.operating_point],
             threshold=self.threshold,
             min_lesion_volume_mm3=self.min_lesion_volume_mm3,
+            min_peak_probability=self.min_peak_probability,
             force=self.force,
             series=[
                 job_pb2.SeriesSelection(sequence=sequence_number(sequence), series_number=number)

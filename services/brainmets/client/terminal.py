@@ -255,7 +255,7 @@ def model_table(models: Iterable[Model]) -> Table:
     """Lay models out with their operating points, the most sensitive first."""
     table = Table()
     # Names are what a user types next: where there is little room, sequences are folded.
-    for heading in ("Model", "Version", "Ready", "Sequences", "Point, threshold, volume"):
+    for heading in ("Model", "Version", "Ready", "Sequences", "Point, threshold, peak, volume"):
         table.add_column(heading, no_wrap=heading != "Sequences")
     for model in models:
         table.add_row(
@@ -264,7 +264,8 @@ def model_table(models: Iterable[Model]) -> Table:
             "yes" if model.ready else "no",
             " ".join(model.sequences),
             "\n".join(
-                f"{point.name:<9} {point.threshold:<4g} {point.min_lesion_volume_mm3:g} mm³"
+                f"{point.name:<9} {point.threshold:<4g} {point.min_peak_probability:<4g} "
+                f"{point.min_lesion_volume_mm3:g} mm³"
                 for point in model.operating_points
             ),
         )

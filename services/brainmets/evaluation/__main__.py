@@ -84,6 +84,7 @@ def _add_score(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--operating-point", type=OperatingPointName, default=OperatingPointName.BALANCED)
     parser.add_argument("--threshold", type=float, help="in place of the operating point's")
     parser.add_argument("--min-lesion-volume-mm3", type=float, help="in place of the operating point's")
+    parser.add_argument("--min-peak-probability", type=float, help="likewise; with --threshold alone it is none")
     parser.add_argument("--worst", type=int, default=3, help="pictures of so many of the worst studies")
     parser.add_argument("--out", type=Path, default=Path("build/evaluation.json"))
     parser.set_defaults(run=_score)
@@ -158,7 +159,11 @@ def _score(arguments: argparse.Namespace) -> None:
 
 def _name_point(arguments: argparse.Namespace) -> str:
     """Say where the networks decide, with what was given in place of the point's own figures."""
-    given = {"p >=": arguments.threshold, "mm³ >=": arguments.min_lesion_volume_mm3}
+    given = {
+        "p >=": arguments.threshold,
+        "peak >=": arguments.min_peak_probability,
+        "mm³ >=": arguments.min_lesion_volume_mm3,
+    }
     return ", ".join([str(arguments.operating_point), *(f"{k} {v:g}" for k, v in given.items() if v is not None)])
 
 
@@ -178,17 +183,15 @@ def _options(arguments: argparse.Namespace) -> SegmentationOptions:
         operating_point=str(arguments.operating_point),
         threshold=arguments.threshold,
         min_lesion_volume_mm3=arguments.min_lesion_volume_mm3,
+        min_peak_probability=arguments.min_peak_probability,
     )
 
 
 def _read_point(model: Path, arguments: argparse.Namespace) -> OperatingPoint:
     """Return a model's operating point from its card, or what was given in its place."""
-    stated = load_facts(model / CARD_NAME)["operating_points"][arguments.operating_point]
-    threshold, volume_mm3 = arguments.threshold, arguments.min_lesion_volume_mm3
-    return OperatingPoint(
-        stated["threshold"] if threshold is None else threshold,
-        stated["min_lesion_volume_mm3"] if volume_mm3 is None else volume_mm3,
-    )
+    stated = OperatingPoint(**load_facts(model / CARD_NAME)["operating_points"][arguments.operating_point])
+    given = (arguments.threshold, arguments.min_lesion_volume_mm3, arguments.min_peak_probability)
+    return stated.replaced_by(*given)
 
 
 def _open_studies(arguments: argparse.Namespace) -> Iterator[LabelledStudy]:
@@ -268,7 +271,8 @@ def _describe_choice(
 
 def _say(chosen: Mapping[OperatingPointName, PointScore]) -> str:
     return ", ".join(
-        f"{name} p >= {score.point.threshold:g}, {score.point.min_lesion_volume_mm3:g} mm³ "
+        f"{name} p >= {score.point.threshold:g}, peak >= {score.point.min_peak_probability:g}, "
+        f"{score.point.min_lesion_volume_mm3:g} mm³ "
         f"(finds {score.sensitivity:.2f}, {score.false_positives:.1f} false a study)"
         for name, score in chosen.items()
     )

@@ -69,6 +69,7 @@ def _judge(
     *drawn, test = scores
     return {
         "threshold": chosen.point.threshold,
+        "min_peak_probability": chosen.point.min_peak_probability,
         "min_lesion_volume_mm3": chosen.point.min_lesion_volume_mm3,
         "sensitivity": round(chosen.sensitivity, DIGITS),
         "false_positives": round(chosen.false_positives, DIGITS),

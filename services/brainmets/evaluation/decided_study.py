@@ -11,7 +11,7 @@ from brainmets.client.results import MASK_NAME, PROBABILITY_NAME
 from brainmets.formats.nifti import read_label_map, write_nifti
 from brainmets.imaging.head_outline import outline_head
 from brainmets.imaging.lesions import LesionMask
-from brainmets.imaging.operating_point import OperatingPoint
+from brainmets.imaging.operating_point import OperatingPoint, mean_point
 from brainmets.imaging.probability_map import ProbabilityMap
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.study import align_study
@@ -88,15 +88,6 @@ class GatewayDecider:
 def _has_skull(labelled: LabelledStudy) -> bool:
     t1c = align_study(labelled.study, spacing_mm=TILES.spacing_mm).volumes[Sequence.T1C]
     return outline_head(t1c, load_brain_network()).has_skull
-
-
-def mean_point(points: Iterable[OperatingPoint]) -> OperatingPoint:
-    """Return where networks decide together: the mean threshold and the largest volume, as the gateway does."""
-    points = tuple(points)
-    return OperatingPoint(
-        sum(point.threshold for point in points) / len(points),
-        max(point.min_lesion_volume_mm3 for point in points),
-    )
 
 
 def with_mean(points: Mapping[str, OperatingPoint]) -> Mapping[str, OperatingPoint]:

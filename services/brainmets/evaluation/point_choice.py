@@ -18,9 +18,13 @@ MOST_FALSE_POSITIVES = {
 }
 # Below it nothing is promised, and a point must not be chosen for luck.
 SMALLEST_ASKED_MM = 3.0
-THRESHOLDS = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
+THRESHOLDS = (0.4, 0.5)
+PEAKS = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.93, 0.96, 0.98)
 VOLUMES_MM3 = (20.0, 40.0)
-TRIED_POINTS = tuple(OperatingPoint(*pair) for pair in itertools.product(THRESHOLDS, VOLUMES_MM3))
+TRIED_POINTS = tuple(
+    OperatingPoint(threshold, volume_mm3, peak)
+    for threshold, volume_mm3, peak in itertools.product(THRESHOLDS, VOLUMES_MM3, PEAKS)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,7 @@ def summarize_point(point: OperatingPoint, scores: Iterable[LesionwiseScore]) ->
 def choose_points(tried: Iterable[PointScore]) -> Mapping[OperatingPointName, PointScore]:
     """Return for each name the point that finds most within its false positives, by overlap where several do.
 
-    Where none keeps to them, the one with the fewest is taken. A more sensitive point never has a higher threshold.
+    Where none keeps to them, the one with the fewest is taken. A more sensitive point never asks for more.
     """
     left = tuple(tried)
     chosen: dict[OperatingPointName, PointScore] = {}
@@ -77,6 +81,7 @@ def choose_points(tried: Iterable[PointScore]) -> Mapping[OperatingPointName, Po
             score
             for score in left
             if score.point.threshold <= best.point.threshold
+            and score.point.min_peak_probability <= best.point.min_peak_probability
             and score.point.min_lesion_volume_mm3 <= best.point.min_lesion_volume_mm3
         )
     return chosen

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from brainmets import __version__
 from brainmets.gateway.model_contract import SegmentationPlan
-from brainmets.imaging.lesions import InstanceMap, binarize, drop_outside_brain, find_lesions, measure_lesions
+from brainmets.imaging.lesions import InstanceMap, drop_outside_brain, find_candidates, measure_lesions
 from brainmets.imaging.probability_map import ProbabilityMap
 from brainmets.imaging.result import ModelUse, SegmentationResult
 from brainmets.wire.tiles import StudyHeader
@@ -30,8 +30,7 @@ def decide(
         plan: Which networks decided, and at which operating point.
         input_sha256: SHA-256 over the study's files as submitted, lower-case hexadecimal.
     """
-    mask = binarize(probability, plan.threshold)
-    candidates = find_lesions(mask, min_volume_mm3=plan.min_lesion_volume_mm3)
+    candidates = find_candidates(probability, plan.point)
     instances = drop_outside_brain(candidates, header.brain, header.normalized)
     result = SegmentationResult(
         lesions=measure_lesions(instances, probability, midline=header.midline),
@@ -39,13 +38,14 @@ def decide(
         sequences_used=header.sequences,
         findings=header.findings,
         models=tuple(ModelUse(model.model_name, model.model_version, model.onnx_sha256) for model in plan.models),
-        threshold=plan.threshold,
-        min_lesion_volume_mm3=plan.min_lesion_volume_mm3,
+        threshold=plan.point.threshold,
+        min_lesion_volume_mm3=plan.point.min_lesion_volume_mm3,
         target=plan.target,
         input_sha256=input_sha256,
         software_version=__version__,
         series=header.series,
         candidates_outside_brain=candidates.count - instances.count,
         operating_point=plan.operating_point,
+        min_peak_probability=plan.point.min_peak_probability,
     )
     return DecidedStudy(probability, instances, result)

@@ -178,6 +178,7 @@ def model_to_proto(model: ModelContract, *, ready: bool) -> model_service_pb2.Mo
                 operating_point=operating_point_to_proto(name),
                 threshold=point.threshold,
                 min_lesion_volume_mm3=point.min_lesion_volume_mm3,
+                min_peak_probability=point.min_peak_probability,
             )
             for name, point in model.points.items()
         ],

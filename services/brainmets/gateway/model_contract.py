@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any, NoReturn
 
 from brainmets.imaging.errors import BrainmetsError, InvalidArgumentError, ModelContractError
-from brainmets.imaging.operating_point import OperatingPoint, OperatingPointName
+from brainmets.imaging.operating_point import OperatingPoint, OperatingPointName, are_ordered, mean_point
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.tiling import TileContract
 
@@ -87,6 +87,7 @@ class DecisionOptions:
     operating_point: OperatingPointName = OperatingPointName.BALANCED
     threshold: float | None = None
     min_lesion_volume_mm3: float | None = None
+    min_peak_probability: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +96,12 @@ class SegmentationPlan:
 
     Attributes:
         models: The networks.
-        threshold: Probability from which a voxel is lesion.
-        min_lesion_volume_mm3: Components below it are left out.
+        point: Where they decide.
         operating_point: The offered point that this is; None where the client gave figures of its own.
     """
 
     models: tuple[ModelContract, ...]
-    threshold: float
-    min_lesion_volume_mm3: float
+    point: OperatingPoint
     operating_point: OperatingPointName | None
 
     @property
@@ -151,7 +150,12 @@ def _refuse_constant(name: str) -> NoReturn:
 def _read_point(parameters: Mapping[str, str], name: OperatingPointName) -> OperatingPoint:
     # The balanced one has the plain names, from before there were others.
     ending = "" if name is OperatingPointName.BALANCED else f"_{name}"
-    return OperatingPoint(float(parameters[f"threshold{ending}"]), float(parameters[f"min_lesion_volume_mm3{ending}"]))
+    return OperatingPoint(
+        float(parameters[f"threshold{ending}"]),
+        float(parameters[f"min_lesion_volume_mm3{ending}"]),
+        # Models from before there were peaks ask nothing of them.
+        float(parameters.get(f"min_peak_probability{ending}", "0")),
+    )
 
 
 def _read_tile_contract(parameters: Mapping[str, str]) -> TileContract:
@@ -173,9 +177,9 @@ def _check_promises(contract: ModelContract, parameters: Mapping[str, str]) -> N
         raise _refuse(name, expected=f"normalization {NORMALIZATION}", got=got)
     if parameters.get("research_use_only") != "true":
         raise _refuse(name, expected="research_use_only true", got=parameters.get("research_use_only", "none"))
-    thresholds = [contract.points[point].threshold for point in OperatingPointName]
-    if thresholds != sorted(thresholds):
-        raise _refuse(name, expected="thresholds that rise from sensitive to specific", got=str(thresholds))
+    if not are_ordered(contract.points):
+        got = ", ".join(f"{point.threshold:g}/{point.min_peak_probability:g}" for point in contract.points.values())
+        raise _refuse(name, expected="thresholds and peaks that rise from sensitive to specific", got=got)
     if not isinstance(contract.model_card, dict):
         raise _refuse(name, expected="a model card that is a JSON object", got=type(contract.model_card).__name__)
     digest = contract.onnx_sha256
@@ -206,14 +210,9 @@ def plan_segmentation(options: DecisionOptions, contracts: tuple[ModelContract, 
                 got="others",
             )
     points = [contract.points[options.operating_point] for contract in contracts]
-    threshold, volume_mm3 = options.threshold, options.min_lesion_volume_mm3
-    offered = options.operating_point if threshold is None and volume_mm3 is None else None
-    if threshold is None:
-        threshold = sum(point.threshold for point in points) / len(points)
-    if volume_mm3 is None:
-        # The cautious one: below it at least one of the networks promises nothing.
-        volume_mm3 = max(point.min_lesion_volume_mm3 for point in points)
-    return SegmentationPlan(contracts, threshold, volume_mm3, offered)
+    given = (options.threshold, options.min_lesion_volume_mm3, options.min_peak_probability)
+    point = mean_point(points).replaced_by(*given)
+    return SegmentationPlan(contracts, point, options.operating_point if given == (None,) * len(given) else None)
 
 
 def _refuse(model_name: str, *, expected: str, got: str) -> BrainmetsError:

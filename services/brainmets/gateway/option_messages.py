@@ -49,17 +49,20 @@ def decision_options(options: job_pb2.SegmentationOptions) -> DecisionOptions:
         raise invalid_argument("options.model", expected="a ModelChoice", got=str(options.model))
     threshold = options.threshold if options.HasField("threshold") else None
     volume_mm3 = options.min_lesion_volume_mm3 if options.HasField("min_lesion_volume_mm3") else None
-    # Both written so that a NaN is refused too.
+    peak = options.min_peak_probability if options.HasField("min_peak_probability") else None
+    # All written so that a NaN is refused too.
     if threshold is not None and not 0.0 < threshold < 1.0:
         raise invalid_argument("options.threshold", expected="a value inside (0, 1)", got=str(threshold))
     if volume_mm3 is not None and not 0.0 <= volume_mm3 < float("inf"):
         raise invalid_argument("options.min_lesion_volume_mm3", expected="0 mm³ or more", got=str(volume_mm3))
+    if peak is not None and not 0.0 <= peak < 1.0:
+        raise invalid_argument("options.min_peak_probability", expected="a value in [0, 1)", got=str(peak))
     if options.operating_point not in _OPERATING_POINTS:
         raise invalid_argument(
             "options.operating_point", expected="an OperatingPoint", got=str(options.operating_point)
         )
     return DecisionOptions(
-        _MODEL_CHOICES[options.model], _OPERATING_POINTS[options.operating_point], threshold, volume_mm3
+        _MODEL_CHOICES[options.model], _OPERATING_POINTS[options.operating_point], threshold, volume_mm3, peak
     )
 
 

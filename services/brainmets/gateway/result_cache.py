@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import asdict
 
 import structlog
 
@@ -23,8 +24,7 @@ def cache_key(
         "tenant": tenant,
         "input": input_sha256,
         "models": [[model.model_name, model.model_version, model.onnx_sha256] for model in plan.models],
-        "threshold": plan.threshold,
-        "min_lesion_volume_mm3": plan.min_lesion_volume_mm3,
+        "point": asdict(plan.point),
         "operating_point": plan.operating_point,
         # A study that was forced through must not be the answer to one that was not.
         "force": choices.force,

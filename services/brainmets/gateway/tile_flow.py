@@ -99,7 +99,7 @@ class _Blend:
         self._plan = plan
         self._flow = flow
         self._accumulator = ProbabilityAccumulator(prepared.header.grid)
-        self._agreement = DecisionAgreement(plan.threshold)
+        self._agreement = DecisionAgreement(plan.point.threshold)
         self._t1c = np.zeros(prepared.header.grid.volume_shape, dtype=np.float32)  # (D, H, W)
         self._inferred = 0
 

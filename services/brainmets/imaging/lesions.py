@@ -12,6 +12,7 @@ from brainmets.imaging.brain_mask import BrainMask
 from brainmets.imaging.diameters import measure_diameters
 from brainmets.imaging.errors import InternalError
 from brainmets.imaging.geometry import Box, Geometry
+from brainmets.imaging.operating_point import OperatingPoint
 from brainmets.imaging.probability_map import ProbabilityMap
 
 # Voxels that share a face, an edge or a corner belong together, as in the BraTS-METS evaluation.
@@ -100,8 +101,24 @@ def binarize(probability_map: ProbabilityMap, threshold: float) -> LesionMask:
     return LesionMask(probability_map.voxels >= threshold, probability_map.geometry)
 
 
-def find_lesions(mask: LesionMask, *, min_volume_mm3: float) -> InstanceMap:
-    """Return the mask's 26-connected components of the given volume or more, numbered by falling volume."""
+def find_candidates(probability_map: ProbabilityMap, point: OperatingPoint) -> InstanceMap:
+    """Return the lesions that an operating point makes of probabilities, in the brain or not, by falling volume."""
+    asks_more = point.min_peak_probability > point.threshold
+    return find_lesions(
+        binarize(probability_map, point.threshold),
+        min_volume_mm3=point.min_lesion_volume_mm3,
+        seeds=binarize(probability_map, point.min_peak_probability) if asks_more else None,
+    )
+
+
+def find_lesions(mask: LesionMask, *, min_volume_mm3: float, seeds: LesionMask | None = None) -> InstanceMap:
+    """Return the mask's 26-connected components, numbered by falling volume.
+
+    Args:
+        mask: The voxels.
+        min_volume_mm3: Smaller ones are left out.
+        seeds: Those that hold none of these voxels are left out too.
+    """
     labels = np.zeros(mask.geometry.shape, dtype=np.int32)
     box = find_bounding_box(mask.voxels)
     if box is None:
@@ -112,7 +129,11 @@ def find_lesions(mask: LesionMask, *, min_volume_mm3: float) -> InstanceMap:
     # Stable, so that lesions of one size keep the order of their first voxels and a study its numbers.
     by_size = np.argsort(-voxel_counts, kind="stable")
     volumes_mm3 = voxel_counts[by_size] * mask.geometry.voxel_volume_mm3
-    kept = by_size[(volumes_mm3 >= min_volume_mm3) & (volumes_mm3 > 0.0)]
+    large = (volumes_mm3 >= min_volume_mm3) & (volumes_mm3 > 0.0)
+    if seeds is not None:
+        seeded = np.bincount(components[seeds.voxels[box.slices]], minlength=len(voxel_counts))
+        large &= seeded[by_size] > 0
+    kept = by_size[large]
     renumbered = np.zeros(len(voxel_counts), dtype=np.int32)
     renumbered[kept] = np.arange(1, len(kept) + 1)
     labels[box.slices] = renumbered[components]

@@ -46,6 +46,7 @@ class SegmentationResult:
         series: Every series that was sent, and what became of it.
         candidates_outside_brain: Candidates that were left out because they lie outside the brain.
         operating_point: The offered point that decided; None where the client gave figures of its own.
+        min_peak_probability: Components of which no voxel reached it were left out; 0 asks nothing.
     """
 
     lesions: tuple[Lesion, ...]
@@ -61,6 +62,7 @@ class SegmentationResult:
     series: tuple[SeriesUse, ...] = ()
     candidates_outside_brain: int = 0
     operating_point: OperatingPointName | None = None
+    min_peak_probability: float = 0.0
 
     @property
     def intended_use(self) -> str:
@@ -78,7 +80,8 @@ class SegmentationResult:
         """One sentence that sums the result up and says what it cannot say."""
         limit = f"{self.smallest_diameter_mm:.1f} mm"
         names = " and ".join(model.model_name for model in self.models)
-        point = f"at this operating point ({names}, probability {self.threshold:.2f} or more)"
+        peak = f", {self.min_peak_probability:.2f} at its peak" if self.min_peak_probability > self.threshold else ""
+        point = f"at this operating point ({names}, probability {self.threshold:.2f} or more{peak})"
         if not self.lesions:
             return f"No lesion: none found above {limit} {point}; this does not exclude metastases."
         longest_mm = max(lesion.longest_axial_diameter_mm for lesion in self.lesions)

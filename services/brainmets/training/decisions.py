@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from brainmets.imaging.errors import InvalidArgumentError
-from brainmets.imaging.operating_point import OperatingPoint, OperatingPointName
+from brainmets.imaging.operating_point import OperatingPoint, OperatingPointName, are_ordered
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +15,7 @@ class Decision:
 
     Attributes:
         temperature: What they are divided by, above 0.
-        points: Where the probability decides, by name; thresholds rise from SENSITIVE to SPECIFIC.
+        points: Where the probability decides, by name; thresholds and peaks rise from SENSITIVE to SPECIFIC.
 
     Raises:
         InvalidArgumentError: One of them is not so.
@@ -26,12 +26,11 @@ class Decision:
 
     def __post_init__(self) -> None:
         """Refuse what no gateway would serve, before it is exported."""
-        thresholds = [self.points[name].threshold for name in OperatingPointName]
-        if not 0.0 < self.temperature < float("inf") or thresholds != sorted(thresholds):
+        if not 0.0 < self.temperature < float("inf") or not are_ordered(self.points):
             raise InvalidArgumentError(
                 "This is no decision",
-                expected="a temperature above 0, and thresholds that rise from sensitive to specific",
-                got=f"{self.temperature} and {thresholds}",
+                expected="a temperature above 0, and thresholds and peaks that rise from sensitive to specific",
+                got=f"{self.temperature} and {[self.points[name] for name in OperatingPointName]}",
                 remedy="choose them again on validation studies",
             )
 

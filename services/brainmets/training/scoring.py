@@ -12,7 +12,7 @@ from brainmets.imaging.blending import ProbabilityAccumulator, ProbabilityTile
 from brainmets.imaging.brain_mask import BrainMask, pack_brain
 from brainmets.imaging.geometry import Geometry
 from brainmets.imaging.head_outline import HeadOutline, outline_head
-from brainmets.imaging.lesions import InstanceMap, binarize, drop_outside_brain, find_lesions
+from brainmets.imaging.lesions import InstanceMap, drop_outside_brain, find_candidates
 from brainmets.imaging.normalization import NormalizedVolume, normalize_study
 from brainmets.imaging.operating_point import OperatingPoint
 from brainmets.imaging.probability_map import ProbabilityMap
@@ -51,9 +51,7 @@ class InferredStudy:
 
     def decide(self, name: str, point: OperatingPoint) -> InstanceMap:
         """Return one network's lesions at an operating point, as the service finds them."""
-        mask = binarize(self.probability_maps[name], point.threshold)
-        candidates = find_lesions(mask, min_volume_mm3=point.min_lesion_volume_mm3)
-        return drop_outside_brain(candidates, self.brain, self.grid)
+        return drop_outside_brain(find_candidates(self.probability_maps[name], point), self.brain, self.grid)
 
 
 def average_maps(maps: Iterable[ProbabilityMap]) -> ProbabilityMap:

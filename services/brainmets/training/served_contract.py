@@ -83,6 +83,7 @@ class ServedContract:
             ending = "" if name is OperatingPointName.BALANCED else f"_{name}"
             parameters[f"threshold{ending}"] = str(point.threshold)
             parameters[f"min_lesion_volume_mm3{ending}"] = str(point.min_lesion_volume_mm3)
+            parameters[f"min_peak_probability{ending}"] = str(point.min_peak_probability)
         return parameters
 
 

@@ -235,6 +235,7 @@ class SegmentationOptions(_message.Message):
     FORCE_FIELD_NUMBER: _builtins.int
     SERIES_FIELD_NUMBER: _builtins.int
     OPERATING_POINT_FIELD_NUMBER: _builtins.int
+    MIN_PEAK_PROBABILITY_FIELD_NUMBER: _builtins.int
     model: Global___ModelChoice.ValueType
     """Networks to use; unset: the mean of both."""
     threshold: _builtins.float
@@ -246,7 +247,11 @@ class SegmentationOptions(_message.Message):
     study fails with FAILED_PRECONDITION, reason QUALITY_REFUSED.
     """
     operating_point: _result_pb2.OperatingPoint.ValueType
-    """What the decision leans to; unset: BALANCED. A threshold or a smallest volume stated above wins over it."""
+    """What the decision leans to; unset: BALANCED. A threshold, a smallest volume or a peak stated here wins over it."""
+    min_peak_probability: _builtins.float
+    """Probability that a lesion's most certain voxel must reach, in [0, 1); unset: the model's own, or none where a
+    threshold is stated.
+    """
     @_builtins.property
     def deadline(self) -> _duration_pb2.Duration:
         """Time from acceptance to a final state; unset: the service's default. Past it the job is FAILED(DEADLINE_EXCEEDED)."""
@@ -265,17 +270,22 @@ class SegmentationOptions(_message.Message):
         force: _builtins.bool = ...,
         series: _abc.Iterable[Global___SeriesSelection] | None = ...,
         operating_point: _result_pb2.OperatingPoint.ValueType = ...,
+        min_peak_probability: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_min_lesion_volume_mm3", b"_min_lesion_volume_mm3", "_threshold", b"_threshold", "deadline", b"deadline", "min_lesion_volume_mm3", b"min_lesion_volume_mm3", "threshold", b"threshold"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_min_lesion_volume_mm3", b"_min_lesion_volume_mm3", "_min_peak_probability", b"_min_peak_probability", "_threshold", b"_threshold", "deadline", b"deadline", "min_lesion_volume_mm3", b"min_lesion_volume_mm3", "min_peak_probability", b"min_peak_probability", "threshold", b"threshold"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_min_lesion_volume_mm3", b"_min_lesion_volume_mm3", "_threshold", b"_threshold", "deadline", b"deadline", "force", b"force", "min_lesion_volume_mm3", b"min_lesion_volume_mm3", "model", b"model", "operating_point", b"operating_point", "series", b"series", "threshold", b"threshold"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_min_lesion_volume_mm3", b"_min_lesion_volume_mm3", "_min_peak_probability", b"_min_peak_probability", "_threshold", b"_threshold", "deadline", b"deadline", "force", b"force", "min_lesion_volume_mm3", b"min_lesion_volume_mm3", "min_peak_probability", b"min_peak_probability", "model", b"model", "operating_point", b"operating_point", "series", b"series", "threshold", b"threshold"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__min_lesion_volume_mm3: _TypeAlias = _typing.Literal["min_lesion_volume_mm3"]  # noqa: Y015
     _WhichOneofArgType__min_lesion_volume_mm3: _TypeAlias = _typing.Literal["_min_lesion_volume_mm3", b"_min_lesion_volume_mm3"]  # noqa: Y015
+    _WhichOneofReturnType__min_peak_probability: _TypeAlias = _typing.Literal["min_peak_probability"]  # noqa: Y015
+    _WhichOneofArgType__min_peak_probability: _TypeAlias = _typing.Literal["_min_peak_probability", b"_min_peak_probability"]  # noqa: Y015
     _WhichOneofReturnType__threshold: _TypeAlias = _typing.Literal["threshold"]  # noqa: Y015
     _WhichOneofArgType__threshold: _TypeAlias = _typing.Literal["_threshold", b"_threshold"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__min_lesion_volume_mm3) -> _WhichOneofReturnType__min_lesion_volume_mm3 | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_peak_probability) -> _WhichOneofReturnType__min_peak_probability | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__threshold) -> _WhichOneofReturnType__threshold | None: ...
 

@@ -27,25 +27,25 @@ from brainmets.v1 import study_pb2 as brainmets_dot_v1_dot_study__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n brainmets/v1/model_service.proto\x12\x0c\x62rainmets.v1\x1a\x19\x62rainmets/v1/result.proto\x1a\x18\x62rainmets/v1/study.proto\x1a\x1cgoogle/protobuf/struct.proto\"~\n\x13ModelOperatingPoint\x12\x35\n\x0foperating_point\x18\x01 \x01(\x0e\x32\x1c.brainmets.v1.OperatingPoint\x12\x11\n\tthreshold\x18\x02 \x01(\x01\x12\x1d\n\x15min_lesion_volume_mm3\x18\x03 \x01(\x01\"\xbc\x02\n\x05Model\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x13\n\x0bonnx_sha256\x18\x03 \x01(\t\x12)\n\tsequences\x18\x04 \x03(\x0e\x32\x16.brainmets.v1.Sequence\x12\x12\n\nspacing_mm\x18\x05 \x01(\x01\x12\x11\n\tthreshold\x18\x06 \x01(\x01\x12\x1d\n\x15min_lesion_volume_mm3\x18\x07 \x01(\x01\x12\x0e\n\x06target\x18\x08 \x01(\t\x12\x10\n\x08training\x18\t \x01(\t\x12\x14\n\x0cintended_use\x18\n \x01(\t\x12\r\n\x05ready\x18\x0b \x01(\x08\x12;\n\x10operating_points\x18\x0c \x03(\x0b\x32!.brainmets.v1.ModelOperatingPoint\"\x13\n\x11ListModelsRequest\"9\n\x12ListModelsResponse\x12#\n\x06models\x18\x01 \x03(\x0b\x32\x13.brainmets.v1.Model\"%\n\x0fGetModelRequest\x12\x12\n\nmodel_name\x18\x01 \x01(\t\"c\n\x10GetModelResponse\x12\"\n\x05model\x18\x01 \x01(\x0b\x32\x13.brainmets.v1.Model\x12+\n\nmodel_card\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct2\xaa\x01\n\x0cModelService\x12O\n\nListModels\x12\x1f.brainmets.v1.ListModelsRequest\x1a .brainmets.v1.ListModelsResponse\x12I\n\x08GetModel\x12\x1d.brainmets.v1.GetModelRequest\x1a\x1e.brainmets.v1.GetModelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n brainmets/v1/model_service.proto\x12\x0c\x62rainmets.v1\x1a\x19\x62rainmets/v1/result.proto\x1a\x18\x62rainmets/v1/study.proto\x1a\x1cgoogle/protobuf/struct.proto\"\x9c\x01\n\x13ModelOperatingPoint\x12\x35\n\x0foperating_point\x18\x01 \x01(\x0e\x32\x1c.brainmets.v1.OperatingPoint\x12\x11\n\tthreshold\x18\x02 \x01(\x01\x12\x1d\n\x15min_lesion_volume_mm3\x18\x03 \x01(\x01\x12\x1c\n\x14min_peak_probability\x18\x04 \x01(\x01\"\xbc\x02\n\x05Model\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x13\n\x0bonnx_sha256\x18\x03 \x01(\t\x12)\n\tsequences\x18\x04 \x03(\x0e\x32\x16.brainmets.v1.Sequence\x12\x12\n\nspacing_mm\x18\x05 \x01(\x01\x12\x11\n\tthreshold\x18\x06 \x01(\x01\x12\x1d\n\x15min_lesion_volume_mm3\x18\x07 \x01(\x01\x12\x0e\n\x06target\x18\x08 \x01(\t\x12\x10\n\x08training\x18\t \x01(\t\x12\x14\n\x0cintended_use\x18\n \x01(\t\x12\r\n\x05ready\x18\x0b \x01(\x08\x12;\n\x10operating_points\x18\x0c \x03(\x0b\x32!.brainmets.v1.ModelOperatingPoint\"\x13\n\x11ListModelsRequest\"9\n\x12ListModelsResponse\x12#\n\x06models\x18\x01 \x03(\x0b\x32\x13.brainmets.v1.Model\"%\n\x0fGetModelRequest\x12\x12\n\nmodel_name\x18\x01 \x01(\t\"c\n\x10GetModelResponse\x12\"\n\x05model\x18\x01 \x01(\x0b\x32\x13.brainmets.v1.Model\x12+\n\nmodel_card\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct2\xaa\x01\n\x0cModelService\x12O\n\nListModels\x12\x1f.brainmets.v1.ListModelsRequest\x1a .brainmets.v1.ListModelsResponse\x12I\n\x08GetModel\x12\x1d.brainmets.v1.GetModelRequest\x1a\x1e.brainmets.v1.GetModelResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'brainmets.v1.model_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_MODELOPERATINGPOINT']._serialized_start=133
-  _globals['_MODELOPERATINGPOINT']._serialized_end=259
-  _globals['_MODEL']._serialized_start=262
-  _globals['_MODEL']._serialized_end=578
-  _globals['_LISTMODELSREQUEST']._serialized_start=580
-  _globals['_LISTMODELSREQUEST']._serialized_end=599
-  _globals['_LISTMODELSRESPONSE']._serialized_start=601
-  _globals['_LISTMODELSRESPONSE']._serialized_end=658
-  _globals['_GETMODELREQUEST']._serialized_start=660
-  _globals['_GETMODELREQUEST']._serialized_end=697
-  _globals['_GETMODELRESPONSE']._serialized_start=699
-  _globals['_GETMODELRESPONSE']._serialized_end=798
-  _globals['_MODELSERVICE']._serialized_start=801
-  _globals['_MODELSERVICE']._serialized_end=971
+  _globals['_MODELOPERATINGPOINT']._serialized_start=134
+  _globals['_MODELOPERATINGPOINT']._serialized_end=290
+  _globals['_MODEL']._serialized_start=293
+  _globals['_MODEL']._serialized_end=609
+  _globals['_LISTMODELSREQUEST']._serialized_start=611
+  _globals['_LISTMODELSREQUEST']._serialized_end=630
+  _globals['_LISTMODELSRESPONSE']._serialized_start=632
+  _globals['_LISTMODELSRESPONSE']._serialized_end=689
+  _globals['_GETMODELREQUEST']._serialized_start=691
+  _globals['_GETMODELREQUEST']._serialized_end=728
+  _globals['_GETMODELRESPONSE']._serialized_start=730
+  _globals['_GETMODELRESPONSE']._serialized_end=829
+  _globals['_MODELSERVICE']._serialized_start=832
+  _globals['_MODELSERVICE']._serialized_end=1002
 # @@protoc_insertion_point(module_scope)

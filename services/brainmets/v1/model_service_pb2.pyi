@@ -30,22 +30,26 @@ class ModelOperatingPoint(_message.Message):
     OPERATING_POINT_FIELD_NUMBER: _builtins.int
     THRESHOLD_FIELD_NUMBER: _builtins.int
     MIN_LESION_VOLUME_MM3_FIELD_NUMBER: _builtins.int
+    MIN_PEAK_PROBABILITY_FIELD_NUMBER: _builtins.int
     operating_point: _result_pb2.OperatingPoint.ValueType
     """Its name in a request."""
     threshold: _builtins.float
     """Probability from which a voxel belongs to the mask, inside (0, 1)."""
     min_lesion_volume_mm3: _builtins.float
     """Smallest lesion kept, mm³."""
+    min_peak_probability: _builtins.float
+    """Lesions of which no voxel reaches this probability are left out, in [0, 1); up to the threshold it asks nothing."""
     def __init__(
         self,
         *,
         operating_point: _result_pb2.OperatingPoint.ValueType = ...,
         threshold: _builtins.float = ...,
         min_lesion_volume_mm3: _builtins.float = ...,
+        min_peak_probability: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["min_lesion_volume_mm3", b"min_lesion_volume_mm3", "operating_point", b"operating_point", "threshold", b"threshold"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["min_lesion_volume_mm3", b"min_lesion_volume_mm3", "min_peak_probability", b"min_peak_probability", "operating_point", b"operating_point", "threshold", b"threshold"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

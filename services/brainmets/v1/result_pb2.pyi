@@ -529,6 +529,7 @@ class SegmentationResult(_message.Message):
     SERIES_FIELD_NUMBER: _builtins.int
     CANDIDATES_OUTSIDE_BRAIN_FIELD_NUMBER: _builtins.int
     OPERATING_POINT_FIELD_NUMBER: _builtins.int
+    MIN_PEAK_PROBABILITY_FIELD_NUMBER: _builtins.int
     statement: _builtins.str
     """One sentence that sums the result up, with the size below which nothing is reported."""
     threshold: _builtins.float
@@ -546,7 +547,9 @@ class SegmentationResult(_message.Message):
     candidates_outside_brain: _builtins.int
     """Candidates that were left out because they lie outside the brain, in scalp, skull, orbits or neck."""
     operating_point: Global___OperatingPoint.ValueType
-    """Which of the offered operating points decided; unset when the client gave a threshold or a volume of its own."""
+    """Which of the offered operating points decided; unset when the client gave figures of its own."""
+    min_peak_probability: _builtins.float
+    """Components of which no voxel reached this probability were left out; up to the threshold it asks nothing."""
     @_builtins.property
     def lesions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Lesion]:
         """Lesions by falling volume; empty when none was found, which does not exclude metastases."""
@@ -589,10 +592,11 @@ class SegmentationResult(_message.Message):
         series: _abc.Iterable[Global___SeriesUse] | None = ...,
         candidates_outside_brain: _builtins.int = ...,
         operating_point: Global___OperatingPoint.ValueType = ...,
+        min_peak_probability: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["geometry", b"geometry"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates_outside_brain", b"candidates_outside_brain", "findings", b"findings", "geometry", b"geometry", "input_sha256", b"input_sha256", "intended_use", b"intended_use", "lesions", b"lesions", "min_lesion_volume_mm3", b"min_lesion_volume_mm3", "models", b"models", "operating_point", b"operating_point", "sequences_used", b"sequences_used", "series", b"series", "software_version", b"software_version", "statement", b"statement", "target", b"target", "threshold", b"threshold"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates_outside_brain", b"candidates_outside_brain", "findings", b"findings", "geometry", b"geometry", "input_sha256", b"input_sha256", "intended_use", b"intended_use", "lesions", b"lesions", "min_lesion_volume_mm3", b"min_lesion_volume_mm3", "min_peak_probability", b"min_peak_probability", "models", b"models", "operating_point", b"operating_point", "sequences_used", b"sequences_used", "series", b"series", "software_version", b"software_version", "statement", b"statement", "target", b"target", "threshold", b"threshold"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

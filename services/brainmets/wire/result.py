@@ -27,6 +27,7 @@ def result_to_proto(result: SegmentationResult) -> result_pb2.SegmentationResult
         series=[series_use_to_proto(use) for use in result.series],
         candidates_outside_brain=result.candidates_outside_brain,
         operating_point=operating_point_to_proto(result.operating_point),
+        min_peak_probability=result.min_peak_probability,
     )
 
 

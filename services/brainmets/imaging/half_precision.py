@@ -24,4 +24,4 @@ def to_single(voxels: NDArray[np.floating], *, out: NDArray[np.float32]) -> None
 def _convert(source: NDArray[np.floating], out: NDArray[np.floating], *, depth: int) -> None:
     # OpenCV's arrays have two axes and channels. Subtracting zero changes no bit; adding it would -0.
     planes = (array.reshape(-1, array.shape[-1]) for array in (source, out))
-    cv2.subtract(next(planes), 0.0, dst=next(planes), dtype=depth)  # type: ignore[call-overload]  # it takes scalars
+    cv2.subtract(next(planes), 0.0, dst=next(planes), dtype=depth)  # type: ignore[call-overload]  # it knows no scalars

@@ -286,6 +286,13 @@ async def test_an_unknown_upload_is_not_found(bench: GatewayBench) -> None:
     await refused(UnknownUploadError, submit(bench, UNKNOWN_ID))
 
 
+async def test_a_refused_study_is_counted_by_its_code(bench: GatewayBench) -> None:
+    """It was not accepted, and by whose fault its code tells."""
+    await refused(UnknownUploadError, submit(bench, UNKNOWN_ID))
+    assert bench.sample("gateway_submissions_total", code="NOT_FOUND") == 1
+    assert bench.sample("gateway_submissions_total", code="OK") == 0
+
+
 async def test_a_file_that_is_not_there_yet_is_not_found(bench: GatewayBench) -> None:
     """A queued job has no artefacts."""
     job = await submit(bench, await uploaded(bench))

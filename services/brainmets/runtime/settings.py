@@ -12,6 +12,10 @@ from pydantic.functional_validators import BeforeValidator
 PREFIX = "BRAINMETS_"
 _HOST_AND_PORT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
 _MAX_PORT = 65535
+# What of gRPC's names of servers is of use here (grpc.github.io/grpc/core/md_doc_naming.html).
+_DNS = re.compile(r"dns:(?://[A-Za-z0-9.:-]*/)?(?P<addresses>[^/,]+)")
+_ADDRESS_LIST = re.compile(r"ipv[46]:(?P<addresses>[^/]+)")
+_SOCKET = re.compile(r"unix:(?://)?/\S+")
 _GIB = 1024**3
 
 
@@ -34,12 +38,29 @@ def _checked_address(text: str) -> str:
     return text
 
 
+def _checked_target(text: str) -> str:
+    if _SOCKET.fullmatch(text):
+        return text
+    match = _DNS.fullmatch(text) or _ADDRESS_LIST.fullmatch(text)
+    addresses = match["addresses"].split(",") if match else [text]
+    try:
+        for address in addresses:
+            _checked_address(address)
+    except ValueError:
+        message = "expected host:port, dns:///host:port, ipv4:address:port,address:port or unix:/path"
+        raise ValueError(message) from None
+    return text
+
+
 def _split_names(value: object) -> object:
     return tuple(name.strip() for name in value.split(",")) if isinstance(value, str) else value
 
 
 Address = Annotated[str, AfterValidator(_checked_address)]
-"""host:port; port 0 takes any free one."""
+"""host:port to listen on; port 0 takes any free one."""
+
+Target = Annotated[str, AfterValidator(_checked_target)]
+"""Servers to call, as gRPC names them: host:port, dns:///host:port, ipv4:address:port,address:port, unix:/path."""
 
 ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
 ModelNames = Annotated[tuple[ModelName, ...], BeforeValidator(_split_names), Field(min_length=1)]
@@ -94,7 +115,7 @@ class GatewaySettings(ProcessSettings):
     Attributes:
         redis_url: Redis with jobs, queue and leases; may hold a password, hence masked.
         artifact_url: The artefact store.
-        triton_address: Triton's gRPC port.
+        triton_address: Triton's gRPC port; each of several is called in turn.
         models: Names of the networks.
         max_queued_jobs: Jobs that may wait; one more is told to come back.
         job_deadline_s: Time from acceptance to a final state, unless the client sets one.
@@ -107,7 +128,7 @@ class GatewaySettings(ProcessSettings):
 
     redis_url: SecretStr = SecretStr("redis://127.0.0.1:8579/0")
     artifact_url: Url
-    triton_address: Address = "127.0.0.1:8501"
+    triton_address: Target = "127.0.0.1:8501"
     models: ModelNames = ("nested_unet", "attention_unet")
     max_queued_jobs: Count = 1000
     job_deadline_s: Duration = 600.0
@@ -136,14 +157,14 @@ class WorkerSettings(GatewaySettings):
     """Settings of a gateway worker.
 
     Attributes:
-        preprocessing_address: Where PrepareStudy is served.
+        preprocessing_address: Where PrepareStudy is served; each of several is called in turn.
         tiles_in_flight: Inferences that run at a time.
         triton_shares_memory: Whether Triton runs on this host and sees its /dev/shm; tiles then go that way.
     """
 
     health_address: Address = "127.0.0.1:8581"
     metrics_address: Address = "127.0.0.1:8591"
-    preprocessing_address: Address = "127.0.0.1:8510"
+    preprocessing_address: Target = "127.0.0.1:8510"
     tiles_in_flight: Count = 4
     triton_shares_memory: bool = False
 

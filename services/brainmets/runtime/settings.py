@@ -1,6 +1,5 @@
 """Owns each process's settings: one frozen object, read once, every fault in one message."""
 
-import os
 import re
 from collections.abc import Mapping
 from enum import StrEnum
@@ -8,6 +7,8 @@ from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic.functional_validators import BeforeValidator
+
+from brainmets.runtime.cores import count_cores
 
 PREFIX = "BRAINMETS_"
 _HOST_AND_PORT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
@@ -104,7 +105,7 @@ class PreprocessingSettings(ProcessSettings):
     artifact_url: Url
     max_study_bytes: Count = _GIB
     max_studies: Count = 4
-    decoders: Count = Field(default_factory=lambda: os.cpu_count() or 1)
+    decoders: Count = Field(default_factory=count_cores)
     decoding_time_s: Duration = 4.0
     decoding_memory_bytes: Count = _GIB
 

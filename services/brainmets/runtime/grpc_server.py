@@ -9,9 +9,10 @@ import grpc
 import grpc.aio
 from grpc_reflection.v1alpha import reflection
 
-from brainmets.runtime.grpc_interceptors import error_interceptor, metrics_interceptor
+from brainmets.runtime.grpc_interceptors import error_interceptor, metrics_interceptor, tracing_interceptor
 from brainmets.runtime.health import SERVICE_NAME, Health
 from brainmets.runtime.metrics import RpcMetrics
+from brainmets.runtime.tracing import is_tracing
 
 # A peer that is gone, or stopped, is noticed within interval and timeout together; without
 # http2.ping_timeout_ms a frozen one takes a minute.
@@ -53,9 +54,12 @@ PROBE_LIMITS = ServerLimits(max_message_bytes=64 * 1024, max_concurrent_rpcs=64)
 
 
 def build_server(limits: ServerLimits, metrics: RpcMetrics) -> grpc.aio.Server:
-    """Return a server whose calls are counted, timed, and end in a status with details."""
+    """Return a server whose calls are counted, timed, traced where that is on, and end in a status with details."""
+    interceptors = [metrics_interceptor(metrics), error_interceptor()]
+    if is_tracing():
+        interceptors.append(tracing_interceptor())
     return grpc.aio.server(
-        interceptors=[metrics_interceptor(metrics), error_interceptor()],
+        interceptors=interceptors,
         options=_options(limits),
         maximum_concurrent_rpcs=limits.max_concurrent_rpcs,
     )

@@ -20,6 +20,7 @@ from prometheus_client import (
 
 from brainmets.imaging.errors import BrainmetsError
 from brainmets.runtime.grpc_errors import STATUS_CODES, status_code_of
+from brainmets.runtime.tracing import trace_exemplar
 
 OTHER = "other"
 REASONS = tuple(sorted(kind.reason for kind in STATUS_CODES))
@@ -223,7 +224,7 @@ class WorkerMetrics:
 
     def note_stage(self, stage: str, *, duration_s: float) -> None:
         """Tell how long a study was in a stage."""
-        self._stage_duration.labels(self._stages.label(stage)).observe(duration_s)
+        self._stage_duration.labels(self._stages.label(stage)).observe(duration_s, exemplar=trace_exemplar())
 
     def note_tile(self, model_name: str, *, duration_s: float) -> None:
         """Count a tile that a network answered."""

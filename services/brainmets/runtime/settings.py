@@ -77,6 +77,7 @@ class ProcessSettings(BaseModel):
         health_address: Where grpc.health.v1 is served in plaintext, for probes.
         metrics_address: Where /metrics is served over HTTP.
         log_format: How log events are written.
+        otlp_endpoint: A collector that takes spans by OTLP over gRPC, http://host:4317; nothing is traced without it.
     """
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
@@ -84,6 +85,7 @@ class ProcessSettings(BaseModel):
     health_address: Address
     metrics_address: Address
     log_format: LogFormat = LogFormat.JSON
+    otlp_endpoint: Url | None = None
 
 
 class PreprocessingSettings(ProcessSettings):

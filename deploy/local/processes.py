@@ -59,7 +59,11 @@ def stack_processes(place: Place) -> tuple[StackProcess, ...]:
     inherited = dict(os.environ)
     return (
         StackProcess("redis", _redis_words(place), inherited),
-        StackProcess("triton", triton_words(ports, place.model_repository), triton_environment(inherited)),
+        StackProcess(
+            "triton",
+            triton_words(ports, place.model_repository, otlp_url=inherited.get("BRAINMETS_TRITON_OTLP_URL", "")),
+            triton_environment(inherited),
+        ),
         _service("preprocessing", ("brainmets.preprocessing",), _preprocessing_settings(place)),
         _service("api", ("brainmets.gateway", "api"), _api_settings(place)),
         _service("worker", ("brainmets.gateway", "worker"), _worker_settings(place)),

@@ -11,8 +11,8 @@ from local.ports import HOST, Ports
 EXIT_TIMEOUT_S = 3
 
 
-def triton_words(ports: Ports, model_repository: Path) -> tuple[str, ...]:
-    """Return Triton's command line."""
+def triton_words(ports: Ports, model_repository: Path, *, otlp_url: str = "") -> tuple[str, ...]:
+    """Return Triton's command line; it sends its spans to a collector when one is named, by OTLP over HTTP alone."""
     return (
         str(TRITON_SERVER / "bin" / "tritonserver"),
         f"--model-repository={model_repository}",
@@ -27,6 +27,19 @@ def triton_words(ports: Ports, model_repository: Path) -> tuple[str, ...]:
         f"--metrics-port={ports.triton_metrics}",
         "--allow-gpu-metrics=false",
         f"--exit-timeout-secs={EXIT_TIMEOUT_S}",
+        *_tracing_words(otlp_url),
+    )
+
+
+def _tracing_words(otlp_url: str) -> tuple[str, ...]:
+    if not otlp_url:
+        return ()
+    return (
+        "--trace-config=mode=opentelemetry",
+        f"--trace-config=opentelemetry,url={otlp_url}",
+        "--trace-config=level=TIMESTAMPS",
+        # Only what belongs to a trace already: not the probes of workers.
+        "--trace-config=rate=0",
     )
 
 

@@ -66,6 +66,8 @@ GRACE_S = {
     "worker": WORKER_GRACE_S,
     "preprocessing": PREPROCESSING_GRACE_S,
 }
+# gRPC's resolver that takes all addresses of a name.
+EVERY_ADDRESS = "dns:///"
 # docs/operations.md: what a study takes, and a decoder at worst beside its volumes, which may be as much.
 STUDY_BYTES = 300e6
 VOLUMES_FACTOR = 2
@@ -280,7 +282,7 @@ def test_addresses_lead_to_services(installation: Installation) -> None:
     assert isinstance(settings, WorkerSettings)
     redis = settings.redis_url.get_secret_value().rpartition("@")[2].removesuffix("/0")
     for address in (settings.triton_address, settings.preprocessing_address, redis):
-        name, _, port = address.partition(":")
+        name, _, port = address.removeprefix(EVERY_ADDRESS).partition(":")
         assert find_service_ports(installation, name) == [int(port)]
     assert find_service_ports(installation, "api") == [8500]
     shared = [load_settings(GatewaySettings, ready(installation, item)) for item in (api, worker)]
@@ -310,8 +312,10 @@ def selects(labels: Mapping[str, str], pod: Pod) -> bool:
 
 def test_many_are_called_by_all_their_addresses(installation: Installation) -> None:
     """A gRPC connection lasts: behind one virtual address it would stay with one pod."""
+    environment = installation.environment_of(installation.pods["worker"].main)
     for name in ("triton", "preprocessing"):
         assert installation.find("Service", name)["spec"]["clusterIP"] == "None"
+        assert environment[f"BRAINMETS_{name.upper()}_ADDRESS"].startswith(f"{EVERY_ADDRESS}{name}:")
 
 
 def test_volumes_and_secrets_are_named_alike(installation: Installation) -> None:

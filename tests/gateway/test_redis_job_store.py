@@ -50,6 +50,14 @@ async def test_accepted_job_is_queued_and_read_back(jobs: RedisJobStore, new_job
     assert job.deadline_time_ms - job.create_time_ms == 60_000
 
 
+async def test_a_claim_has_the_trace_that_the_job_was_submitted_in(jobs: RedisJobStore, new_job: MakeNewJob) -> None:
+    """A worker goes on with it; a job of before, or of a gateway that traces nothing, has none."""
+    traceparent = f"00-{'a' * 32}-{'b' * 16}-01"
+    await jobs.submit(dataclasses.replace(await new_job(), traceparent=traceparent))
+    await jobs.submit(await new_job())
+    assert [(await claim_now(jobs)).job.traceparent for _ in range(2)] == [traceparent, ""]
+
+
 async def test_repeated_submit_is_the_same_job(jobs: RedisJobStore, new_job: MakeNewJob) -> None:
     """After a lost reply the same request is answered with the job it made."""
     request = await new_job()

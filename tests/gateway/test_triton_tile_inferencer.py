@@ -69,6 +69,24 @@ async def test_deadline_reaches_triton(adapter: TritonTileInferencer, triton: Fa
     assert triton.time_left_s[0] == pytest.approx(7.0, abs=0.5)
 
 
+async def test_tiles_go_to_all_tritons_in_turn() -> None:
+    """Those of one study too: its networks are the same everywhere."""
+    tritons = FakeTriton(), FakeTriton()
+    async with (
+        tritons[0].serve() as first,
+        tritons[1].serve() as second,
+        connect_triton(f"ipv4:{first},{second}") as client,
+        asyncio.timeout(10),
+    ):
+        adapter = TritonTileInferencer(client)
+        while not all(triton.time_left_s for triton in tritons):
+            await adapter.infer(make_contract(), TILE, deadline=Deadline.after(5))
+        before = [len(triton.time_left_s) for triton in tritons]
+        for _ in range(6):
+            await adapter.infer(make_contract(), TILE, deadline=Deadline.after(5))
+    assert [len(triton.time_left_s) - count for triton, count in zip(tritons, before, strict=True)] == [3, 3]
+
+
 @pytest.mark.parametrize("refusal", [STUB_DIED, (grpc.StatusCode.UNAVAILABLE, "restarting")])
 async def test_dead_backend_is_waited_for(
     adapter: TritonTileInferencer, triton: FakeTriton, refusal: tuple[grpc.StatusCode, str]

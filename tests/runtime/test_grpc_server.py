@@ -55,7 +55,8 @@ class Models(model_service_pb2_grpc.ModelServiceServicer):
         return models.GetModelResponse()
 
     async def ListModels(self, request: models.ListModelsRequest, context: Any) -> models.ListModelsResponse:
-        """Take a while."""
+        """Take a while, and say whence the call came."""
+        await context.send_initial_metadata((("peer", context.peer()),))
         await asyncio.sleep(0.3)
         return models.ListModelsResponse()
 
@@ -251,6 +252,52 @@ async def test_a_call_under_way_ends_well_when_the_server_stops() -> None:
         signal.raise_signal(signal.SIGTERM)
         assert await call == models.ListModelsResponse()
         await serving
+
+
+async def test_calls_go_to_all_addresses_in_turn() -> None:
+    """As many to each, once both are connected; when one is gone the other has them all."""
+    async with (
+        running() as first,
+        running() as second,
+        open_channel(f"ipv4:{first.address},{second.address}") as channel,
+    ):
+        stub = model_service_pb2_grpc.ModelServiceStub(channel)
+
+        async def call(count: int) -> list[float]:
+            before = [count_calls(server) for server in (first, second)]
+            for _ in range(count):
+                await stub.GetModel(models.GetModelRequest(model_name="fine"))
+            return [count_calls(server) - calls for server, calls in zip((first, second), before, strict=True)]
+
+        async with asyncio.timeout(10):
+            while 0 in await call(4):
+                pass
+        assert await call(6) == [3, 3]
+        await first.server.stop(None)
+        assert await call(4) == [0, 4]
+
+
+def count_calls(server: Running) -> float:
+    """Return how many calls of GetModel a server has answered."""
+    labels = {"method": "GetModel", "code": "OK"}
+    return server.registry.get_sample_value("brainmets_gateway_rpcs_total", labels) or 0.0
+
+
+async def test_a_connection_ages_and_its_call_does_not() -> None:
+    """A caller looks for other servers now and then, and loses nothing by it."""
+    aging = ServerLimits(max_message_bytes=1000, max_concurrent_rpcs=8, max_connection_age_ms=100)
+    async with running(limits=aging) as server, asyncio.timeout(10):
+        while await call_and_find_port(server) == await call_and_find_port(server):
+            pass
+    async with running(limits=PUBLIC_LIMITS) as server:
+        assert len({await call_and_find_port(server) for _ in range(3)}) == 1
+
+
+async def call_and_find_port(server: Running) -> str:
+    """Return the caller's end of the connection that a call, longer than a connection's age, came by."""
+    call = server.models.ListModels(models.ListModelsRequest())
+    await call
+    return dict(await call.initial_metadata())["peer"]
 
 
 async def test_health_is_told_by_name_on_its_own_port() -> None:

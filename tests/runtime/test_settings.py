@@ -73,6 +73,39 @@ def test_what_is_no_address_is_refused(address: str) -> None:
         load_settings(PreprocessingSettings, NEEDED | {"BRAINMETS_LISTEN_ADDRESS": address})
 
 
+@pytest.mark.parametrize(
+    "target",
+    [
+        "triton:8001",
+        "dns:///triton:8001",
+        "dns:triton:8001",
+        "dns://10.0.0.10:53/triton:8001",
+        "ipv4:127.0.0.1:1,127.0.0.1:2",
+        "ipv6:[::1]:8001",
+        "unix:/run/triton.sock",
+    ],
+)
+def test_what_is_called_is_named_as_grpc_does(target: str) -> None:
+    """One server or several."""
+    settings = load_settings(WorkerSettings, NEEDED | {"BRAINMETS_TRITON_ADDRESS": target})
+    assert settings.triton_address == target
+
+
+@pytest.mark.parametrize(
+    "target", ["triton", "dns:///triton", "dns:///triton:70000", "http://triton:8001", "ipv4:127.0.0.1:1,x", "unix:"]
+)
+def test_what_grpc_cannot_call_is_refused(target: str) -> None:
+    """At start, and not when the first study comes."""
+    with pytest.raises(SettingsError, match="TRITON_ADDRESS: expected host:port, dns:///host:port"):
+        load_settings(WorkerSettings, NEEDED | {"BRAINMETS_TRITON_ADDRESS": target})
+
+
+def test_nobody_listens_on_several_addresses() -> None:
+    """What is called may be several servers; a process is one."""
+    with pytest.raises(SettingsError):
+        load_settings(ApiSettings, NEEDED | {"BRAINMETS_LISTEN_ADDRESS": "dns:///localhost:8500"})
+
+
 def test_settings_do_not_change() -> None:
     """What a process was started with stays."""
     settings = load_settings(PreprocessingSettings, NEEDED)

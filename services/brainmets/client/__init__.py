@@ -9,7 +9,7 @@
 """
 
 from brainmets.client.aio import AsyncClient
-from brainmets.client.errors import MissingLibraryError, ServiceError, StudyPathError
+from brainmets.client.errors import MissingLibraryError, ServiceError, StudyPathError, TlsFileError
 from brainmets.client.images import files_of_images
 from brainmets.client.jobs import Artifact, Job, JobState
 from brainmets.client.models import Model, OperatingPoint
@@ -17,6 +17,7 @@ from brainmets.client.options import SegmentationOptions
 from brainmets.client.results import Finding, Lesion, Segmentation, SeriesUse
 from brainmets.client.study_files import FileFormat, StudyFile, find_study_files
 from brainmets.client.sync import Client
+from brainmets.client.tls import Tls
 
 __all__ = [
     "Artifact",
@@ -36,6 +37,8 @@ __all__ = [
     "ServiceError",
     "StudyFile",
     "StudyPathError",
+    "Tls",
+    "TlsFileError",
     "files_of_images",
     "find_study_files",
 ]

@@ -35,6 +35,8 @@ from brainmets.v1 import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from brainmets.client.tls import Tls
+
 # A call that only reads or writes a record; the streams have the study's own deadline.
 RECORD_TIMEOUT_S = 10.0
 # One study, queue included, unless the caller says otherwise.
@@ -61,13 +63,14 @@ class AsyncClient:
 
     Args:
         address: host:port of the gateway.
+        tls: How the line is secured; plaintext when unset.
 
     Every method raises `ServiceError` with the service's code, reason and details.
     """
 
-    def __init__(self, address: str = "127.0.0.1:8500") -> None:
+    def __init__(self, address: str = "127.0.0.1:8500", *, tls: Tls | None = None) -> None:
         self._address = address
-        self._channel = open_channel(address)
+        self._channel = open_channel(address, tls)
         self._segmentation = segmentation_service_pb2_grpc.SegmentationServiceStub(self._channel)
         self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
 

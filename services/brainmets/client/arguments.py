@@ -1,4 +1,4 @@
-"""What several commands of the command line take: the service's address, a study, and how to segment it."""
+"""What several commands of the command line take: a study, and how to segment it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,6 @@ class PointName(StrEnum):
     SPECIFIC = "specific"
 
 
-Address = Annotated[str, typer.Option("--address", envvar="BRAINMETS_ADDRESS", help="host:port of the gateway.")]
 Study = Annotated[
     Path,
     typer.Argument(

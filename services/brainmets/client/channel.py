@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import grpc.aio
+
+if TYPE_CHECKING:
+    from brainmets.client.tls import Tls
 
 # A chunk is at most 1 MiB and a job far less; the bound is there so that a wrong server cannot fill our memory.
 MAX_MESSAGE_BYTES = 8 << 20
@@ -43,17 +47,17 @@ SERVICE_CONFIG = {
 }
 
 
-def open_channel(address: str) -> grpc.aio.Channel:
-    """Open a plaintext channel to host:port with the documented options."""
-    return grpc.aio.insecure_channel(
-        address,
-        options=[
-            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-            ("grpc.keepalive_time_ms", KEEPALIVE_TIME_MS),
-            ("grpc.keepalive_timeout_ms", PING_TIMEOUT_MS),
-            ("grpc.http2.ping_timeout_ms", PING_TIMEOUT_MS),
-            ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
-            ("grpc.enable_retries", 1),
-        ],
-    )
+def open_channel(address: str, tls: Tls | None = None) -> grpc.aio.Channel:
+    """Open a channel to host:port with the documented options, in plaintext unless told otherwise."""
+    options = [
+        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.keepalive_time_ms", KEEPALIVE_TIME_MS),
+        ("grpc.keepalive_timeout_ms", PING_TIMEOUT_MS),
+        ("grpc.http2.ping_timeout_ms", PING_TIMEOUT_MS),
+        ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
+        ("grpc.enable_retries", 1),
+    ]
+    if tls is None:
+        return grpc.aio.insecure_channel(address, options=options)
+    return grpc.aio.secure_channel(address, tls.credentials(), options=options)

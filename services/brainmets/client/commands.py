@@ -14,10 +14,8 @@ import typer
 from rich.console import Console
 
 from brainmets.client import job_commands
-from brainmets.client.aio import AsyncClient
 from brainmets.client.arguments import (
     RESEARCH_USE_ONLY,
-    Address,
     AsJson,
     Force,
     MinPeak,
@@ -35,8 +33,8 @@ from brainmets.client.arguments import (
 from brainmets.client.doctor import Check, examine
 from brainmets.client.endings import ExitCode, errors_end_the_command
 from brainmets.client.installed_commands import installed_command
+from brainmets.client.service_options import Service, calls_service
 from brainmets.client.study_files import find_study_files
-from brainmets.client.sync import Client
 from brainmets.client.terminal import StudyProgress, check_table, model_report, show_segmentation
 
 app = typer.Typer(
@@ -45,8 +43,10 @@ app = typer.Typer(
 
 
 @app.command()
+@calls_service
 def segment(  # noqa: PLR0913, PLR0917 -- the options of a command line
     study: Study,
+    service: Service,
     output: Output = Path("out"),
     model: Networks = ModelName.MEAN,
     operating_point: Point = None,
@@ -55,7 +55,6 @@ def segment(  # noqa: PLR0913, PLR0917 -- the options of a command line
     min_peak: MinPeak = None,
     series: Selections = None,
     force: Force = False,
-    address: Address = "127.0.0.1:8500",
     as_json: AsJson = False,
 ) -> None:
     """Segment one study and write mask, probability, report, lesion table and picture.
@@ -75,7 +74,10 @@ def segment(  # noqa: PLR0913, PLR0917 -- the options of a command line
     with errors_end_the_command(progress_console):
         files = find_study_files(study)
         total_bytes = sum(file.size_bytes for file in files)
-        with Client(address) as client, StudyProgress(progress_console, total_bytes=total_bytes) as progress:
+        with (
+            service.client() as client,
+            StudyProgress(progress_console, total_bytes=total_bytes) as progress,
+        ):
             segmentation = client.segment(files, options, on_progress=progress.changed, on_sent=progress.sent)
         paths = segmentation.save(output)
     show_segmentation(segmentation, as_json=as_json, paths=paths)
@@ -105,7 +107,7 @@ def serve(
     redis: Annotated[str, typer.Option(help="URL of a Redis that runs already.")] = "redis://127.0.0.1:6379/0",
     triton: Annotated[str, typer.Option(help="host:port of a Triton that runs already, gRPC.")] = "127.0.0.1:8001",
     artifacts: Annotated[str, typer.Option(help="Folder or object store for studies and results.")] = "artifacts",
-    address: Address = "127.0.0.1:8500",
+    address: Annotated[str, typer.Option(help="host:port that is served.")] = "127.0.0.1:8500",
 ) -> None:
     """Run API, worker and preprocessing on this machine until Ctrl-C; BRAINMETS_* variables set the rest.
 
@@ -118,12 +120,14 @@ def serve(
 
 
 @app.command()
-def doctor(output: Output = Path("out"), address: Address = "127.0.0.1:8500", as_json: AsJson = False) -> None:
+@calls_service
+def doctor(service: Service, output: Output = Path("out"), as_json: AsJson = False) -> None:
     """Say what is wrong with this machine or its service, and how to mend it.
 
     Example: brainmets doctor --address gateway:8500
     """
-    checks = asyncio.run(_examine(address, output))
+    with errors_end_the_command(Console(stderr=True)):
+        checks = asyncio.run(_examine(service, output))
     if as_json:
         typer.echo(json.dumps([asdict(check) for check in checks]))
     else:
@@ -131,22 +135,23 @@ def doctor(output: Output = Path("out"), address: Address = "127.0.0.1:8500", as
     raise typer.Exit(ExitCode.FAILED if any(check.fails for check in checks) else ExitCode.OK)
 
 
-async def _examine(address: str, output: Path) -> tuple[Check, ...]:
-    async with AsyncClient(address) as client:
-        return await examine(client, address, output=output)
+async def _examine(service: Service, output: Path) -> tuple[Check, ...]:
+    async with service.async_client() as client:
+        return await examine(client, service.address, output=output)
 
 
 @app.command()
+@calls_service
 def models(
+    service: Service,
     card: Annotated[str | None, typer.Option(help="Print the model card of this network, JSON, instead.")] = None,
-    address: Address = "127.0.0.1:8500",
     as_json: AsJson = False,
 ) -> None:
     """List the networks the service uses.
 
     Example: brainmets models --card nested_unet
     """
-    with errors_end_the_command(Console(stderr=True)), Client(address) as client:
+    with errors_end_the_command(Console(stderr=True)), service.client() as client:
         if card is not None:
             typer.echo(json.dumps(client.model_card(card), indent=2, ensure_ascii=False))
             return

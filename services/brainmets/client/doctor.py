@@ -107,7 +107,11 @@ async def _check_service(client: AsyncClient) -> tuple[Check, ...]:
     try:
         models = await client.models()
     except ServiceError as error:
-        return (Check("Service", error.message, "see that a brainmets gateway listens there, without TLS"),)
+        return (
+            Check(
+                "Service", error.message, "see that a brainmets gateway listens there, and speaks TLS or not as you do"
+            ),
+        )
     answered = Check("Service", f"answers in {1000 * (time.perf_counter() - start_s):.0f} ms")
     networks = (
         Check(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import grpc
 import typer
 
-from brainmets.client.errors import MissingExtraError, ServiceError, StudyPathError
+from brainmets.client.errors import TLS_REASON, MissingExtraError, ServiceError, StudyPathError, TlsFileError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -45,13 +45,13 @@ class errors_end_the_command:  # noqa: N801 - reads as a sentence where it is us
         match error:
             case StudyPathError():
                 self._end(str(error), ExitCode.BAD_STUDY)
-            case MissingExtraError():
+            case MissingExtraError() | TlsFileError():
                 self._end(str(error), ExitCode.FAILED)
             case ServiceError() if error.reason == QUALITY_REFUSED:
                 self._end(f"{error.message} [{error.reason}]\n{_FORCE_HINT}", ExitCode.BAD_STUDY)
             case ServiceError() if error.code in _BAD_STUDY_CODES:
                 self._end(f"{error.message} [{error.reason}]", ExitCode.BAD_STUDY)
-            case ServiceError() if error.is_transient:
+            case ServiceError() if error.is_transient or error.reason == TLS_REASON:
                 self._end(error.message, ExitCode.UNREACHED)
             case ServiceError():
                 self._end(f"{error.message} [{error.reason}]", ExitCode.FAILED)

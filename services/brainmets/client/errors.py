@@ -2,6 +2,7 @@
 
 ClientError
 ├── StudyPathError    the path holds nothing that can be sent; nothing was sent
+├── TlsFileError      a certificate or key is not what it should be; nothing was called
 ├── MissingExtraError a command needs packages that are not installed
 ├── MissingLibraryError images are asked for in a library that is not installed
 └── ServiceError      the service answered an error, or could not be reached
@@ -16,7 +17,24 @@ from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
 UNREACHED_REASON = "SERVICE_UNREACHED"
+TLS_REASON = "TLS_FAILED"
 _STATUS_METADATA_KEY = "grpc-status-details-bin"
+# gRPC tells why a connection was not made in words alone; ours follow: what is there, and what to do.
+_TLS_FAULTS = {
+    "certificate has expired": ("one that has expired", "have the service's certificate renewed"),
+    "not yet valid": ("one of a later time", "see this machine's clock and the service's certificate"),
+    "Hostname Verification": ("one of another name", "call the service by a name of its certificate"),
+    "CERTIFICATE_VERIFY_FAILED": (
+        "one that none of the known authorities has signed",
+        "name the authority's file with --ca-file (Tls.ca_file), and make sure that this is the service you mean",
+    ),
+    "WRONG_VERSION_NUMBER": (
+        "an answer without TLS",
+        "leave --tls out, or name the address where the service speaks it",
+    ),
+}
+# A server of TLS ends a connection that does not begin with it; one that asks for a certificate, one without.
+_CLOSED = "Socket closed"
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -26,6 +44,10 @@ class ClientError(Exception):
 
 class StudyPathError(ClientError):
     """The path holds nothing that can be sent."""
+
+
+class TlsFileError(ClientError):
+    """A file of certificates or a key cannot be used."""
 
 
 class MissingExtraError(ClientError):
@@ -65,7 +87,10 @@ class ServiceError(ClientError):
     @property
     def is_transient(self) -> bool:
         """Whether the same request may succeed later."""
-        return self.code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED}
+        return self.reason != TLS_REASON and self.code in {
+            grpc.StatusCode.UNAVAILABLE,
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+        }
 
 
 def error_from_status(status: status_pb2.Status) -> ServiceError:
@@ -94,11 +119,21 @@ def error_from_rpc(error: grpc.RpcError, *, address: str) -> ServiceError:
             except DecodeError:
                 break
     if code is grpc.StatusCode.UNAVAILABLE:
-        return ServiceError(
-            code=code,
-            reason=UNREACHED_REASON,
-            message=f"No brainmets service answers at {address}: expected a running gateway, got “{details}”; "
-            "start one with `make up` or name another with --address.",
-            metadata={},
-        )
+        return _unreached(details, address)
     return ServiceError(code=code, reason=code.name, message=details or code.name, metadata={})
+
+
+def _unreached(details: str, address: str) -> ServiceError:
+    code = grpc.StatusCode.UNAVAILABLE
+    for words, (got, remedy) in _TLS_FAULTS.items():
+        if words in details:
+            message = f"{address} cannot be trusted: expected a valid certificate of the service, got {got}; {remedy}."
+            return ServiceError(code=code, reason=TLS_REASON, message=message, metadata={})
+    hint = " If it speaks TLS, say --tls, and --cert and --key where it asks for a certificate." * (_CLOSED in details)
+    return ServiceError(
+        code=code,
+        reason=UNREACHED_REASON,
+        message=f"No brainmets service answers at {address}: expected a running gateway, got “{details}”; "
+        f"start one with `make up` or name another with --address.{hint}",
+        metadata={},
+    )

@@ -13,10 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from brainmets.client.aio import AsyncClient
 from brainmets.client.arguments import (
     RESEARCH_USE_ONLY,
-    Address,
     AsJson,
     Force,
     JobId,
@@ -33,7 +31,7 @@ from brainmets.client.arguments import (
 )
 from brainmets.client.cohort import SUMMARY_NAME, CohortLine, Outcome, find_studies, segment_cohort
 from brainmets.client.endings import ExitCode, errors_end_the_command
-from brainmets.client.sync import Client
+from brainmets.client.service_options import Service, calls_service
 from brainmets.client.terminal import CohortProgress, StudyProgress, cohort_table, job_table, show_segmentation
 
 if TYPE_CHECKING:
@@ -41,8 +39,10 @@ if TYPE_CHECKING:
     from brainmets.client.options import SegmentationOptions
 
 
+@calls_service
 def submit(  # noqa: PLR0913, PLR0917 -- the options of a command line
     study: Study,
+    service: Service,
     cohort: Annotated[
         bool, typer.Option("--all", help="STUDY is a folder of studies: segment all, results in --output.")
     ] = False,
@@ -54,7 +54,6 @@ def submit(  # noqa: PLR0913, PLR0917 -- the options of a command line
     min_peak: MinPeak = None,
     series: Selections = None,
     force: Force = False,
-    address: Address = "127.0.0.1:8500",
     as_json: AsJson = False,
 ) -> None:
     """Send a study and print its job at once; with --all, segment a folder of studies, going on after a stop.
@@ -71,20 +70,20 @@ def submit(  # noqa: PLR0913, PLR0917 -- the options of a command line
         force=force,
     )
     if cohort:
-        _submit_all(study, options, output=output, address=address, as_json=as_json)
+        _submit_all(study, options, output=output, service=service, as_json=as_json)
         return
-    with errors_end_the_command(Console(stderr=True)), Client(address) as client:
+    with errors_end_the_command(Console(stderr=True)), service.client() as client:
         job = client.submit(study, options)
     typer.echo(json.dumps(_row(job)) if as_json else job.job_id)
 
 
-def _submit_all(folder: Path, options: SegmentationOptions, *, output: Path, address: str, as_json: bool) -> None:
+def _submit_all(folder: Path, options: SegmentationOptions, *, output: Path, service: Service, as_json: bool) -> None:
     progress_console = Console(stderr=True)
     with errors_end_the_command(progress_console):
         studies = find_studies(folder)
         output.mkdir(parents=True, exist_ok=True)
         with CohortProgress(progress_console, studies=len(studies)) as progress:
-            lines = asyncio.run(_run_cohort(studies, options, output, address, progress))
+            lines = asyncio.run(_run_cohort(studies, options, output, service, progress))
     if as_json:
         typer.echo((output / SUMMARY_NAME).read_text(encoding="utf-8"), nl=False)
     else:
@@ -96,13 +95,14 @@ def _submit_all(folder: Path, options: SegmentationOptions, *, output: Path, add
 
 
 async def _run_cohort(
-    studies: tuple[Path, ...], options: SegmentationOptions, output: Path, address: str, progress: CohortProgress
+    studies: tuple[Path, ...], options: SegmentationOptions, output: Path, service: Service, progress: CohortProgress
 ) -> tuple[CohortLine, ...]:
-    async with AsyncClient(address) as client:
+    async with service.async_client() as client:
         return await segment_cohort(client, studies, options, output=output, on_line=progress.ended)
 
 
-def watch(job_id: JobId, address: Address = "127.0.0.1:8500", as_json: AsJson = False) -> None:
+@calls_service
+def watch(job_id: JobId, service: Service, as_json: AsJson = False) -> None:
     """Follow a job to its end; leaving (Ctrl-C) does not cancel it.
 
     Example: brainmets watch "$(brainmets submit study/)"
@@ -110,42 +110,43 @@ def watch(job_id: JobId, address: Address = "127.0.0.1:8500", as_json: AsJson = 
     progress_console = Console(stderr=True)
     with (
         errors_end_the_command(progress_console, interrupted="no longer watching; the job goes on"),
-        Client(address) as client,
+        service.client() as client,
         StudyProgress(progress_console) as progress,
     ):
         segmentation = client.wait(job_id, on_progress=progress.changed)
     show_segmentation(segmentation, as_json=as_json)
 
 
-def fetch(
-    job_id: JobId, output: Output = Path("out"), address: Address = "127.0.0.1:8500", as_json: AsJson = False
-) -> None:
+@calls_service
+def fetch(job_id: JobId, service: Service, output: Output = Path("out"), as_json: AsJson = False) -> None:
     """Write the results of a job, waiting for its end where it has not come.
 
     Example: brainmets fetch JOB --output out/
     """
     progress_console = Console(stderr=True)
     with errors_end_the_command(progress_console, interrupted="not fetched; the job goes on"):
-        with Client(address) as client, StudyProgress(progress_console) as progress:
+        with service.client() as client, StudyProgress(progress_console) as progress:
             segmentation = client.wait(job_id, on_progress=progress.changed)
         paths = segmentation.save(output)
     show_segmentation(segmentation, as_json=as_json, paths=paths)
 
 
-def cancel(job_id: JobId, address: Address = "127.0.0.1:8500", as_json: AsJson = False) -> None:
+@calls_service
+def cancel(job_id: JobId, service: Service, as_json: AsJson = False) -> None:
     """Cancel a job; one that has ended stays as it is."""
-    with errors_end_the_command(Console(stderr=True)), Client(address) as client:
+    with errors_end_the_command(Console(stderr=True)), service.client() as client:
         job = client.cancel(job_id)
     typer.echo(json.dumps(_row(job)) if as_json else f"{job.job_id} is {job.state}")
 
 
+@calls_service
 def jobs(
+    service: Service,
     limit: Annotated[int, typer.Option(min=1, help="Most jobs shown.")] = 20,
-    address: Address = "127.0.0.1:8500",
     as_json: AsJson = False,
 ) -> None:
     """List jobs, newest first."""
-    with errors_end_the_command(Console(stderr=True)), Client(address) as client:
+    with errors_end_the_command(Console(stderr=True)), service.client() as client:
         listed = tuple(itertools.islice(client.jobs(page_size=min(limit, 500)), limit))
     if as_json:
         typer.echo(json.dumps([_row(job) for job in listed]))

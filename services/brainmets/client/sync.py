@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from brainmets.client.models import Model
     from brainmets.client.options import SegmentationOptions
     from brainmets.client.results import Segmentation
+    from brainmets.client.tls import Tls
     from brainmets.v1 import job_pb2
 
 Answer = TypeVar("Answer")
@@ -26,15 +27,16 @@ class Client:
 
     Args:
         address: host:port of the gateway.
+        tls: How the line is secured; plaintext when unset.
 
     Every method raises `ServiceError` with the service's code, reason and details.
     """
 
-    def __init__(self, address: str = "127.0.0.1:8500") -> None:
+    def __init__(self, address: str = "127.0.0.1:8500", *, tls: Tls | None = None) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="brainmets-client", daemon=True)
         self._thread.start()
-        self._client = self._run(_open(address))
+        self._client = self._run(_open(address, tls))
 
     def __enter__(self) -> Self:
         return self
@@ -120,9 +122,9 @@ class Client:
             raise
 
 
-async def _open(address: str) -> AsyncClient:
+async def _open(address: str, tls: Tls | None) -> AsyncClient:
     """Make the client on its own loop, which grpc.aio binds to."""
-    return AsyncClient(address)
+    return AsyncClient(address, tls=tls)
 
 
 async def _next_or_none(jobs: AsyncIterator[Job]) -> Job | None:

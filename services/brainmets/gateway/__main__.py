@@ -10,6 +10,7 @@ from brainmets.imaging.errors import BrainmetsError
 from brainmets.runtime.logging import configure_logging
 from brainmets.runtime.settings import ApiSettings, SettingsError, WorkerSettings, load_settings
 from brainmets.runtime.shutdown import stop_on_signals
+from brainmets.runtime.tracing import export_traces
 
 USAGE = "usage: python -m brainmets.gateway api|worker\n"
 # What a shell expects of a wrong command line.
@@ -19,13 +20,15 @@ _WRONG_USAGE = 2
 async def _run_api() -> None:
     settings = load_settings(ApiSettings, os.environ)
     configure_logging("gateway", settings.log_format)
-    await run_api(settings, stop_on_signals())
+    with export_traces("gateway", settings.otlp_endpoint):
+        await run_api(settings, stop_on_signals())
 
 
 async def _run_worker() -> None:
     settings = load_settings(WorkerSettings, os.environ)
     configure_logging("worker", settings.log_format)
-    await run_worker(settings, stop_on_signals())
+    with export_traces("worker", settings.otlp_endpoint):
+        await run_worker(settings, stop_on_signals())
 
 
 _PROCESSES: dict[str, Callable[[], Coroutine[object, object, None]]] = {"api": _run_api, "worker": _run_worker}

@@ -14,6 +14,7 @@ from brainmets.internal.v1 import preprocessing_service_pb2 as messages
 from brainmets.internal.v1 import preprocessing_service_pb2_grpc
 from brainmets.runtime.grpc_client import rpc_errors
 from brainmets.runtime.metrics import RpcMetrics
+from brainmets.runtime.tracing import trace_headers
 from brainmets.wire.names import media_type_to_proto, sequence_to_proto
 from brainmets.wire.series import selection_to_proto
 from brainmets.wire.tiles import StudyHeader, contract_to_proto, header_from_proto, tile_from_proto
@@ -122,7 +123,9 @@ class _Stream:
         return response
 
     async def _begin(self) -> _Call:
-        self._call = call = self._stub.PrepareStudy(self._request, timeout=self._deadline.remaining_s)
+        self._call = call = self._stub.PrepareStudy(
+            self._request, timeout=self._deadline.remaining_s, metadata=tuple(trace_headers().items())
+        )
         for place in range(self._taken):
             response = await _read(call)
             # Another version, perhaps: its tiles would not fit those that were inferred already.

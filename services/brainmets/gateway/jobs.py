@@ -154,13 +154,15 @@ class NewJob:
     """A request to accept an upload as a job.
 
     `request_id` is the client's idempotency key; `options` is a serialised SegmentationOptions, deterministic
-    for equal options; `deadline_s` counts from acceptance to a final state.
+    for equal options; `deadline_s` counts from acceptance to a final state. `traceparent` names the span that
+    submits it; empty where nothing is traced.
     """
 
     upload: Upload
     request_id: str
     options: bytes
     deadline_s: float
+    traceparent: str = ""
 
     @property
     def input_sha256(self) -> str:
@@ -227,6 +229,7 @@ class Job:
     artifacts: tuple[StoredArtifact, ...] = ()
     failure: Failure | None = None
     from_cache: bool = False
+    traceparent: str = ""
 
     @property
     def prefix(self) -> str:

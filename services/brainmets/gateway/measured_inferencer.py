@@ -9,6 +9,7 @@ from brainmets.gateway.deadline import Deadline
 from brainmets.gateway.inference import TileInferencer
 from brainmets.gateway.model_contract import ModelContract
 from brainmets.runtime.metrics import WorkerMetrics
+from brainmets.runtime.tracing import SpanKind, span
 
 
 class MeasuredInferencer:
@@ -23,6 +24,7 @@ class MeasuredInferencer:
     ) -> NDArray[np.float32]:
         """Return what the inner one answers, and count a tile that it answered."""
         started_s = time.perf_counter()
-        probability = await self._inferencer.infer(model, voxels, deadline=deadline)
+        with span("infer", kind=SpanKind.CLIENT, model_name=model.model_name, size_bytes=voxels.nbytes):
+            probability = await self._inferencer.infer(model, voxels, deadline=deadline)
         self._metrics.note_tile(model.model_name, duration_s=time.perf_counter() - started_s)
         return probability

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from brainmets.gateway.deadline import Deadline, retry_while_unavailable
 from brainmets.gateway.jobs import ArtifactKind, StoredArtifact
 from brainmets.runtime.artifact_store import ArtifactStore
+from brainmets.runtime.tracing import span
 
 FILE_NAMES: Mapping[ArtifactKind, str] = {
     ArtifactKind.MASK_NIFTI: "mask.nii.gz",
@@ -36,7 +37,8 @@ class OutputFolder:
     async def _write_one(self, kind: ArtifactKind, writer: Callable[[], bytes]) -> StoredArtifact:
         content = await asyncio.to_thread(writer)
         path = self._prefix + FILE_NAMES[kind]
-        await retry_while_unavailable(lambda: self._artifacts.put(path, content), self._deadline)
+        with span("store", artifact=kind, size_bytes=len(content)):
+            await retry_while_unavailable(lambda: self._artifacts.put(path, content), self._deadline)
         return StoredArtifact(kind, FILE_NAMES[kind], path, len(content), hashlib.sha256(content).digest())
 
     async def copy(self, artifacts: tuple[StoredArtifact, ...]) -> tuple[StoredArtifact, ...]:

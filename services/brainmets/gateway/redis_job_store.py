@@ -102,6 +102,7 @@ class RedisJobStore:
             new_job.input_sha256,
             new_job.options,
             files_to_json(upload.stored_files()),
+            new_job.traceparent,
         )
         if word != b"accepted":
             raise submission_refused(word, max_queued_jobs=self._limits.max_queued_jobs)

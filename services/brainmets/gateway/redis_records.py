@@ -81,6 +81,7 @@ def job_from_fields(tenant: str, job_id: str, fields: HashFields) -> Job:
         artifacts=_artifacts_from_json(fields.get(b"artifacts", b"[]")),
         failure=Failure(FailureReason(failure_reason), fields.get(b"failure_status", b"")) if failure_reason else None,
         from_cache=fields.get(b"from_cache") == b"1",
+        traceparent=fields.get(b"traceparent", b"").decode(),
     )
 
 

@@ -4,6 +4,7 @@ import time
 
 from brainmets.gateway.jobs import Progress, Stage
 from brainmets.runtime.metrics import WorkerMetrics
+from brainmets.runtime.tracing import record_span
 
 
 class StageClock:
@@ -21,4 +22,5 @@ class StageClock:
         now_s = time.perf_counter()
         if self._stage is not Stage.NONE:
             self._metrics.note_stage(self._stage, duration_s=now_s - self._entered_s)
+            record_span(self._stage, duration_s=now_s - self._entered_s)
         self._stage, self._entered_s = progress.stage, now_s

@@ -23,6 +23,7 @@ from brainmets.imaging.errors import (
 from brainmets.imaging.media_type import MediaType
 from brainmets.imaging.sequence import Sequence
 from brainmets.runtime.artifact_store import ArtifactStore
+from brainmets.runtime.tracing import annotate_span, current_traceparent
 
 MAX_REQUEST_ID_LENGTH = 128
 
@@ -89,12 +90,14 @@ class StudyDesk:
             OverloadedError: The queue is full.
         """
         upload = await self._uploads.read_upload(tenant, upload_id)
-        new_job = NewJob(upload, order.request_id or upload_id, order.options, order.deadline_s)
+        new_job = NewJob(upload, order.request_id or upload_id, order.options, order.deadline_s, current_traceparent())
         if not upload.job_id:
             _check_files(upload)
             # Before the job exists: Redis and the store together must never know less than the client does.
             await self._artifacts.put(f"{upload.prefix}manifest.json", _manifest(new_job))
-        return await self._jobs.submit(new_job)
+        job = await self._jobs.submit(new_job)
+        annotate_span(job_id=job.job_id)
+        return job
 
     async def accept(self, tenant: str, pieces: AsyncIterator[UploadPiece], order: SubmissionOrder) -> Job:
         """Upload and submit a study at once; what was stored is erased again unless it becomes a job."""

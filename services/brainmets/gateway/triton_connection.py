@@ -7,6 +7,7 @@ from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from brainmets.imaging.errors import DependencyUnavailableError, InferenceFailedError, UnknownModelError
+from brainmets.runtime.grpc_client import IN_TURN
 
 # The largest tile a contract may ask for, in float32 with its context, and some more.
 MAX_MESSAGE_BYTES = 128 * 1024 * 1024
@@ -24,10 +25,10 @@ _DEAD_BACKEND = ("Stub process", "is not healthy", "has no available versions")
 _PASSING_WORDS = (*_DEAD_BACKEND, _FORGOTTEN_MEMORY)
 
 
-def connect_triton(address: str) -> InferenceServerClient:
-    """Return a client of the Triton at host:port; one serves a whole process."""
+def connect_triton(target: str) -> InferenceServerClient:
+    """Return a client of the Tritons at a gRPC target, called in turn; one serves a whole process."""
     return InferenceServerClient(
-        address,
+        target,
         channel_args=[
             ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -36,6 +37,7 @@ def connect_triton(address: str) -> InferenceServerClient:
             ("grpc.http2.ping_timeout_ms", PING_TIMEOUT_MS),
             # The default lets a client that came before its server wait for minutes.
             ("grpc.max_reconnect_backoff_ms", 2_000),
+            IN_TURN,
         ],
     )
 

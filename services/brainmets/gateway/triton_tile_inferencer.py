@@ -12,6 +12,7 @@ from brainmets.gateway.tile_transport import MessageTransport, TileTransport
 from brainmets.gateway.triton_connection import triton_errors
 from brainmets.imaging.errors import DependencyUnavailableError, InferenceFailedError, OverloadedError
 from brainmets.runtime.metrics import RpcMetrics
+from brainmets.runtime.tracing import trace_headers
 
 METHOD = "ModelInfer"
 # One call's longest wait. The largest tile takes some seconds on two cores, behind as many others as are in flight.
@@ -76,6 +77,7 @@ class TritonTileInferencer:
                 model_version=model.model_version,
                 outputs=[InferRequestedOutput(OUTPUT_NAME)],
                 client_timeout=min(CALL_TIMEOUT_S, deadline.remaining_s),
+                headers=trace_headers(),
             )
         probability: NDArray[np.float32] | None = answer.as_numpy(OUTPUT_NAME)  # (1, 1, D, H, W)
         return probability

@@ -21,6 +21,7 @@ from brainmets.imaging.errors import (
     JobCancelledError,
     StaleLeaseError,
 )
+from brainmets.runtime.tracing import SpanKind, annotate_span, span
 
 # Longest wait for a new job before the loop looks at its other duties.
 CLAIM_BLOCK_S = 1.0
@@ -89,7 +90,8 @@ class StudyWorker:
                 return
             claim = await self._claim()
             if claim is not None:
-                await self._work_off(claim, stopping)
+                with span("attempt", kind=SpanKind.CONSUMER, parent=claim.job.traceparent, job_id=claim.job.job_id):
+                    await self._work_off(claim, stopping)
 
     async def _claim(self) -> Claim | None:
         try:
@@ -108,7 +110,9 @@ class StudyWorker:
         except BrainmetsError as error:
             # Another worker has the job, it was cancelled, or Redis is gone and the lease will run out.
             log.warning("outcome_not_recorded", reason=error.reason)
-        log.info("attempt_ended", outcome=self._count(outcome))
+        word = self._count(outcome)
+        annotate_span(attempt=claim.job.attempt, outcome=word)
+        log.info("attempt_ended", outcome=word)
 
     def _count(self, outcome: Outcome) -> str:
         """Count how an attempt ended, and return it in a word."""

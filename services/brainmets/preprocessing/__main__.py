@@ -9,10 +9,12 @@ from brainmets.preprocessing.app import run_preprocessing
 from brainmets.runtime.logging import configure_logging
 from brainmets.runtime.settings import PreprocessingSettings, SettingsError, load_settings
 from brainmets.runtime.shutdown import stop_on_signals
+from brainmets.runtime.tracing import export_traces
 
 
 async def _main(settings: PreprocessingSettings) -> None:
-    await run_preprocessing(settings, stop_on_signals())
+    with export_traces("preprocessing", settings.otlp_endpoint):
+        await run_preprocessing(settings, stop_on_signals())
 
 
 def main() -> int:

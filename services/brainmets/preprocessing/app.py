@@ -1,7 +1,6 @@
 """Builds the preprocessing process and runs it until it is told to stop."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -15,6 +14,7 @@ from brainmets.preprocessing.servicer import METHODS, SERVICE_NAME, Preprocessin
 from brainmets.preprocessing.workshop import Workshop
 from brainmets.runtime.artifact_store import ArtifactStore
 from brainmets.runtime.brain_weights import load_brain_network
+from brainmets.runtime.cores import count_cores
 from brainmets.runtime.grpc_server import (
     INTERNAL_LIMITS,
     bind,
@@ -71,8 +71,8 @@ async def open_workshop(settings: PreprocessingSettings, metrics: PreprocessingM
     """
     artifacts = ArtifactStore.open(settings.artifact_url)
     limits = DecodingLimits(settings.decoding_time_s, settings.decoding_memory_bytes)
-    # As many as there are cores: every step is CPU work that leaves Python's lock.
-    with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="preparation") as threads:
+    # As many as it has cores: every step is CPU work that leaves Python's lock.
+    with ThreadPoolExecutor(count_cores(), thread_name_prefix="preparation") as threads:
         async with DecoderPool.open(settings.decoders, limits, metrics) as decoders:
             yield Workshop(artifacts, decoders, threads, metrics, load_brain_network())
 

@@ -14,6 +14,7 @@ from brainmets.preprocessing.study_fetch import fetch_files, file_offsets
 from brainmets.preprocessing.study_files import StudyOrder
 from brainmets.runtime.artifact_store import ArtifactStore
 from brainmets.runtime.metrics import PreprocessingMetrics
+from brainmets.runtime.tracing import span
 
 Arguments = ParamSpec("Arguments")
 Answer = TypeVar("Answer")
@@ -57,7 +58,8 @@ class Workshop:
             with self._metrics.measure_stage(stage):
                 return step(*args, **kwargs)
 
-        return await asyncio.get_running_loop().run_in_executor(self._threads, measured)
+        with span(stage):
+            return await asyncio.get_running_loop().run_in_executor(self._threads, measured)
 
     async def read_study(self, order: StudyOrder) -> ReadStudy:
         """Fetch a study's files, check that they are what was sent, and have them decoded.
@@ -69,10 +71,10 @@ class Workshop:
         """
         *offsets, size_bytes = file_offsets(order.files)
         with StudyBytes(size_bytes) as study:
-            with self._metrics.measure_stage("fetch"):
+            with span("fetch", files=len(order.files), size_bytes=size_bytes), self._metrics.measure_stage("fetch"):
                 await fetch_files(order.files, self._artifacts, into=study, threads=self._threads)
             self._metrics.read_bytes.inc(size_bytes)
-            with self._metrics.measure_stage("decode"):
+            with span("decode"), self._metrics.measure_stage("decode"):
                 return await self._decoders.read_study(study, _decoding_order(order, offsets))
 
 

@@ -15,15 +15,17 @@ KEEPALIVE_INTERVAL_MS = 5_000
 PING_TIMEOUT_MS = 5_000
 # The default lets a client that came before its server wait for two minutes.
 MAX_RECONNECT_BACKOFF_MS = 2_000
+# gRPC stays with the first address of a name unless told otherwise; a headless Service has one for each pod.
+IN_TURN = ("grpc.lb_policy_name", "round_robin")
 
 
-def open_channel(address: str, limits: ServerLimits = INTERNAL_LIMITS) -> grpc.aio.Channel:
-    """Return a channel to host:port; one serves a whole process.
+def open_channel(target: str, limits: ServerLimits = INTERNAL_LIMITS) -> grpc.aio.Channel:
+    """Return a channel to a gRPC target; one serves a whole process.
 
-    It repeats no call by itself: callers do, within their own deadline.
+    Calls go to all addresses of the target in turn. It repeats none by itself: callers do, within their own deadline.
     """
     return grpc.aio.insecure_channel(
-        address,
+        target,
         options=[
             ("grpc.max_receive_message_length", limits.max_message_bytes),
             ("grpc.max_send_message_length", limits.max_message_bytes),
@@ -32,6 +34,7 @@ def open_channel(address: str, limits: ServerLimits = INTERNAL_LIMITS) -> grpc.a
             ("grpc.http2.ping_timeout_ms", PING_TIMEOUT_MS),
             ("grpc.max_reconnect_backoff_ms", MAX_RECONNECT_BACKOFF_MS),
             ("grpc.enable_retries", 0),
+            IN_TURN,
         ],
     )
 

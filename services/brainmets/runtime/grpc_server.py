@@ -9,9 +9,10 @@ import grpc
 import grpc.aio
 from grpc_reflection.v1alpha import reflection
 
-from brainmets.runtime.grpc_interceptors import error_interceptor, metrics_interceptor
+from brainmets.runtime.grpc_interceptors import error_interceptor, metrics_interceptor, tracing_interceptor
 from brainmets.runtime.health import SERVICE_NAME, Health
 from brainmets.runtime.metrics import RpcMetrics
+from brainmets.runtime.tracing import is_tracing
 
 # A peer that is gone, or stopped, is noticed within interval and timeout together; without
 # http2.ping_timeout_ms a frozen one takes a minute.
@@ -20,6 +21,11 @@ PING_TIMEOUT_MS = 10_000
 # Clients may ping this often; below it they are told to calm down and cut off.
 MIN_PING_INTERVAL_MS = 5_000
 MAX_METADATA_BYTES = 16 * 1024
+# A caller asks for the addresses of a name when a connection ends, and so finds servers that came later. Calls under
+# way are not cut off: gRPC gives them as long as they take. Triton's image has the same age.
+CONNECTION_AGE_MS = 300_000
+# gRPC's word for an age that is never reached.
+_ENDLESS_MS = 2**31 - 1
 _MIB = 1024 * 1024
 
 
@@ -30,23 +36,30 @@ class ServerLimits:
     Attributes:
         max_message_bytes: Largest message either way.
         max_concurrent_rpcs: Calls under way, streams included; one more is RESOURCE_EXHAUSTED.
+        max_connection_age_ms: After about this long a connection takes no new calls.
     """
 
     max_message_bytes: int
     max_concurrent_rpcs: int
+    max_connection_age_ms: int = _ENDLESS_MS
 
 
 # A chunk of the published contract is at most 1 MiB, and a job with its result far less than 4.
 PUBLIC_LIMITS = ServerLimits(max_message_bytes=4 * _MIB, max_concurrent_rpcs=512)
 # The largest tile: 4 sequences, 20 slices and 512 x 512 in float16 are 42 MB.
-INTERNAL_LIMITS = ServerLimits(max_message_bytes=64 * _MIB, max_concurrent_rpcs=64)
+INTERNAL_LIMITS = ServerLimits(
+    max_message_bytes=64 * _MIB, max_concurrent_rpcs=64, max_connection_age_ms=CONNECTION_AGE_MS
+)
 PROBE_LIMITS = ServerLimits(max_message_bytes=64 * 1024, max_concurrent_rpcs=64)
 
 
 def build_server(limits: ServerLimits, metrics: RpcMetrics) -> grpc.aio.Server:
-    """Return a server whose calls are counted, timed, and end in a status with details."""
+    """Return a server whose calls are counted, timed, traced where that is on, and end in a status with details."""
+    interceptors = [metrics_interceptor(metrics), error_interceptor()]
+    if is_tracing():
+        interceptors.append(tracing_interceptor())
     return grpc.aio.server(
-        interceptors=[metrics_interceptor(metrics), error_interceptor()],
+        interceptors=interceptors,
         options=_options(limits),
         maximum_concurrent_rpcs=limits.max_concurrent_rpcs,
     )
@@ -58,6 +71,7 @@ def _options(limits: ServerLimits) -> list[tuple[str, int]]:
         ("grpc.max_send_message_length", limits.max_message_bytes),
         ("grpc.max_metadata_size", MAX_METADATA_BYTES),
         ("grpc.max_concurrent_streams", limits.max_concurrent_rpcs),
+        ("grpc.max_connection_age_ms", limits.max_connection_age_ms),
         ("grpc.keepalive_time_ms", KEEPALIVE_INTERVAL_MS),
         ("grpc.keepalive_timeout_ms", PING_TIMEOUT_MS),
         ("grpc.http2.ping_timeout_ms", PING_TIMEOUT_MS),

@@ -17,6 +17,7 @@ from brainmets.runtime import metric_contract as contract
 from brainmets.runtime.grpc_errors import STATUS_CODES, status_code_of
 from brainmets.runtime.label_set import OTHER, LabelSet, start_at_zero
 from brainmets.runtime.study_metrics import StudyMetrics
+from brainmets.runtime.tracing import trace_exemplar
 
 REASONS = tuple(sorted(kind.reason for kind in STATUS_CODES))
 PREPARATION_STAGES = (
@@ -168,7 +169,7 @@ class WorkerMetrics:
 
     def note_stage(self, stage: str, *, duration_s: float) -> None:
         """Tell how long a study was in a stage."""
-        self._stage_duration.labels(self._stages.label(stage)).observe(duration_s)
+        self._stage_duration.labels(self._stages.label(stage)).observe(duration_s, exemplar=trace_exemplar())
 
     def note_tile(self, model_name: str, *, duration_s: float) -> None:
         """Count a tile that a network answered."""

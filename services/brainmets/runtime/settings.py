@@ -1,6 +1,5 @@
 """Owns each process's settings: one frozen object, read once, every fault in one message."""
 
-import os
 import re
 from collections.abc import Mapping
 from enum import StrEnum
@@ -10,9 +9,15 @@ from typing import Annotated, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic.functional_validators import BeforeValidator
 
+from brainmets.runtime.cores import count_cores
+
 PREFIX = "BRAINMETS_"
 _HOST_AND_PORT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
 _MAX_PORT = 65535
+# What of gRPC's names of servers is of use here (grpc.github.io/grpc/core/md_doc_naming.html).
+_DNS = re.compile(r"dns:(?://[A-Za-z0-9.:-]*/)?(?P<addresses>[^/,]+)")
+_ADDRESS_LIST = re.compile(r"ipv[46]:(?P<addresses>[^/]+)")
+_SOCKET = re.compile(r"unix:(?://)?/\S+")
 _GIB = 1024**3
 
 
@@ -35,12 +40,29 @@ def _checked_address(text: str) -> str:
     return text
 
 
+def _checked_target(text: str) -> str:
+    if _SOCKET.fullmatch(text):
+        return text
+    match = _DNS.fullmatch(text) or _ADDRESS_LIST.fullmatch(text)
+    addresses = match["addresses"].split(",") if match else [text]
+    try:
+        for address in addresses:
+            _checked_address(address)
+    except ValueError:
+        message = "expected host:port, dns:///host:port, ipv4:address:port,address:port or unix:/path"
+        raise ValueError(message) from None
+    return text
+
+
 def _split_names(value: object) -> object:
     return tuple(name.strip() for name in value.split(",")) if isinstance(value, str) else value
 
 
 Address = Annotated[str, AfterValidator(_checked_address)]
-"""host:port; port 0 takes any free one."""
+"""host:port to listen on; port 0 takes any free one."""
+
+Target = Annotated[str, AfterValidator(_checked_target)]
+"""Servers to call, as gRPC names them: host:port, dns:///host:port, ipv4:address:port,address:port, unix:/path."""
 
 ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
 ModelNames = Annotated[tuple[ModelName, ...], BeforeValidator(_split_names), Field(min_length=1)]
@@ -56,6 +78,7 @@ class ProcessSettings(BaseModel):
         health_address: Where grpc.health.v1 is served in plaintext, for probes.
         metrics_address: Where /metrics is served over HTTP.
         log_format: How log events are written.
+        otlp_endpoint: A collector that takes spans by OTLP over gRPC, http://host:4317; nothing is traced without it.
     """
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
@@ -63,6 +86,7 @@ class ProcessSettings(BaseModel):
     health_address: Address
     metrics_address: Address
     log_format: LogFormat = LogFormat.JSON
+    otlp_endpoint: Url | None = None
 
 
 class PreprocessingSettings(ProcessSettings):
@@ -84,7 +108,7 @@ class PreprocessingSettings(ProcessSettings):
     artifact_url: Url
     max_study_bytes: Count = _GIB
     max_studies: Count = 4
-    decoders: Count = Field(default_factory=lambda: os.cpu_count() or 1)
+    decoders: Count = Field(default_factory=count_cores)
     decoding_time_s: Duration = 4.0
     decoding_memory_bytes: Count = _GIB
 
@@ -95,7 +119,7 @@ class GatewaySettings(ProcessSettings):
     Attributes:
         redis_url: Redis with jobs, queue and leases; may hold a password, hence masked.
         artifact_url: The artefact store.
-        triton_address: Triton's gRPC port.
+        triton_address: Triton's gRPC port; each of several is called in turn.
         models: Names of the networks.
         max_queued_jobs: Jobs that may wait; one more is told to come back.
         job_deadline_s: Time from acceptance to a final state, unless the client sets one.
@@ -108,7 +132,7 @@ class GatewaySettings(ProcessSettings):
 
     redis_url: SecretStr = SecretStr("redis://127.0.0.1:8579/0")
     artifact_url: Url
-    triton_address: Address = "127.0.0.1:8501"
+    triton_address: Target = "127.0.0.1:8501"
     models: ModelNames = ("nested_unet", "attention_unet")
     max_queued_jobs: Count = 1000
     job_deadline_s: Duration = 600.0
@@ -139,7 +163,7 @@ class WorkerSettings(GatewaySettings):
     """Settings of a gateway worker.
 
     Attributes:
-        preprocessing_address: Where PrepareStudy is served.
+        preprocessing_address: Where PrepareStudy is served; each of several is called in turn.
         studies_in_flight: Studies held at a time: one is inferred, the next is prepared meanwhile.
         tiles_in_flight: Inferences that run at a time.
         triton_shares_memory: Whether Triton runs on this host and sees its /dev/shm; tiles then go that way.
@@ -147,7 +171,7 @@ class WorkerSettings(GatewaySettings):
 
     health_address: Address = "127.0.0.1:8581"
     metrics_address: Address = "127.0.0.1:8591"
-    preprocessing_address: Address = "127.0.0.1:8510"
+    preprocessing_address: Target = "127.0.0.1:8510"
     studies_in_flight: Count = 2
     tiles_in_flight: Count = 4
     triton_shares_memory: bool = False

@@ -1,8 +1,8 @@
 -- Accepts an upload as a queued job; a repeated request gets the job it made before.
 local upload_id, upload_revision, request, job_id, max_queued, deadline_in_ms =
   ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
-local input_lifetime_ms, result_lifetime_ms, fingerprint, input_sha256, options, files =
-  ARGV[7], ARGV[8], ARGV[9], ARGV[10], ARGV[11], ARGV[12]
+local input_lifetime_ms, result_lifetime_ms, fingerprint, input_sha256, options, files, traceparent =
+  ARGV[7], ARGV[8], ARGV[9], ARGV[10], ARGV[11], ARGV[12], ARGV[13]
 
 local known = redis.call('GET', key('request', request))
 if known then
@@ -32,7 +32,7 @@ redis.call('HSET', key('job', job_id),
   'expire_time_ms', deadline_ms + result_lifetime_ms,
   'input_lifetime_ms', input_lifetime_ms, 'result_lifetime_ms', result_lifetime_ms,
   'request', request, 'fingerprint', fingerprint, 'input_sha256', input_sha256, 'upload_id', upload_id,
-  'options', options, 'files', files,
+  'options', options, 'files', files, 'traceparent', traceparent,
   'entry_id', redis.call('XADD', QUEUE, '*', 'job_id', job_id))
 redis.call('SET', key('request', request), job_id)
 redis.call('ZADD', key('jobs'), redis.call('INCR', key('sequence')), job_id)

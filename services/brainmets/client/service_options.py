@@ -1,0 +1,78 @@
+"""Which service a command calls, and how: options that every calling command has."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+from dataclasses import dataclass
+from pathlib import Path  # noqa: TC003 -- typer reads the options' types
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import typer
+
+from brainmets.client.aio import AsyncClient
+from brainmets.client.sync import Client
+from brainmets.client.tls import Tls
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_CA_HELP = "Certificates of the authority that signed the service's, PEM; implies --tls."
+_CERT_HELP = "This client's certificate, PEM, for a service that asks for one; implies --tls."
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The service a command calls, as the command line or the environment says."""
+
+    address: Annotated[str, typer.Option(envvar="BRAINMETS_ADDRESS", help="host:port of the gateway.")] = (
+        "127.0.0.1:8500"
+    )
+    use_tls: Annotated[
+        bool, typer.Option("--tls", envvar="BRAINMETS_TLS", help="Speak TLS, as a service on a network should.")
+    ] = False
+    ca_file: Annotated[Path | None, typer.Option(envvar="BRAINMETS_CA_FILE", help=_CA_HELP)] = None
+    cert: Annotated[Path | None, typer.Option(envvar="BRAINMETS_CERT", help=_CERT_HELP)] = None
+    key: Annotated[Path | None, typer.Option(envvar="BRAINMETS_KEY", help="The private key of --cert, PEM.")] = None
+
+    def client(self) -> Client:
+        """Return a client of it.
+
+        Raises:
+            TlsFileError: A file of certificates or a key cannot be used.
+        """
+        return Client(self.address, tls=self._tls())
+
+    def async_client(self) -> AsyncClient:
+        """Return an asynchronous client of it; raises as `client`."""
+        return AsyncClient(self.address, tls=self._tls())
+
+    def _tls(self) -> Tls | None:
+        files = (self.ca_file, self.cert, self.key)
+        return Tls(*files) if self.use_tls or any(files) else None
+
+
+def calls_service(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command, in place of its argument `service`, the options that describe one."""
+    hints = get_type_hints(Service, include_extras=True)
+    options = [
+        inspect.Parameter(
+            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
+        )
+        for field in dataclasses.fields(Service)
+    ]
+    own = [
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for name, parameter in inspect.signature(command, eval_str=True).parameters.items()
+        if name != "service"
+    ]
+
+    @functools.wraps(command)
+    def run(**arguments: Any) -> None:  # Any: what the options of a command hold
+        service = Service(**{option.name: arguments.pop(option.name) for option in options})
+        command(service=service, **arguments)
+
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *options)}
+    run.__signature__ = inspect.Signature([*own, *options])  # type: ignore[attr-defined]  # typer reads it
+    return run

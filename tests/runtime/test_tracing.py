@@ -1,0 +1,128 @@
+"""Spans go to a collector when one is named, say nothing that an exception quotes, and cost nothing without one."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.openmetrics.exposition import generate_latest
+
+from brainmets.imaging.errors import BrainmetsError, MalformedFileError
+from brainmets.runtime.metrics import WorkerMetrics
+from brainmets.runtime.tracing import (
+    SpanKind,
+    annotate_span,
+    current_traceparent,
+    export_traces,
+    is_tracing,
+    record_span,
+    span,
+    trace_headers,
+)
+from otlp_collector import Collector
+
+QUOTED = "a patient's name"
+TRACE_ID, SPAN_ID = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+REMOTE = f"00-{TRACE_ID}-{SPAN_ID}-01"
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    """A collector that serves."""
+    started = Collector()
+    with started.serve():
+        yield started
+
+
+@pytest.mark.parametrize(
+    ("process", "unwanted"),
+    [
+        ("preprocessing", "opentelemetry"),
+        # redis-py loads the part for metrics by itself, where it is installed.
+        ("gateway", "opentelemetry.sdk.trace"),
+        ("gateway", "opentelemetry.exporter"),
+    ],
+)
+def test_a_process_that_traces_nothing_loads_nothing_for_it(process: str, unwanted: str) -> None:
+    """Neither the SDK nor its interface."""
+    code = f"import sys, brainmets.{process}.app; print(*sys.modules)"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = answer.stdout.split()
+    assert "brainmets.runtime.tracing" in loaded
+    assert not [name for name in loaded if name.startswith(unwanted)]
+
+
+def test_without_a_collector_there_are_no_spans() -> None:
+    """And nothing is sent along with calls."""
+    with export_traces("worker", None), span("attempt", parent=REMOTE, job_id="a"):
+        record_span("writing", duration_s=1.0)
+        annotate_span(job_id="a")
+        assert not is_tracing()
+        assert current_traceparent() == ""
+        assert trace_headers() == {}
+
+
+def test_spans_continue_the_trace_that_they_are_given(collector: Collector) -> None:
+    """And nest as their blocks do; a step that was no block belongs to the block around it."""
+    with export_traces("worker", collector.endpoint), span("attempt", parent=REMOTE):
+        annotate_span(job_id="a")
+        with span("infer", kind=SpanKind.CLIENT, model_name="b", size_bytes=3):
+            inner = current_traceparent()
+        record_span("writing", duration_s=1.0)
+    spans = {found.name: found for found in collector.spans()}
+    assert {found.trace_id for found in spans.values()} == {TRACE_ID}
+    assert {found.service for found in spans.values()} == {"brainmets-worker"}
+    assert spans["attempt"].parent_id == SPAN_ID
+    assert spans["infer"].parent_id == spans["writing"].parent_id == spans["attempt"].span_id
+    assert inner == f"00-{TRACE_ID}-{spans['infer'].span_id}-01"
+    assert spans["attempt"].attributes == {"brainmets.job_id": "a"}
+    assert spans["infer"].attributes == {"brainmets.model_name": "b", "brainmets.size_bytes": "3"}
+
+
+def test_a_stages_duration_points_to_its_trace(collector: Collector) -> None:
+    """Where a histogram shows a slow one, its trace is a click away; untraced ones point nowhere."""
+    registry = CollectorRegistry()
+    metrics = WorkerMetrics(registry, stages=("writing", "measuring"), reasons=(), models=())
+    metrics.note_stage("measuring", duration_s=1.0)
+    with export_traces("worker", collector.endpoint), span("attempt", parent=REMOTE):
+        metrics.note_stage("writing", duration_s=1.0)
+    lines = generate_latest(registry).decode().splitlines()
+    pointing = [line for line in lines if f'{{trace_id="{TRACE_ID}"}}' in line]
+    assert len(pointing) == 1
+    assert 'stage="writing"' in pointing[0]
+
+
+@pytest.mark.parametrize("parent", ["", "nonsense", f"00-{'0' * 32}-{SPAN_ID}-01", f"{REMOTE}-{QUOTED}"])
+def test_what_is_no_traceparent_begins_a_trace(collector: Collector, parent: str) -> None:
+    """It comes from a client, who may send anything."""
+    with export_traces("gateway", collector.endpoint), span("call", parent=parent):
+        pass
+    (found,) = collector.spans()
+    assert found.parent_id == ""
+    assert QUOTED.encode() not in collector.everything()
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (ZeroDivisionError(QUOTED), "ZeroDivisionError"),
+        (MalformedFileError(QUOTED, expected=QUOTED, got=QUOTED, remedy=QUOTED), MalformedFileError.reason),
+    ],
+)
+def test_an_error_is_told_by_its_kind_alone(collector: Collector, error: BrainmetsError, kind: str) -> None:
+    """Its words may quote the input."""
+    with export_traces("gateway", collector.endpoint), pytest.raises(type(error)), span("call"):
+        raise error
+    (found,) = collector.spans()
+    assert found.attributes == {"error.type": kind}
+    assert QUOTED.encode() not in collector.everything()
+
+
+def test_a_collector_that_is_not_there_holds_nobody_up() -> None:
+    """A process that stops gives its last spans up."""
+    began_s = time.monotonic()
+    with export_traces("gateway", "http://127.0.0.1:1"), span("call"):
+        pass
+    assert time.monotonic() - began_s < 15.0

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -31,9 +32,12 @@ from brainmets.client.arguments import (
     read_options,
     read_selections,
 )
+from brainmets.client.canary import CanaryReport, send_canary
 from brainmets.client.doctor import Check, examine
-from brainmets.client.endings import ExitCode, errors_end_the_command
+from brainmets.client.endings import CanaryCode, ExitCode, errors_end_the_command
+from brainmets.client.errors import ServiceError
 from brainmets.client.installed_commands import installed_command
+from brainmets.client.phantom import Phantom
 from brainmets.client.study_files import find_study_files
 from brainmets.client.sync import Client
 from brainmets.client.terminal import StudyProgress, check_table, model_report, show_segmentation
@@ -114,6 +118,36 @@ def doctor(output: Output = Path("out"), address: Address = "127.0.0.1:8500", as
 async def _examine(address: str, output: Path) -> tuple[Check, ...]:
     async with AsyncClient(address) as client:
         return await examine(client, address, output=output)
+
+
+@app.command()
+def canary(
+    address: Annotated[
+        str, typer.Option("--server", "--address", envvar="BRAINMETS_ADDRESS", help="host:port of the gateway.")
+    ] = "127.0.0.1:8500",
+    timeout_s: Annotated[float, typer.Option("--timeout", min=0.0, help="Longest wait for the answer, s.")] = 300.0,
+    seed: Annotated[int | None, typer.Option(help="Draws the phantom; by default another one each time.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send a drawn head with a known lesion and examine the answer. Exit: 0 right, 1 wrong answer, 2 no answer.
+
+    Example: brainmets canary --server gateway:8500 --json
+    """
+    # Never the same twice, whoever else sends one: a result of the cache would prove nothing.
+    phantom = Phantom(time.time_ns() if seed is None else seed)
+    try:
+        report = asyncio.run(_send_canary(address, phantom, timeout_s))
+    except (ServiceError, TimeoutError) as error:
+        reason = str(error) or f"expected an answer within {timeout_s:g} s, got none; see `brainmets doctor`"
+        typer.echo(json.dumps({"seed": phantom.seed, "error": reason}) if as_json else f"canary unanswered: {reason}")
+        raise typer.Exit(CanaryCode.NO_ANSWER) from None
+    typer.echo(json.dumps(asdict(report)) if as_json else report.words)
+    raise typer.Exit(CanaryCode.WRONG_ANSWER if report.faults else CanaryCode.RIGHT)
+
+
+async def _send_canary(address: str, phantom: Phantom, timeout_s: float) -> CanaryReport:
+    async with AsyncClient(address) as client:
+        return await send_canary(client, phantom, timeout_s=timeout_s)
 
 
 @app.command()

@@ -22,7 +22,7 @@ TEST = $(DATA)/metastasis_bratsmet_00110
 # Pytest's answer when nothing was selected.
 NO_TESTS := 5
 
-.PHONY: help run up down test check bench faults integration fuzz protos protos-baseline train evaluate export ablations deploy-check dashboards docs clean
+.PHONY: help run up down test check bench faults integration fuzz protos protos-baseline train evaluate export ablations deploy-check capacity dashboards docs clean
 
 help: ## this list
 	@grep -hE '^[a-z -]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -46,7 +46,7 @@ check: ## ruff, mypy, import contracts, buf
 	@$(SETUP) test
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
-	@$(BIN)/mypy -p brainmets -p local
+	@$(BIN)/mypy -p brainmets -p local -p capacity
 	@$(BIN)/lint-imports
 	@$(BIN)/buf lint
 	@$(BIN)/buf format --diff --exit-code
@@ -108,6 +108,10 @@ ablations: ## short trainings that differ in one thing each, compared (about 3 h
 deploy-check: ## render the deployment for Kubernetes and test it, the images and the monitoring as text
 	@$(SETUP) test
 	@$(BIN)/python -m pytest tests/deploy
+
+capacity: ## compare the simulated rate with the bench, and print what studies an hour need (docs/capacity.md)
+	@$(SETUP) test
+	@$(BIN)/python -m capacity $(ARGS)
 
 dashboards: ## write the committed Grafana dashboards after a change
 	@$(SETUP) test

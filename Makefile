@@ -105,8 +105,9 @@ ablations: ## short trainings that differ in one thing each, compared (about 3 h
 	  --study $(VALIDATION) --test $(TEST) --reference $(TEST)/reference/model_output_segmentation.nii.gz --labels 2 \
 	  --out build/ablations.json
 
-deploy-check: ## render the deployment for Kubernetes and test it, the images and the monitoring as text
+deploy-check: ## render the deployment for Kubernetes and test it, the images and the monitoring as text, checkov and hadolint too
 	@$(SETUP) test
+	@$(BIN)/python -m local.scanners
 	@$(BIN)/python -m pytest tests/deploy
 
 capacity: ## compare the simulated rate with the bench, and print what studies an hour need (docs/capacity.md)

@@ -22,7 +22,7 @@ TEST = $(DATA)/metastasis_bratsmet_00110
 # Pytest's answer when nothing was selected.
 NO_TESTS := 5
 
-.PHONY: help run up down test check bench faults integration fuzz protos protos-baseline train evaluate export ablations deploy-check dashboards docs clean
+.PHONY: help run up down test check bench load faults integration fuzz protos protos-baseline train evaluate export ablations deploy-check capacity dashboards docs clean
 
 help: ## this list
 	@grep -hE '^[a-z -]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -46,7 +46,7 @@ check: ## ruff, mypy, import contracts, buf
 	@$(SETUP) test
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
-	@$(BIN)/mypy -p brainmets -p local -p monitoring
+	@$(BIN)/mypy -p brainmets -p local -p monitoring -p capacity
 	@$(BIN)/lint-imports
 	@$(BIN)/buf lint
 	@$(BIN)/buf format --diff --exit-code
@@ -54,6 +54,10 @@ check: ## ruff, mypy, import contracts, buf
 bench: ## measure STUDY=path, by default the demonstration study, and print; asserts nothing about speed
 	@$(SETUP) test
 	@$(LOCAL) bench $(if $(STUDY),--study "$(STUDY)")
+
+load: ## send studies at a steady rate by k6 for a minute; ARGS="--per-minute 20 --duration 10m" for another (docs/load.md)
+	@$(SETUP) test
+	@$(LOCAL) load --options="$(ARGS)"
 
 faults: ## tests that kill and freeze real processes
 	@$(SETUP) test
@@ -105,9 +109,14 @@ ablations: ## short trainings that differ in one thing each, compared (about 3 h
 	  --study $(VALIDATION) --test $(TEST) --reference $(TEST)/reference/model_output_segmentation.nii.gz --labels 2 \
 	  --out build/ablations.json
 
-deploy-check: ## render the deployment for Kubernetes and test it, the images and the monitoring as text
+deploy-check: ## render the deployment for Kubernetes and test it, the images and the monitoring as text, checkov and hadolint too
 	@$(SETUP) test
+	@$(BIN)/python -m local.scanners
 	@$(BIN)/python -m pytest tests/deploy
+
+capacity: ## compare the simulated rate with the bench, and print what studies an hour need (docs/capacity.md)
+	@$(SETUP) test
+	@$(BIN)/python -m capacity $(ARGS)
 
 dashboards: ## write the committed Grafana dashboards and docs/metrics.md after a change
 	@$(SETUP) test

@@ -23,6 +23,9 @@ STORES = ("shared-volume", "object-storage")
 # Autoscaling comes after high availability: what it scales has no number of its own.
 OPTIONS = ("gpu", "network-policies", "tls", "monitoring", "high-availability", "autoscaling")
 
+# The canary sends in plaintext: it goes with everything but TLS.
+CANARY = (*(option for option in OPTIONS if option != "tls"), "canary")
+
 Manifest = Mapping[str, Any]  # Any: a Kubernetes object
 
 
@@ -32,7 +35,7 @@ class Pod:
 
     Attributes:
         component: Which part of the service it is.
-        workload: The Deployment, StatefulSet or Job.
+        workload: The Deployment, StatefulSet, Job or CronJob.
         template: Its metadata and spec.
     """
 
@@ -64,7 +67,7 @@ class Pod:
     @property
     def is_lasting(self) -> bool:
         """Whether it serves until it is told to stop."""
-        return str(self.workload["kind"]) != "Job"
+        return str(self.workload["kind"]) not in {"Job", "CronJob"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,7 @@ class Installation:
         """Pods by component."""
         workloads = [item for kind in ("Deployment", "StatefulSet", "Job") for item in self.of_kind(kind)]
         templates = [(item, item["spec"]["template"]) for item in workloads]
+        templates += [(item, item["spec"]["jobTemplate"]["spec"]["template"]) for item in self.of_kind("CronJob")]
         components = [template["metadata"]["labels"]["app.kubernetes.io/component"] for _, template in templates]
         return {name: Pod(name, item, template) for name, (item, template) in zip(components, templates, strict=True)}
 

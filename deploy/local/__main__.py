@@ -1,7 +1,8 @@
-"""Runs the embedded stack (`python -m local run|up|down|bench`): what the make targets of these names do."""
+"""Runs the embedded stack (`python -m local run|up|down|bench|load`): what the make targets of these names do."""
 
 import argparse
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -65,6 +66,13 @@ def bench(study: Path | None) -> int:
     _check_study(study)
     with _running_stack() as stack:
         return _call(stack, ROOT / "tests/benchmarks/study_bench.py", "--study", study or load_demonstration().study)
+
+
+def load(options: list[str]) -> int:
+    """Send phantoms at a steady rate by k6."""
+    _check_models()
+    with _running_stack() as stack:
+        return _call(stack, ROOT / "tests/load/study_load.py", *options)
 
 
 @contextmanager
@@ -136,9 +144,10 @@ def _check_models() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="local", description=__doc__)
-    parser.add_argument("action", choices=("run", "up", "down", "bench"))
+    parser.add_argument("action", choices=("run", "up", "down", "bench", "load"))
     parser.add_argument("--study", type=Path)
     parser.add_argument("--output", type=Path, default=DEFAULT_OUTPUT)
+    parser.add_argument("--options", type=shlex.split, default=[], help="for load: one word, as '--per-minute 20'")
     return parser.parse_args()
 
 
@@ -153,6 +162,7 @@ def main() -> int:
         "up": up,
         "down": down,
         "bench": lambda: bench(arguments.study),
+        "load": lambda: load(arguments.options),
     }
     try:
         return actions[arguments.action]()

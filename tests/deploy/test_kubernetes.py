@@ -7,9 +7,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
+import typer
 import yaml
 
 from brainmets import __version__
+from brainmets.client.commands import app
 from brainmets.gateway import app as gateway
 from brainmets.gateway.worker import SHUTDOWN_GRACE_S as WORKER_GRACE_S
 from brainmets.preprocessing.app import SHUTDOWN_GRACE_S as PREPROCESSING_GRACE_S
@@ -26,6 +28,7 @@ from brainmets.runtime.settings import (
     variable_name,
 )
 from manifests import (
+    CANARY,
     KUBERNETES,
     OPTIONS,
     OVERLAYS,
@@ -86,6 +89,8 @@ def choose_components() -> Iterator[tuple[str, ...]]:
         yield (store, *OPTIONS)
     yield from ((bucket, *(other for other in OPTIONS if other != option)) for option in OPTIONS)
     yield (*reversed(OPTIONS[:-1]), bucket, OPTIONS[-1])
+    yield from ((store, "canary") for store in STORES)
+    yield (bucket, *CANARY)
 
 
 CHOICES = (*OVERLAYS, *choose_components())
@@ -402,7 +407,7 @@ def test_all_metrics_are_scraped(installation: Installation) -> None:
         for pod in installation.pods.values():
             names = {port["name"] for container in pod.containers for port in container.get("ports", ())}
             assert selects(monitor["spec"]["selector"]["matchLabels"], pod)
-            assert (endpoint["port"] in names) == (pod.component not in {"object-storage", "plans"})
+            assert (endpoint["port"] in names) == (pod.component not in {"object-storage", "plans", "canary"})
 
 
 def test_the_network_is_the_drawn_one(guarded: Installation) -> None:
@@ -447,11 +452,12 @@ def draw_edges(installation: Installation) -> Iterator[Edge]:
         "api": {"redis": 6379, "object-storage": 7070, "triton": 8001},
         "worker": {"redis": 6379, "object-storage": 7070, "preprocessing": 8510, "triton": 8001},
         "preprocessing": {"object-storage": 7070},
+        "canary": {"api": 8500},
         "prometheus": {"api": 8590, "worker": 8591, "preprocessing": 8592, "triton": 8002},
     }
     for source, targets in arrows.items():
         yield from ((source, target, port, "TCP") for target, port in targets.items())
-    for source in ("api", "worker", "preprocessing"):
+    for source in ("api", "worker", "preprocessing", "canary"):
         yield from ((source, "dns", 53, protocol) for protocol in ("TCP", "UDP"))
     if any(container["name"] == "exporter" for container in installation.pods["redis"].containers):
         yield ("prometheus", "redis", 9121, "TCP")
@@ -481,6 +487,36 @@ def test_high_availability_survives_a_zone(component: str) -> None:
     assert pod.workload["spec"].get("replicas", scalers.get(component, 1)) >= 2
     zones = [item for item in pod.spec["topologySpreadConstraints"] if item["topologyKey"].endswith("zone")]
     assert [item["whenUnsatisfiable"] for item in zones] == ["DoNotSchedule"]
+
+
+@pytest.fixture(scope="module")
+def canary() -> Installation:
+    """An installation with all that goes with the canary."""
+    return combine((STORES[-1], *CANARY))
+
+
+def test_the_canary_s_command_line_is_one(canary: Installation) -> None:
+    """The client reads it, and the address is that of the API's Service."""
+    container = canary.pods["canary"].main
+    program, command, *_ = container["command"]
+    with typer.main.get_command(app).commands[command].make_context(program, list(container["args"])) as context:
+        host, _, port = context.params["address"].partition(":")
+        timeout_s = context.params["timeout_s"]
+    assert find_service_ports(canary, host) == [int(port)]
+    # It says itself that there was no answer, before Kubernetes ends it without a word.
+    assert canary.find("CronJob", "canary")["spec"]["jobTemplate"]["spec"]["activeDeadlineSeconds"] > timeout_s + 60
+
+
+def test_a_failed_canary_is_a_failed_job(canary: Installation) -> None:
+    """It is tried once, and one run never meets the next."""
+    spec = canary.find("CronJob", "canary")["spec"]
+    assert spec["jobTemplate"]["spec"]["backoffLimit"] == 0
+    assert spec["concurrencyPolicy"] == "Forbid"
+
+
+def test_the_canary_runs_in_the_image_that_has_the_client(canary: Installation) -> None:
+    """Of the same release as the gateway."""
+    assert canary.pods["canary"].main["image"] == canary.pods["api"].main["image"]
 
 
 def test_plans_are_built_where_triton_runs() -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -30,9 +31,12 @@ from brainmets.client.arguments import (
     read_options,
     read_selections,
 )
+from brainmets.client.canary import CanaryReport, send_canary
 from brainmets.client.doctor import Check, examine
-from brainmets.client.endings import ExitCode, errors_end_the_command
+from brainmets.client.endings import CanaryCode, ExitCode, errors_end_the_command
+from brainmets.client.errors import ServiceError
 from brainmets.client.installed_commands import installed_command
+from brainmets.client.phantom import Phantom
 from brainmets.client.service_options import Service, calls_service
 from brainmets.client.study_files import find_study_files
 from brainmets.client.terminal import StudyProgress, check_table, model_report, show_segmentation
@@ -138,6 +142,35 @@ def doctor(service: Service, output: Output = Path("out"), as_json: AsJson = Fal
 async def _examine(service: Service, output: Path) -> tuple[Check, ...]:
     async with service.async_client() as client:
         return await examine(client, service.address, output=output)
+
+
+@app.command()
+@calls_service
+def canary(
+    service: Service,
+    timeout_s: Annotated[float, typer.Option("--timeout", min=0.0, help="Longest wait for the answer, s.")] = 300.0,
+    seed: Annotated[int | None, typer.Option(help="Draws the phantom; by default another one each time.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send a drawn head with a known lesion and examine the answer. Exit: 0 right, 1 wrong answer, 2 no answer.
+
+    Example: brainmets canary --address gateway:8500 --json
+    """
+    # Never the same twice, whoever else sends one: a result of the cache would prove nothing.
+    phantom = Phantom(time.time_ns() if seed is None else seed)
+    try:
+        report = asyncio.run(_send_canary(service, phantom, timeout_s))
+    except (ServiceError, TimeoutError) as error:
+        reason = str(error) or f"expected an answer within {timeout_s:g} s, got none; see `brainmets doctor`"
+        typer.echo(json.dumps({"seed": phantom.seed, "error": reason}) if as_json else f"canary unanswered: {reason}")
+        raise typer.Exit(CanaryCode.NO_ANSWER) from None
+    typer.echo(json.dumps(asdict(report)) if as_json else report.words)
+    raise typer.Exit(CanaryCode.WRONG_ANSWER if report.faults else CanaryCode.RIGHT)
+
+
+async def _send_canary(service: Service, phantom: Phantom, timeout_s: float) -> CanaryReport:
+    async with service.async_client() as client:
+        return await send_canary(client, phantom, timeout_s=timeout_s)
 
 
 @app.command()

@@ -31,6 +31,14 @@ class ExitCode:
     INTERRUPTED = 130
 
 
+class CanaryCode:
+    """What the canary ends with, as monitoring knows it; a wrong command line is no answer either."""
+
+    RIGHT = 0
+    WRONG_ANSWER = 1
+    NO_ANSWER = 2
+
+
 class errors_end_the_command:  # noqa: N801 - reads as a sentence where it is used
     """Prints an expected error as one sentence and ends the command with its exit code."""
 

@@ -9,12 +9,14 @@ import pytest
 
 from brainmets.client.endings import CanaryCode
 from integration.running_stack import RunningStack
+from local.layout import SERVICES
 
 
 def sing(stack: RunningStack, *words: str) -> tuple[int, dict[str, object]]:
     """Run the command as a CronJob does; return its exit code and what it says."""
     command = [sys.executable, "-m", "brainmets.client", "canary", "--address", stack.place.api_address, "--json"]
-    done = subprocess.run([*command, *words], capture_output=True, text=True, check=False, env=os.environ)
+    environment = {**os.environ, "PYTHONPATH": str(SERVICES)}
+    done = subprocess.run([*command, *words], capture_output=True, text=True, check=False, env=environment)
     return done.returncode, json.loads(done.stdout)
 
 

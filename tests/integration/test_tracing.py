@@ -17,6 +17,8 @@ from local.layout import MODEL_REPOSITORY, REDIS_SERVER, TRITON_BACKENDS
 from otlp_collector import CollectedSpan, Collector
 from service_calls import file_messages, start
 
+pytestmark = pytest.mark.integration
+
 MODELS = {"nested_unet", "attention_unet"}
 CANARY = "ZYXWCANARY"
 TRACE_ID, CLIENT_SPAN_ID = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"

@@ -69,8 +69,10 @@ def test_studies_are_segmented_until_it_is_interrupted(engines: RunningStack, tm
         assert served.wait(STOP_TIMEOUT_S) == 0
         assert not psutil.wait_procs(services, timeout=STOP_TIMEOUT_S)[1]
     finally:
-        served.kill()
-        served.wait()
+        if served.poll() is None:
+            for process in (*psutil.Process(served.pid).children(recursive=True), served):
+                process.kill()
+            served.wait()
 
 
 def test_what_no_service_can_run_with_is_told_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,14 +23,20 @@ def free_left_over_regions() -> None:
 
     Those of other users' processes, whose maps cannot be read, cannot be removed by this one either.
     """
-    regions = [region for region in _find_regions() if _age_s(region) > SETTLED_S]
-    if not regions:
-        return
-    mapped = "".join(_read_maps(maps) for maps in Path("/proc").glob("[0-9]*/maps"))
-    for region in regions:
-        if region.name not in mapped:
-            with suppress(FileNotFoundError, PermissionError):
-                region.unlink()
+    left_over = _find_unmapped()
+    if any(_age_s(region) < SETTLED_S for region in left_over):
+        time.sleep(SETTLED_S)
+        left_over &= _find_unmapped()
+    for region in left_over:
+        with suppress(FileNotFoundError, PermissionError):
+            region.unlink()
+
+
+def _find_unmapped() -> set[Path]:
+    # Regions first: one that is made between the two looks is not taken for one that nobody maps.
+    regions = _find_regions()
+    mapped = "".join(_read_maps(maps) for maps in Path("/proc").glob("[0-9]*/maps")) if regions else ""
+    return {region for region in regions if region.name not in mapped}
 
 
 def _find_regions() -> list[Path]:

@@ -19,7 +19,7 @@ MOST_FALSE_POSITIVES = {
 # Below it nothing is promised, and a point must not be chosen for luck.
 SMALLEST_ASKED_MM = 3.0
 THRESHOLDS = (0.4, 0.5)
-PEAKS = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.93, 0.96, 0.98)
+PEAKS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.96, 0.97, 0.98, 0.985, 0.99, 0.995)
 VOLUMES_MM3 = (20.0, 40.0)
 TRIED_POINTS = tuple(
     OperatingPoint(threshold, volume_mm3, peak)

@@ -94,7 +94,10 @@ export: ## choose temperature and operating points on validation data, and write
 
 evaluate: ## score the shipped networks into build/evaluation.json, and put the figures into their cards
 	@$(SETUP) test
-	@$(SCORE) --study $(VALIDATION) --synthetic 16 --name "drawn lesions in an unseen head" \
+	@$(SCORE) --study $(VALIDATION) --synthetic 16 --as-acquired \
+	  --name "drawn lesions in an unseen head as it was acquired" \
+	  --split "validation anatomy, other draws than chose the operating points"
+	@$(SCORE) --study $(VALIDATION) --synthetic 16 --name "drawn lesions in an unseen head, degraded" \
 	  --split "validation anatomy, other draws than chose the operating points"
 	@$(SCORE) --study $(VALIDATION) --name "glioma BraTS2021_00006, tumour core by experts" \
 	  --split "validation anatomy, kept out of training"

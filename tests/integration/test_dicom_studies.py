@@ -167,6 +167,7 @@ def test_the_plane_of_acquisition_does_not_matter(
     check_table(got, straight[0], same_place=True)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("angles_deg", ANGLES_DEG)
 def test_the_angle_of_the_series_does_not_matter(
     stack: RunningStack,

@@ -44,6 +44,7 @@ def test_a_killed_workers_study_succeeds_once(stack: RunningStack, client: Clien
     check_succeeds_once(client, job)
 
 
+@pytest.mark.fault
 def test_a_killed_backend_process_is_brought_back(stack: RunningStack, client: Client, large_head: Path) -> None:
     """Triton goes on saying ready; the worker notices by inferring, and has the model loaded again."""
     job = start_study(client, large_head)

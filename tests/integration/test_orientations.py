@@ -88,6 +88,7 @@ def test_an_angled_series_does_not_matter(
         assert angled.longest_axial_diameter_mm == pytest.approx(straight.longest_axial_diameter_mm, rel=0.01)
 
 
+@pytest.mark.integration
 def test_a_head_that_lies_askew_keeps_its_lesions(
     stack: RunningStack, head: Nifti1Image, as_acquired: tuple[Segmentation, Nifti1Image], tmp_path: Path
 ) -> None:

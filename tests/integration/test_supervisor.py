@@ -63,6 +63,7 @@ def test_the_end_of_one_part_ends_all_and_is_named(supervised: Stack) -> None:
     assert not any(part.is_running() for part in parts)
 
 
+@pytest.mark.fault
 def test_a_killed_triton_leaves_no_backend_and_no_memory(supervised: Stack) -> None:
     """Its backends are processes of their own; one that does not notice is ended too, and what they shared freed."""
     triton = next(part for part in parts_of(supervised) if "tritonserver" in part.name())

@@ -19,7 +19,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-from load import cpu_seconds, find_supervisor, measure_load
 from monai_windows import compare_windows
 from rich.console import Console
 from rich.progress import track
@@ -36,6 +35,7 @@ from brainmets.imaging.tiling import TileGrid, extract_tile, plan_tiles
 from brainmets.runtime.brain_weights import load_brain_network
 from brainmets.training.model_card import CARD_NAME, load_facts
 from brainmets.training.served_contract import TILES
+from load import cpu_seconds, find_supervisor, measure_load
 from local.engine import EngineKind, choose_kind, open_engine
 
 ROOT = Path(__file__).resolve().parents[2]

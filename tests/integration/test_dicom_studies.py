@@ -133,6 +133,7 @@ def test_dicom_has_the_result_of_nifti(
     check_table(straight[0], segmentation, same_place=True)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_the_encoding_does_not_matter(
     stack: RunningStack,

@@ -55,6 +55,7 @@ def test_the_end_of_one_part_ends_all_and_is_named(supervised: Stack) -> None:
     parts = parts_of(supervised)
     next(part for part in parts if "redis" in part.name()).kill()
     psutil.wait_procs(parts, timeout=STOP_TIMEOUT_S)
+    wait_until(lambda: Record.of(supervised.place.state).find_running() is None, timeout_s=STOP_TIMEOUT_S)
     time.sleep(0.5)
     with pytest.raises(StackError) as caught:
         supervised.check_alive()

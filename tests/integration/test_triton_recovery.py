@@ -65,6 +65,7 @@ async def test_a_living_model_is_left_alone(stack: RunningStack, triton: Inferen
     assert await count_successes(triton) >= before > 0
 
 
+@pytest.mark.fault
 async def test_several_may_bring_it_back_at_once(stack: RunningStack, triton: InferenceServerClient) -> None:
     """As several workers do, which notice at the same moment."""
     await asyncio.to_thread(stack.kill_backend, MODEL)

@@ -105,6 +105,7 @@ def test_a_slice_split_trains_on_what_is_not_kept(tmp_path: Path, monkeypatch: p
     assert taken[1].weight.all()
 
 
+@pytest.mark.integration
 def test_an_ablation_ends_exported_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It draws its studies, trains, exports and scores the slices it kept; a second run draws and trains nothing."""
     monkeypatch.setattr(ablations, "STUDIES", 2)

@@ -111,6 +111,7 @@ def test_a_slice_sees_its_own_neighbours(network: ServedNetwork) -> None:
     assert torch.allclose(whole[:, :, 1:2], alone, atol=1e-5)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("name", ["nested_unet", "attention_unet"])
 @pytest.mark.parametrize("context", [VOLUME, Context((0,)), Context((-1, 0, 1))], ids=["3-D", "2-D", "2.5-D"])
 def test_other_contexts_keep_the_served_contract(tmp_path: Path, name: str, context: Context) -> None:

@@ -143,6 +143,7 @@ def test_validation_loss_is_the_same_each_time(validation: Validation) -> None:
     assert torch.equal(again.batches[0].slices, validation.batches[0].slices)
 
 
+@pytest.mark.integration
 def test_a_search_stays_in_its_space_and_goes_on(validation: Validation, tmp_path: Path) -> None:
     """Two trials, then one more of three; the plan that is returned is one of the space."""
     plan = TrainingPlan("attention_unet", 1, 10.0, seed=3)
@@ -156,6 +157,7 @@ def test_a_search_stays_in_its_space_and_goes_on(validation: Validation, tmp_pat
     assert (found.network, found.updates, found.seed) == ("attention_unet", 1, 3)
 
 
+@pytest.mark.integration
 def test_torchrun_trains_one_network_in_two_processes(tmp_path: Path) -> None:
     """Two processes with other patches leave one checkpoint, and the first alone writes."""
     script = Path(__file__).with_name("two_processes.py")

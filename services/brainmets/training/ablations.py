@@ -97,7 +97,8 @@ def train_ablation(
     """
     heads = [background for background in backgrounds if ablation.whole_heads or background.stripped]
     shelf = StudyShelf(out / "studies" / ablation.shelf, size=STUDIES)
-    if ablation.tumour and tumour is not None:
+    if ablation.tumour:
+        assert tumour is not None  # noqa: S101 -- without it, it would be trained like the others and tell nothing
         heads.append(tumour)
     _fill(shelf, tuple(heads), ablation.rules)
     draw_study = _HidingShelf(shelf).take if ablation.slice_split else shelf.take

@@ -81,6 +81,8 @@ async def test_options_reach_the_service(client: AsyncClient, study: Path) -> No
     segmentation = await client.segment(study, SegmentationOptions(model="nested_unet", threshold=0.7))
     assert segmentation.models == ("nested_unet",)
     assert segmentation.threshold == pytest.approx(0.7)
+    asked = await client.segment(study, SegmentationOptions(min_peak_probability=0.875))
+    assert asked.min_peak_probability == 0.875
 
 
 async def test_an_operating_point_reaches_the_service(client: AsyncClient, study: Path) -> None:

@@ -33,6 +33,7 @@ def segmentation(
     finding: result_pb2.Finding = SEVERE,
     outside: int = 0,
     point: result_pb2.OperatingPoint.ValueType = result_pb2.OPERATING_POINT_UNSPECIFIED,
+    peak: float = 0.0,
 ) -> Segmentation:
     """Return a result without lesions."""
     result = result_pb2.SegmentationResult(
@@ -42,6 +43,7 @@ def segmentation(
         candidates_outside_brain=outside,
         operating_point=point,
         threshold=0.25,
+        min_peak_probability=peak,
     )
     return segmentation_from_proto(job_pb2.Job(state=job_pb2.JOB_STATE_SUCCEEDED, result=result), {})
 
@@ -100,6 +102,8 @@ def test_an_operating_point_is_named_beside_its_threshold() -> None:
     """Figures of one's own have no name."""
     assert "sensitive, threshold 0.25" in printed(segmentation(point=result_pb2.OPERATING_POINT_SENSITIVE))
     assert "· threshold 0.25" in printed(segmentation())
+    assert "threshold 0.25, peak 0.75" in printed(segmentation(peak=0.75))
+    assert "peak" not in printed(segmentation(peak=0.25))
 
 
 def test_models_are_readable_at_80_columns() -> None:

@@ -13,6 +13,7 @@ from brainmets.imaging.geometry import Geometry
 from brainmets.imaging.operating_point import OperatingPointName
 from brainmets.training.decisions import load_decision
 from brainmets.training.heads import T1C
+from brainmets.training.labelled_studies import LabelledStudy
 from brainmets.training.served_contract import TILES
 from brainmets.training.slice_split import SLICE_SPLIT_NAME
 from brainmets.training.studies import AXIAL_AFFINE
@@ -66,6 +67,19 @@ def test_points_are_chosen_and_can_be_exported(folder: Path, tmp_path: Path, mon
         "phantom-001/synthetic-0",
         "phantom-001/synthetic-1-skull",
     ]
+
+
+def test_drawn_studies_are_as_acquired_when_asked(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The head's own intensities are left alone only then; nothing is scored here."""
+    drawn: list[LabelledStudy] = []
+    monkeypatch.setattr(command, "evaluate_data_set", lambda _, studies, *__, **___: drawn.extend(studies))
+    monkeypatch.setattr(command, "load_report", lambda _: None)
+    monkeypatch.setattr(command, "print_report", lambda *_: None)
+    given = ("--model", MODELS[0], "--name", "n", "--split", "s", "--study", folder, "--synthetic", 1)
+    for more in ((), ("--as-acquired",)):
+        assert run(monkeypatch, "score", *given, *more) == 0
+    degraded, acquired = (each.study.t1c.voxels for each in drawn)
+    assert not np.array_equal(degraded, acquired)
 
 
 def test_a_part_of_a_split_is_scored(

@@ -20,7 +20,7 @@ SEEN = Box((4, 4, 4), (36, 36, 36))
 IN_BRAIN, IN_SCALP = box_at((10, 10, 8), (6, 6, 6)), box_at((20, 20, 28), (5, 5, 5))
 
 
-def decide_with(brain: BrainMask) -> DecidedStudy:
+def decide_with(brain: BrainMask, options: DecisionOptions = DecisionOptions()) -> DecidedStudy:  # noqa: B008 -- frozen
     """Decide a study of two candidates."""
     voxels = np.zeros(ACQUIRED.shape, dtype=np.float32)
     voxels[IN_BRAIN] = voxels[IN_SCALP] = 0.9
@@ -34,7 +34,7 @@ def decide_with(brain: BrainMask) -> DecidedStudy:
         t1c_file_index=0,
         brain=brain,
     )
-    plan = plan_segmentation(DecisionOptions(), (make_contract("nested_unet"),))
+    plan = plan_segmentation(options, (make_contract("nested_unet"),))
     return decide(ProbabilityMap(voxels, ACQUIRED), header, plan=plan, input_sha256="cd" * 32)
 
 
@@ -60,3 +60,11 @@ def test_without_a_brain_both_are_lesions() -> None:
     result = decide_with(UNKNOWN_BRAIN).result
     assert result.candidates_outside_brain == 0
     assert len(result.lesions) == 2
+
+
+def test_a_peak_that_nothing_reaches_leaves_no_lesion() -> None:
+    """Although both candidates are above the threshold; the result says what was asked."""
+    certain = decide_with(UNKNOWN_BRAIN, DecisionOptions(min_peak_probability=0.89))
+    doubtful = decide_with(UNKNOWN_BRAIN, DecisionOptions(min_peak_probability=0.91))
+    assert (len(certain.result.lesions), len(doubtful.result.lesions)) == (2, 0)
+    assert doubtful.result.min_peak_probability == 0.91

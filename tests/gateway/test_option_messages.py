@@ -79,5 +79,8 @@ def test_a_named_point_and_the_same_figures_by_hand_are_two_results() -> None:
     by_hand = plan_segmentation(DecisionOptions(threshold=0.2, min_lesion_volume_mm3=5.0), contracts)
     assert named.point == by_hand.point
     choices = preparation_choices(options())
-    keys = {cache_key("tenant", "ab" * 32, plan, choices=choices, software_version="1") for plan in (named, by_hand)}
-    assert len(keys) == 2
+    peaked = plan_segmentation(DecisionOptions(threshold=0.2, min_peak_probability=0.9), contracts)
+    doubtful = plan_segmentation(DecisionOptions(threshold=0.2, min_peak_probability=0.8), contracts)
+    plans = (named, by_hand, peaked, doubtful)
+    keys = {cache_key("tenant", "ab" * 32, plan, choices=choices, software_version="1") for plan in plans}
+    assert len(keys) == len(plans)

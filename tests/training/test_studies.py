@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from brainmets.imaging.foreground import find_foreground
 from brainmets.imaging.geometry import Geometry
 from brainmets.imaging.volume import Volume
-from brainmets.training import studies
+from brainmets.training import patches, studies
 from brainmets.training.backgrounds import Background, mirror_half
 from brainmets.training.context import OFFSETS, SERVED, VOLUME
 from brainmets.training.heads import CHANNELS, T1C
@@ -97,6 +98,51 @@ def test_a_volumes_patch_shows_and_decides_all_of_its_slices(study: TrainingStud
         assert slices.shape == (CHANNELS, depth, PATCH_SIZE, PATCH_SIZE)
         assert target.shape == weight.shape == (1, depth, PATCH_SIZE, PATCH_SIZE)
         assert slices[T1C][target[0]].astype(bool).all()
+
+
+@pytest.mark.parametrize(("step", "share"), [(1.0, 1.0), (2.0, 0.25)])
+def test_a_patch_is_cut_by_its_view(monkeypatch: pytest.MonkeyPatch, *, step: float, share: float) -> None:
+    """Two voxels of the study a step show a lesion in a quarter of its area, and its slices in the same place."""
+    monkeypatch.setattr(patches, "draw_matrix", lambda _: step * np.eye(2))
+    target = np.zeros((9, PATCH_SIZE, PATCH_SIZE), dtype=np.bool_)
+    target[:, 60:100, 60:100] = True
+    voxels = np.ones((CHANNELS, *target.shape), dtype=np.float16)
+    voxels[:, target] = 3.0
+    weight = np.where(target, 2.0, 1.0).astype(np.float16)
+    study = TrainingStudy(voxels, target, weight, (np.argwhere(target).astype(np.int16),), (True,) * CHANNELS)
+    slices, shown, weights = cut_patch(study, np.random.default_rng(1), context=SERVED)
+    assert shown.sum() == pytest.approx(share * 1600, rel=0.1)
+    assert np.median(weights[shown]) == 2.0
+    assert (weights[~shown] <= 1.0).all()
+    middle = slices[OFFSETS.index(0)].astype(np.float64)
+    around = ndimage.binary_dilation(shown[0], iterations=6) & ~ndimage.binary_dilation(shown[0], iterations=2)
+    assert middle[ndimage.binary_erosion(shown[0], iterations=2)].mean() > middle[around].mean() + 1.0
+
+
+def test_some_patches_are_noisy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flat head is rough in them, and only inside."""
+    monkeypatch.setattr(patches, "draw_matrix", lambda _: np.eye(2))
+    target = np.zeros((9, PATCH_SIZE, PATCH_SIZE), dtype=np.bool_)
+    voxels = np.zeros((CHANNELS, *target.shape), dtype=np.float16)
+    voxels[..., 40:120] = 1.0
+    study = TrainingStudy(voxels, target, np.ones(target.shape, np.float16), (), (True,) * CHANNELS)
+    for often, rough in ((0.0, False), (1.0, True)):
+        monkeypatch.setattr(patches, "NOISY", often)
+        slices, *_ = cut_patch(study, np.random.default_rng(2), context=SERVED)
+        t1c = slices[OFFSETS.index(0)].astype(np.float64)
+        assert bool(t1c[t1c != 0.0].std() > 0.01) is rough
+        assert (t1c == 0.0).sum() == PATCH_SIZE * 80
+
+
+def test_patches_without_a_lesion_are_of_the_head() -> None:
+    """Where the head fills an eighth of its box, most patches are still cut around a voxel of it."""
+    target = np.zeros((32, 40, 40), dtype=np.bool_)
+    voxels = np.zeros((CHANNELS, *target.shape), dtype=np.float16)
+    voxels[:, :4] = 1.0
+    study = TrainingStudy(voxels, target, np.ones(target.shape, np.float16), (), (True,) * CHANNELS)
+    rng = np.random.default_rng(3)
+    shown = [bool(cut_patch(study, rng, context=SERVED)[0][OFFSETS.index(0)].any()) for _ in range(40)]
+    assert sum(shown) > 20
 
 
 def test_channel_dropout_can_be_turned_off(study: TrainingStudy) -> None:

@@ -88,6 +88,7 @@ class Segmentation:
         series: Every series that was sent, chosen or not, and why.
         candidates_outside_brain: Candidates that were left out because they lie outside the brain.
         threshold: Probability from which a voxel belongs to the mask.
+        min_peak_probability: Lesions of which no voxel reaches it were left out; up to the threshold it asks nothing.
         operating_point: The offered point that decided, or `unspecified` where the caller gave figures.
         report: The whole typed result, brainmets.v1.SegmentationResult.
         files: File name → bytes of the artefacts asked for.
@@ -102,6 +103,7 @@ class Segmentation:
     candidates_outside_brain: int
     models: tuple[str, ...]
     threshold: float
+    min_peak_probability: float
     operating_point: str
     report: result_pb2.SegmentationResult
     files: dict[str, bytes] = field(repr=False)
@@ -156,6 +158,7 @@ def segmentation_from_proto(job: job_pb2.Job, files: dict[str, bytes]) -> Segmen
         candidates_outside_brain=result.candidates_outside_brain,
         models=tuple(model.model_name for model in result.models),
         threshold=result.threshold,
+        min_peak_probability=result.min_peak_probability,
         operating_point=word_of(result_pb2.OperatingPoint, result.operating_point, prefix="OPERATING_POINT_"),
         report=result,
         files=files,

@@ -182,14 +182,17 @@ def segmentation_report(segmentation: Segmentation) -> Group:
         parts.append(series_table(segmentation.series))
     parts.append(
         f"Sequences {', '.join(segmentation.sequences_used)} · models {', '.join(segmentation.models)} · "
-        f"{_point(segmentation)}threshold {segmentation.threshold:g}"
+        f"{_point(segmentation)}"
     )
     return Group(*parts)
 
 
 def _point(segmentation: Segmentation) -> str:
-    """Name the operating point, where it was one of those offered."""
-    return "" if segmentation.operating_point == "unspecified" else f"{segmentation.operating_point}, "
+    """Say where was decided, by name where it was one of the points offered."""
+    name = "" if segmentation.operating_point == "unspecified" else f"{segmentation.operating_point}, "
+    asks_more = segmentation.min_peak_probability > segmentation.threshold
+    peak = f", peak {segmentation.min_peak_probability:g}" if asks_more else ""
+    return f"{name}threshold {segmentation.threshold:g}{peak}"
 
 
 def lesion_table(segmentation: Segmentation) -> Table:

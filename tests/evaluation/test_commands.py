@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -13,11 +14,13 @@ from brainmets.imaging.geometry import Geometry
 from brainmets.imaging.operating_point import OperatingPointName
 from brainmets.training.decisions import load_decision
 from brainmets.training.heads import T1C
-from brainmets.training.labelled_studies import LabelledStudy
 from brainmets.training.served_contract import TILES
 from brainmets.training.slice_split import SLICE_SPLIT_NAME
 from brainmets.training.studies import AXIAL_AFFINE
 from phantom_heads import make_head
+
+if TYPE_CHECKING:
+    from brainmets.training.labelled_studies import LabelledStudy
 
 MODELS = [str(Path(__file__).parents[2] / "model_repository" / name) for name in ("nested_unet", "attention_unet")]
 

@@ -12,8 +12,10 @@ SPECIFIC, BALANCED, SENSITIVE = (
 )
 
 
-def _score(threshold: float, *, sensitivity: float, false_positives: float, dice: float = 0.5) -> PointScore:
-    return PointScore(OperatingPoint(threshold, 30.0), sensitivity, false_positives, dice)
+def _score(
+    threshold: float, *, sensitivity: float, false_positives: float, dice: float = 0.5, peak: float = 0.0
+) -> PointScore:
+    return PointScore(OperatingPoint(threshold, 30.0, peak), sensitivity, false_positives, dice)
 
 
 def test_each_point_finds_the_most_within_its_false_positives() -> None:
@@ -47,6 +49,17 @@ def test_a_more_sensitive_point_never_asks_for_more() -> None:
     chosen = choose_points(tried)
     assert chosen[SPECIFIC].point.threshold == 0.4
     assert chosen[BALANCED].point.threshold == 0.3
+
+
+def test_a_more_sensitive_point_never_asks_for_a_higher_peak() -> None:
+    """Peaks fall as thresholds do."""
+    tried = [
+        _score(0.4, sensitivity=0.8, false_positives=0.4, peak=0.8),
+        _score(0.4, sensitivity=0.85, false_positives=1.2, peak=0.9),
+        _score(0.4, sensitivity=0.82, false_positives=1.4, peak=0.7),
+    ]
+    chosen = choose_points(tried)
+    assert [chosen[name].point.min_peak_probability for name in (SPECIFIC, BALANCED)] == [0.8, 0.7]
 
 
 def test_where_nothing_keeps_the_budget_the_fewest_false_positives_win() -> None:

@@ -21,18 +21,46 @@ from brainmets.runtime.settings import (
     variable_name,
 )
 
-# Where a process listens beside the API's own port, as in the embedded stack: for work, health and metrics.
-_PORTS = {"api": (0, 80, 90), "worker": (None, 81, 91), "preprocessing": (10, 82, 92)}
 _SIGNALLED = 128
 
 
 @dataclass(frozen=True, slots=True)
 class _Service:
-    """A process: its words after `python -m`, what it reads from its environment, and that."""
+    """A process.
 
+    Attributes:
+        name: What its lines in the terminal begin with.
+        words: Its words after `python -m`.
+        settings: What it reads from its environment.
+        ports: Where it listens, counted from the API's own port, as in the embedded stack.
+    """
+
+    name: str
     words: tuple[str, ...]
     settings: type[ProcessSettings]
-    environment: Mapping[str, str]
+    ports: Mapping[str, int]
+
+
+_SERVICES = (
+    _Service(
+        "preprocessing",
+        ("brainmets.preprocessing",),
+        PreprocessingSettings,
+        {"listen_address": 10, "health_address": 82, "metrics_address": 92},
+    ),
+    _Service(
+        "api",
+        ("brainmets.gateway", "api"),
+        ApiSettings,
+        {"listen_address": 0, "health_address": 80, "metrics_address": 90},
+    ),
+    _Service(
+        "worker",
+        ("brainmets.gateway", "worker"),
+        WorkerSettings,
+        {"preprocessing_address": 10, "health_address": 81, "metrics_address": 91},
+    ),
+)
 
 
 def serve(*, address: str, redis_url: str, triton_address: str, artifacts: str) -> bool:
@@ -49,45 +77,29 @@ def serve(*, address: str, redis_url: str, triton_address: str, artifacts: str) 
         "triton_address": triton_address,
         "artifact_url": artifacts if "://" in artifacts else Path(artifacts).absolute().as_uri(),
     }
+    manager = Manager()
     try:
-        services = _plan(given, address)
-        for service in services.values():
-            load_settings(service.settings, service.environment)
+        for service in _SERVICES:
+            environment = _environment(service, given, address)
+            load_settings(service.settings, environment)
+            words = (sys.executable, "-m", *service.words)
+            manager.add_process(service.name, shlex.join(words), env=environment)
     except SettingsError as error:
         sys.stderr.write(f"brainmets: {error}\n")
         return False
     if "://" not in artifacts:
         Path(artifacts).mkdir(parents=True, exist_ok=True)
-    manager = Manager()
-    for name, service in services.items():
-        manager.add_process(name, shlex.join((sys.executable, "-m", *service.words)), env=dict(service.environment))
     manager.loop()
     # Else one of them ended by itself, and the others with it.
     return int(manager.returncode) in {_SIGNALLED + signal.SIGINT, _SIGNALLED + signal.SIGTERM}
 
 
-def _plan(given: Mapping[str, str], address: str) -> Mapping[str, _Service]:
+def _environment(service: _Service, given: Mapping[str, str], address: str) -> dict[str, str]:
     host, _, port = address.rpartition(":")
     if not port.isdecimal():
         raise SettingsError(f"--address: expected host:port, got {address}")
-    shared = {**os.environ, **{variable_name(name): value for name, value in given.items()}}
+    addresses = {name: f"{host}:{int(port) + above}" for name, above in service.ports.items()}
+    environment = {**os.environ, **{variable_name(name): value for name, value in {**given, **addresses}.items()}}
     if sys.stdout.isatty():
-        shared.setdefault(variable_name("log_format"), LogFormat.CONSOLE)
-    ports = {
-        name: [None if above is None else f"{host}:{int(port) + above}" for above in offsets]
-        for name, offsets in _PORTS.items()
-    }
-    shared[variable_name("preprocessing_address")] = str(ports["preprocessing"][0])
-    return {
-        name: _Service(words, settings, {**shared, **_addresses(*ports[name])})
-        for name, words, settings in (
-            ("preprocessing", ("brainmets.preprocessing",), PreprocessingSettings),
-            ("api", ("brainmets.gateway", "api"), ApiSettings),
-            ("worker", ("brainmets.gateway", "worker"), WorkerSettings),
-        )
-    }
-
-
-def _addresses(listen: str | None, health: str | None, metrics: str | None) -> dict[str, str]:
-    given = {"listen_address": listen, "health_address": health, "metrics_address": metrics}
-    return {variable_name(name): address for name, address in given.items() if address is not None}
+        environment.setdefault(variable_name("log_format"), LogFormat.CONSOLE)
+    return environment

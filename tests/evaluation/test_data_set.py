@@ -58,6 +58,8 @@ def test_figures_are_those_of_its_studies(tmp_path: Path) -> None:
     assert figures["false_positives_per_study"]["value"] == 0.5
     assert figures["false_positives_per_study_with_skull"]["value"] == 1.0
     assert figures["false_positives_per_study_without_skull"]["value"] == 0.0
+    volumes_mm3 = [volume_mm3 for study in figures["per_study"] for volume_mm3 in study["false_positives_mm3"]]
+    assert figures["largest_false_positive_mm3"] == max(volumes_mm3) > 0.0
     assert figures["calibration"]["expected_calibration_error"] == pytest.approx(0.4, abs=0.01)
     assert [line["study"] for line in figures["per_study"]] == ["plain", "skull"]
 

@@ -48,6 +48,7 @@ def test_a_miss_and_a_false_positive_share_the_mean() -> None:
     score = score_lesions(make_mask(SHAPE, CUBE, FAR_CUBE), make_mask(SHAPE, CUBE, invented))
     assert score.dice == pytest.approx(1 / 3)
     assert score.hd95_mm == pytest.approx(748 / 3)
+    assert score.false_positives_mm3 == (8.0,)
 
 
 def test_every_lesion_counts_the_same() -> None:

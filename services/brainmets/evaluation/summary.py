@@ -30,6 +30,9 @@ def summarize(scores: Sequence[StudyScore], counts: ProbabilityCounts) -> Json:
         "false_positives_per_study": _false_positives(scores),
         "false_positives_per_study_with_skull": _false_positives([each for each in scores if each.with_skull]),
         "false_positives_per_study_without_skull": _false_positives([each for each in scores if not each.with_skull]),
+        "largest_false_positive_mm3": max(
+            (volume_mm3 for score in scores for volume_mm3 in score.lesionwise.false_positives_mm3), default=0.0
+        ),
         "calibration": {
             "expected_calibration_error": _round(counts.expected_error()),
             "voxels": counts.voxels,
@@ -51,6 +54,7 @@ def describe_study(score: StudyScore) -> Json:
         "lesions": len(score.lesionwise.lesions),
         "found": score.lesions_found,
         "false_positives": score.lesionwise.false_positives,
+        "false_positives_mm3": list(score.lesionwise.false_positives_mm3),
         "reference_mm3": _round(score.reference_mm3),
         "predicted_mm3": _round(score.predicted_mm3),
     }

@@ -58,12 +58,17 @@ class LesionwiseScore:
     Attributes:
         lesions: The reference lesions that count.
         ignored: Number of reference lesions too small to count.
-        false_positives: Number of predicted components that touch no reference lesion, ignored or not.
+        false_positives_mm3: Volume of each predicted component that touches no reference lesion, ignored or not.
     """
 
     lesions: tuple[LesionScore, ...]
     ignored: int
-    false_positives: int
+    false_positives_mm3: tuple[float, ...]
+
+    @property
+    def false_positives(self) -> int:
+        """Number of predicted components that touch no reference lesion."""
+        return len(self.false_positives_mm3)
 
     @property
     def dice(self) -> float:
@@ -115,7 +120,7 @@ def score_lesions(reference: LesionMask, prediction: LesionMask) -> LesionwiseSc
     _check_spacing(reference)
     box = find_bounding_box(reference.voxels | prediction.voxels)
     if box is None:
-        return LesionwiseScore((), ignored=0, false_positives=0)
+        return LesionwiseScore((), ignored=0, false_positives_mm3=())
     # Room for the dilation. Distances do not depend on where the cut-out lies.
     references, predictions = (np.pad(mask.voxels[box.slices], 1) for mask in (reference, prediction))
     geometry = Geometry(references.shape, reference.geometry.affine)
@@ -131,7 +136,9 @@ def score_lesions(reference: LesionMask, prediction: LesionMask) -> LesionwiseSc
         belongs[list(matched)] = True
         scores.append(_score(LesionMask(lesions == label, geometry), LesionMask(belongs[components], geometry)))
     counted = tuple(score for score in scores if score.volume_mm3 > IGNORED_VOLUME_MM3)
-    return LesionwiseScore(counted, len(scores) - len(counted), component_count - len(touched))
+    volumes_mm3 = np.bincount(components.ravel(), minlength=component_count + 1) * geometry.voxel_volume_mm3
+    false_mm3 = tuple(float(volumes_mm3[label]) for label in range(1, component_count + 1) if label not in touched)
+    return LesionwiseScore(counted, len(scores) - len(counted), false_mm3)
 
 
 def _check_spacing(mask: LesionMask) -> None:

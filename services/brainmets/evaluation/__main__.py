@@ -13,7 +13,7 @@ from tqdm import tqdm
 from brainmets.client import Client, SegmentationOptions, ServiceError
 from brainmets.evaluation.calibration import ProbabilityCounts, scale_probability
 from brainmets.evaluation.card_table import render_table
-from brainmets.evaluation.comparison import compare_candidate, print_compared, save_compared
+from brainmets.evaluation.comparison import compare_candidate, print_compared, render_compared, save_compared
 from brainmets.evaluation.data_set import DataSet, evaluate_data_set
 from brainmets.evaluation.decided_study import GatewayDecider, OnnxDecider, StudyDecider, with_mean
 from brainmets.evaluation.point_choice import PointScore, choose_points, try_points
@@ -55,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_score(commands.add_parser("score", help="score networks on a data set and put it into evaluation.json"))
     _add_table(commands.add_parser("table", help="print the model cards' figures as the table of docs/accuracy.md"))
     _add_compare(commands.add_parser("compare", help="compare candidates on the same studies, each at its best point"))
+    _add_compared(commands.add_parser("compared", help="print a comparison as the table of docs/accuracy.md"))
     _add_tiles(commands.add_parser("tiles", help="time a study with tiles of several sizes"))
     _add_choose(commands.add_parser("choose-points", help="choose temperature and operating points on validation data"))
     return parser
@@ -119,6 +120,11 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, required=True, help="the JSON file that candidates are added to")
     parser.set_defaults(run=_compare)
+
+
+def _add_compared(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--file", type=Path, required=True, help="what `compare` wrote")
+    parser.set_defaults(run=lambda given: sys.stdout.write(render_compared(given.file) + "\n"))
 
 
 def _add_tiles(parser: argparse.ArgumentParser) -> None:

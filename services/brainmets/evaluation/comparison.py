@@ -20,6 +20,10 @@ from brainmets.training.scoring import MEAN, InferredStudy, Scorer
 from brainmets.training.slice_split import SLICE_SPLIT_NAME
 
 DIGITS = 4
+COLUMNS = (
+    "candidate", "network", "found", "false", "patient Dice", "slice Dice", "lesion-wise Dice", "test Dice",
+    "test false", "s a study",
+)  # fmt: skip
 
 
 def compare_candidate(candidate: Path, drawn: Sequence[LabelledStudy], test: LabelledStudy, *, threads: int) -> Json:
@@ -93,13 +97,21 @@ def _load(path: Path) -> list[Json]:
     return candidates
 
 
+def render_compared(path: Path) -> str:
+    """Return every candidate of a file as a Markdown table, a line for each network.
+
+    "Found" is of the drawn lesions from 3 mm, "false" the false positives a study, both at the point that finds most
+    for 1.5 of these; the study's seconds are the candidate's, all its networks together.
+    """
+    rows = [tuple(COLUMNS), ("---",) * len(COLUMNS), *_rows(path)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
 def print_compared(path: Path, console: Console) -> None:
     """Print every candidate of a file, one line for each network."""
     table = Table(title=f"{path.name}: drawn lesions in an unseen head, and a test study", title_justify="left")
-    for column in ("candidate", "network"):
-        table.add_column(column, no_wrap=True)
-    for column in ("found", "false", "Dice", "lesion\nDice", "test\nDice", "test\nfalse", "s"):
-        table.add_column(column, justify="right")
+    for column in COLUMNS:
+        table.add_column(column, no_wrap=column in COLUMNS[:2], justify="left" if column in COLUMNS[:2] else "right")
     for row in _rows(path):
         table.add_row(*row)
     console.print(table)
@@ -117,7 +129,7 @@ def _rows(path: Path) -> Iterator[tuple[str, ...]]:
                 candidate["candidate"],
                 name,
                 *(f"{figures[key]:.2f}" for key in ("sensitivity", "false_positives")),
-                *(f"{figures[key]:.3f}" for key in ("patient_dice", "lesionwise_dice", "test_dice")),
+                *(f"{figures[key]:.3f}" for key in ("patient_dice", "slice_dice", "lesionwise_dice", "test_dice")),
                 str(figures["test_false_positives"]),
                 f"{candidate['seconds_a_study']:.2f}" if alone else "",
             )

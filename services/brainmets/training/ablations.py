@@ -64,6 +64,8 @@ _BASE = TrainingPlan("attention_unet", UPDATES, minutes=math.inf)
 
 ABLATIONS = (
     Ablation("both-networks", (_BASE, replace(_BASE, network="nested_unet"))),
+    # What differs by nothing but chance says which other differences mean something.
+    Ablation("another-seed", (replace(_BASE, seed=_BASE.seed + 1),)),
     Ablation("no-hard-negatives", (_BASE,), rules=StudyRules(mimics=False)),
     Ablation("no-channel-dropout", (replace(_BASE, dropped=0.0),)),
     Ablation("no-skulls", (_BASE,), rules=StudyRules(skulls=False), whole_heads=False),

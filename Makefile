@@ -83,7 +83,7 @@ train: ## train both networks as the shipped ones were, in 143 minutes; DATA=fol
 	@$(SETUP) test
 	@$(TRAINING) train-shipped --data $(DATA) build/training/data --out build/training $(ARGS)
 
-export: ## choose temperature and operating points on validation data, and write model_repository
+export: ## choose temperature and operating points on validation data, write model_repository, and round to int8
 	@$(SETUP) test
 	@for network in $(NETWORKS); do $(TRAINING) export --checkpoint build/training/$$network/checkpoint.pt \
 	  --repository build/training/candidates --study $(VALIDATION); done
@@ -91,6 +91,7 @@ export: ## choose temperature and operating points on validation data, and write
 	  --out build/training/decisions
 	@for network in $(NETWORKS); do $(TRAINING) export --checkpoint build/training/$$network/checkpoint.pt \
 	  --repository model_repository --study $(VALIDATION) --decision build/training/decisions/$$network.json; done
+	@$(TRAINING) quantize --model $(NETWORKS:%=model_repository/%) --study $(VALIDATION)
 
 evaluate: ## score the shipped networks into build/evaluation.json, and put the figures into their cards
 	@$(SETUP) test

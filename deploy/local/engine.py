@@ -1,7 +1,8 @@
 """Owns the embedded Triton's engines: what runs an ONNX network on this machine's cores, and how well it agrees.
 
-The default was chosen by measurement (DECISIONS.md): OpenVINO in bfloat16 where the processor has it, else ONNX
-Runtime. BRAINMETS_ENGINE overrides it.
+The default was chosen by measurement (DECISIONS.md): OpenVINO in int8 where the processor multiplies bytes and the
+network was rounded to them, else OpenVINO in bfloat16 where the processor has it, else ONNX Runtime. BRAINMETS_ENGINE
+overrides it.
 """
 
 import os
@@ -18,6 +19,9 @@ import openvino
 
 VARIABLE = "BRAINMETS_ENGINE"
 INPUT_NAME = "tile"
+# Instructions that multiply bytes and add them up in one step; without them int8 is slower and may saturate.
+INT8_INSTRUCTIONS = {"avx512_vnni", "avx_vnni", "amx_int8"}
+PROCESSORS = Path("/proc/cpuinfo")
 # All tiles of a study have one shape, and a few studies are under way at a time. One more shape costs 0.1 s.
 MAX_COMPILED_SHAPES = 8
 # Between an engine and ONNX Runtime in float32. bfloat16 moves a probability by about 0.01; what a broken exchange
@@ -34,6 +38,7 @@ class EngineKind(StrEnum):
     ONNXRUNTIME = "onnxruntime"
     OPENVINO_F32 = "openvino-f32"
     OPENVINO_BF16 = "openvino-bf16"
+    OPENVINO_INT8 = "openvino-int8"
 
 
 class Engine(Protocol):
@@ -93,23 +98,39 @@ class OpenVinoEngine:
         return request
 
 
-def choose_kind(environment: Mapping[str, str]) -> EngineKind:
-    """Return the engine that BRAINMETS_ENGINE names, else the fastest on this processor.
+def choose_kind(environment: Mapping[str, str], model: Path) -> EngineKind:
+    """Return the engine that BRAINMETS_ENGINE names, else the fastest on this processor for a network's ONNX file.
 
     Raises:
         ValueError: The variable names none.
     """
     name = environment.get(VARIABLE, "")
     if not name:
-        has_bf16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        return EngineKind.OPENVINO_BF16 if has_bf16 else EngineKind.ONNXRUNTIME
+        return _choose_fastest(model)
     if name not in set(EngineKind):
         raise ValueError(f"{VARIABLE}: expected one of {', '.join(EngineKind)}, got {name}")
     return EngineKind(name)
 
 
+def _choose_fastest(model: Path) -> EngineKind:
+    if engine_file(EngineKind.OPENVINO_INT8, model).is_file() and INT8_INSTRUCTIONS & set(_instructions()):
+        return EngineKind.OPENVINO_INT8
+    has_bf16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return EngineKind.OPENVINO_BF16 if has_bf16 else EngineKind.ONNXRUNTIME
+
+
+def _instructions() -> list[str]:
+    lines = PROCESSORS.read_text().splitlines() if PROCESSORS.is_file() else []
+    return next((line.split() for line in lines if line.startswith("flags")), [])
+
+
+def engine_file(kind: EngineKind, model: Path) -> Path:
+    """Return what an engine runs for a network's ONNX file: itself, or the graph rounded to int8 beside it."""
+    return model.with_suffix(".int8.onnx") if kind is EngineKind.OPENVINO_INT8 else model
+
+
 def open_engine(kind: EngineKind, model: Path, *, threads: int | None = None) -> Engine:
-    """Return an engine that runs an ONNX file, on all cores unless told otherwise."""
+    """Return an engine for a network's ONNX file, on all cores unless told otherwise."""
     threads = threads or len(os.sched_getaffinity(0))
     match kind:
         case EngineKind.ONNXRUNTIME:
@@ -118,6 +139,9 @@ def open_engine(kind: EngineKind, model: Path, *, threads: int | None = None) ->
             return OpenVinoEngine(model, threads=threads, precision="f32")
         case EngineKind.OPENVINO_BF16:
             return OpenVinoEngine(model, threads=threads, precision="bf16")
+        case EngineKind.OPENVINO_INT8:
+            # What is not rounded to int8 stays exact: bfloat16 saves nothing there.
+            return OpenVinoEngine(engine_file(kind, model), threads=threads, precision="f32")
 
 
 def sample_tile(*, channels: int, depth: int, size: int) -> Array:

@@ -1,11 +1,20 @@
 """Owns the check that what Triton answers is what the network answers: right shapes can carry wrong values."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput
 
-from local.engine import Array, EngineKind, find_disagreement, open_engine, sample_tile
+from local.engine import (
+    Array,
+    EngineKind,
+    choose_kind,
+    engine_file,
+    find_disagreement,
+    open_engine,
+    sample_tile,
+)
 from local.errors import StackError
 
 INFERENCE_TIMEOUT_S = 30.0
@@ -29,10 +38,12 @@ def _check_model(client: InferenceServerClient, model: Path) -> None:
     name = model.parents[1].name
     tiles = sample_model_tile(client, name)
     probability = infer(client, name, tiles)
-    disagreement = find_disagreement(probability, open_engine(EngineKind.ONNXRUNTIME, model).infer(tiles))
+    # Of the graph that Triton's backend chose in the same environment: what was rounded is compared when it is made.
+    graph = engine_file(choose_kind(os.environ, model), model)
+    disagreement = find_disagreement(probability, open_engine(EngineKind.ONNXRUNTIME, graph).infer(tiles))
     if disagreement:
         raise StackError(
-            f"Triton's answers for {name} are not those of {model.name}: {disagreement}. "
+            f"Triton's answers for {name} are not those of {graph.name}: {disagreement}. "
             "Try BRAINMETS_ENGINE=onnxruntime."
         )
 

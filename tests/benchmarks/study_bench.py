@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("--only-path", action="store_true", help="leave MONAI and the queued studies out")
     arguments = parser.parse_args()
     prepared = prepare(arguments.study)
-    kind = choose_kind(os.environ)
+    kind = choose_kind(os.environ, ROOT / "model_repository" / "nested_unet" / "1" / "model.onnx")
     measured = {
         name: measure(name, prepared, kind, study=arguments.study, address=arguments.address, repeats=arguments.repeats)
         for name in track(MODELS, description="Measuring", console=Console(stderr=True))
@@ -256,7 +256,9 @@ def describe_machine() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
     flags = next((line.split(":", 1)[1].split() for line in lines if line.startswith("flags")), [])
-    extensions = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if flag in flags]
+    extensions = [
+        flag for flag in ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8") if flag in flags
+    ]
     cores = len(os.sched_getaffinity(0))
     return f"{cores} cores of {model} ({', '.join(extensions)}), {platform.system()}, Python {sys.version.split()[0]}"
 

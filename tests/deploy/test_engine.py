@@ -7,6 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from brainmets.training.quantization import round_graph
 from local.engine import (
     MAX_COMPILED_SHAPES,
     VARIABLE,
@@ -14,6 +15,7 @@ from local.engine import (
     EngineKind,
     OpenVinoEngine,
     choose_kind,
+    engine_file,
     find_disagreement,
     open_engine,
     sample_tile,
@@ -24,7 +26,7 @@ CHANNELS = 4
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An ONNX file that keeps the model contract: a convolution over three slices, and a sigmoid."""
+    """An ONNX file that keeps the model contract, a convolution and a sigmoid, and its int8 graph beside it."""
     weights = np.random.default_rng(1).normal(scale=0.2, size=(1, CHANNELS, 3, 3, 3)).astype(np.float32)
     shape = ("B", CHANNELS, "D + 2", "H", "W")
     graph = helper.make_graph(
@@ -39,6 +41,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     path = tmp_path_factory.mktemp("network") / "model.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10), path)
+    engine_file(EngineKind.OPENVINO_INT8, path).write_bytes(round_graph(path, [make_tile()]))
     return path
 
 
@@ -55,7 +58,7 @@ def make_tile(size: int = 32) -> Array:
 
 @pytest.mark.parametrize("kind", EngineKind)
 def test_engines_agree(network: Path, reference: Array, kind: EngineKind) -> None:
-    """Within what bfloat16 costs."""
+    """Within what bfloat16 and int8 cost."""
     assert find_disagreement(open_engine(kind, network).infer(make_tile()), reference) == ""
 
 
@@ -99,12 +102,27 @@ def test_wrong_values_are_noticed(reference: Array, broken: object) -> None:
         assert find_disagreement(broken(reference), reference)
 
 
-def test_the_variable_chooses_the_engine() -> None:
+def test_the_variable_chooses_the_engine(network: Path) -> None:
     """Over what the processor would be best at."""
-    assert choose_kind({VARIABLE: "openvino-f32"}) is EngineKind.OPENVINO_F32
+    assert choose_kind({VARIABLE: "openvino-f32"}, network) is EngineKind.OPENVINO_F32
 
 
-def test_an_unknown_engine_is_refused() -> None:
+def test_an_unknown_engine_is_refused(network: Path) -> None:
     """The sentence lists those that there are."""
     with pytest.raises(ValueError, match="openvino-bf16"):
-        choose_kind({VARIABLE: "abacus"})
+        choose_kind({VARIABLE: "abacus"}, network)
+
+
+@pytest.mark.parametrize(
+    ("instructions", "rounded", "expected"),
+    [("avx2 avx512_vnni", True, True), ("avx2 avx512f", True, False), ("avx2 avx512_vnni", False, False)],
+)
+def test_int8_is_chosen_where_graph_and_processor_have_it(
+    network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, instructions: str, rounded: bool, expected: bool
+) -> None:
+    """Without the instructions it would be slower and less exact, without the graph it is nothing."""
+    processors = tmp_path / "cpuinfo"
+    processors.write_text(f"processor\t: 0\nflags\t\t: fpu {instructions}\n")
+    monkeypatch.setattr("local.engine.PROCESSORS", processors)
+    model = network if rounded else tmp_path / "model.onnx"
+    assert (choose_kind({}, model) is EngineKind.OPENVINO_INT8) is expected

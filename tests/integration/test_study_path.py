@@ -1,5 +1,6 @@
 """One study goes through the real stack: file in, mask, probability, report, table and picture out."""
 
+import os
 import time
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from nibabel.nifti1 import Nifti1Image
 
 from brainmets.client import SegmentationOptions, ServiceError
 from integration.running_stack import RunningStack
-from local.engine import EngineKind, find_disagreement, open_engine
+from local.engine import EngineKind, choose_kind, engine_file, find_disagreement, open_engine
 from local.layout import MODEL_REPOSITORY
 from local.triton_values import infer, sample_model_tile
 from preparation_bench import head_voxels, nifti_bytes
@@ -41,12 +42,13 @@ def test_voxels_come_back_on_the_acquired_grid(stack: RunningStack, head: Path, 
 
 @pytest.mark.parametrize("model_name", MODELS)
 def test_triton_answers_what_the_network_answers(stack: RunningStack, model_name: str) -> None:
-    """Through gRPC, shared memory and DLPack the values stay those of ONNX Runtime in float32."""
+    """Through gRPC, shared memory and DLPack the values stay those of ONNX Runtime on the graph that is served."""
     client = stack.triton()
     tiles = sample_model_tile(client, model_name)
     probability = infer(client, model_name, tiles)
     client.close()
-    reference = open_engine(EngineKind.ONNXRUNTIME, MODEL_REPOSITORY / model_name / "1" / "model.onnx")
+    model = MODEL_REPOSITORY / model_name / "1" / "model.onnx"
+    reference = open_engine(EngineKind.ONNXRUNTIME, engine_file(choose_kind(os.environ, model), model))
     assert find_disagreement(probability, reference.infer(tiles)) == ""
 
 

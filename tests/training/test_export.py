@@ -19,7 +19,7 @@ from brainmets.imaging.operating_point import OperatingPoint, OperatingPointName
 from brainmets.training.checkpoint import Checkpoint, TrainingPlan, load_checkpoint, load_network, save_checkpoint
 from brainmets.training.context import HALO, SERVED, VOLUME, Context
 from brainmets.training.decisions import Decision, load_decision, save_decision
-from brainmets.training.export import export_checkpoint, make_random_tiles, publish_graph
+from brainmets.training.export import DERIVED_FILES, export_checkpoint, make_random_tiles, publish_graph
 from brainmets.training.model_card import state_metrics
 from brainmets.training.networks.blocks import WIDTHS
 from brainmets.training.onnx_graph import MAX_IR_VERSION, OPSET, build_onnx, check_parity
@@ -151,6 +151,16 @@ def test_a_graph_that_fails_the_gate_leaves_nothing(exported: Path, tmp_path: Pa
     with pytest.raises(ModelContractError):
         publish_graph(content, make_checkpoint(seed=1), tmp_path, decision=DECISION, real_tiles=(), facts=FACTS)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_was_made_of_an_older_graph_goes(exported: Path, tmp_path: Path) -> None:
+    """A plan or an int8 graph of other weights must not stay beside a new graph."""
+    content = (exported / "1" / "model.onnx").read_bytes()
+    for stale in DERIVED_FILES:
+        (tmp_path / NAME / stale).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / NAME / stale).touch()
+    publish_graph(content, make_checkpoint(), tmp_path, decision=DECISION, real_tiles=(), facts=FACTS)
+    assert not [stale for stale in DERIVED_FILES if (tmp_path / NAME / stale).exists()]
 
 
 @pytest.mark.parametrize("place", ["config.pbtxt", "configs/gpu.pbtxt"])

@@ -24,9 +24,10 @@ def folder(request: pytest.FixtureRequest) -> Path:
 
 
 def test_the_card_names_the_graph_that_lies_beside_it(folder: Path) -> None:
-    """The digest in the model card, which the configuration repeats, is that of the ONNX file."""
-    digest = hashlib.sha256((folder / "1" / "model.onnx").read_bytes()).hexdigest()
-    assert json.loads((folder / "model_card.json").read_text())["onnx_sha256"] == digest
+    """The digests in the model card, which the configuration repeats, are those of the ONNX file and its int8 graph."""
+    card = json.loads((folder / "model_card.json").read_text())
+    for name, stated in (("model.onnx", card["onnx_sha256"]), ("model.int8.onnx", card["int8"]["sha256"])):
+        assert hashlib.sha256((folder / "1" / name).read_bytes()).hexdigest() == stated
 
 
 def test_configurations_are_as_they_were_generated(folder: Path) -> None:
@@ -37,13 +38,15 @@ def test_configurations_are_as_they_were_generated(folder: Path) -> None:
     assert (folder / "configs" / "gpu.pbtxt").read_text() == render_gpu_config(contract)
 
 
-def test_the_graph_is_small_and_readable_in_production(folder: Path) -> None:
+def test_the_graphs_are_small_and_readable_in_production(folder: Path) -> None:
     """Opset, IR version and size stay within what production reads and a clone carries."""
-    path = folder / "1" / "model.onnx"
-    model = onnx.load(path)
-    assert model.ir_version <= MAX_IR_VERSION
-    assert [each.version for each in model.opset_import if not each.domain] == [OPSET]
-    assert path.stat().st_size <= MOST_BYTES
+    graphs = sorted((folder / "1").glob("*.onnx"))
+    assert len(graphs) == 2
+    for path in graphs:
+        model = onnx.load(path)
+        assert model.ir_version <= MAX_IR_VERSION
+        assert [each.version for each in model.opset_import if not each.domain] == [OPSET]
+    assert sum(path.stat().st_size for path in graphs) <= MOST_BYTES
 
 
 def test_the_card_says_what_a_reader_must_know(folder: Path) -> None:

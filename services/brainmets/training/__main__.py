@@ -6,17 +6,10 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
 from brainmets.imaging.errors import BrainmetsError
-from brainmets.imaging.head_outline import outline_head
-from brainmets.imaging.normalization import normalize_study
-from brainmets.imaging.sequence import Sequence
-from brainmets.imaging.study import align_study
-from brainmets.imaging.tiling import extract_tile, plan_tiles
-from brainmets.runtime.brain_weights import load_brain_network
 from brainmets.training.ablations import ABLATIONS, train_ablation
 from brainmets.training.backgrounds import Background, load_backgrounds
 from brainmets.training.brain_commands import add_brain_commands
@@ -25,27 +18,31 @@ from brainmets.training.context import OFFSETS, VOLUME, Context
 from brainmets.training.decisions import UNDECIDED, load_decision
 from brainmets.training.export import export_checkpoint
 from brainmets.training.head_preparation import prepare_head
-from brainmets.training.heads import CHANNELS
 from brainmets.training.labelled_backgrounds import load_labelled_backgrounds, make_labelled_background
 from brainmets.training.labelled_studies import (
     CORE_LABELS,
     LabelledStudy,
     healthy_half,
     load_labelled_study,
+    make_synthetic_studies,
 )
 from brainmets.training.loop import Trainer
-from brainmets.training.model_card import SHIPPED_FACTS, load_facts, state_metrics
+from brainmets.training.model_card import CARD_NAME, SHIPPED_FACTS, load_facts, state_metrics
 from brainmets.training.networks import NETWORKS
 from brainmets.training.networks.blocks import WIDTHS
 from brainmets.training.patches import StudySource
+from brainmets.training.quantization import quantize_network
+from brainmets.training.real_tiles import Tile, cut_real_tiles
 from brainmets.training.recipe import SHIPPED_MINUTES, train_shipped
 from brainmets.training.search import search_plan
-from brainmets.training.served_contract import TILES
 from brainmets.training.shelf import StudyShelf, fill_shelf
 from brainmets.training.splits import Part, draw_split, find_studies, load_split, save_split
 from brainmets.training.studies import draw_background, make_study
 from brainmets.training.validation import Validation, draw_validation
 from brainmets.training.world import join_world
+
+# Draws the studies that rounding to int8 is chosen and judged on; no other draw is of this seed.
+CALIBRATION_SEED = 25_000
 
 
 def main() -> int:
@@ -71,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_shelve(commands.add_parser("shelve", help="keep a folder filled with fresh studies for several trainings"))
     _add_ablate(commands.add_parser("ablate", help="short trainings that differ in one thing each (docs/accuracy.md)"))
     _add_export(commands.add_parser("export", help="write a checkpoint into a model repository"))
+    _add_quantize(commands.add_parser("quantize", help="write the int8 graph beside each network's exact one"))
     add_brain_commands(commands)
     return parser
 
@@ -174,6 +172,13 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_export)
 
 
+def _add_quantize(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", type=Path, nargs="+", required=True, help="folders of the model repository")
+    parser.add_argument("--study", type=Path, required=True, help="a labelled study kept out of training")
+    parser.add_argument("--synthetic", type=int, default=4, help="lesions are drawn into it so many times")
+    parser.set_defaults(run=_quantize)
+
+
 def _train(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(arguments.threads)
     with join_world() as world:
@@ -249,7 +254,7 @@ def _ablate(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     backgrounds = load_backgrounds(arguments.data)
     labelled = load_labelled_study(arguments.study, labels=CORE_LABELS)
-    tiles, tumour = _cut_real_tiles(labelled), make_labelled_background(labelled)
+    tiles, tumour = _cut_middle_tile(labelled), make_labelled_background(labelled)
     for ablation in ABLATIONS:
         if arguments.only is None or ablation.name in arguments.only:
             train_ablation(ablation, backgrounds, tumour, out=arguments.out, real_tiles=tiles)
@@ -260,22 +265,24 @@ def _export(arguments: argparse.Namespace) -> None:
         load_checkpoint(arguments.checkpoint),
         arguments.repository,
         decision=UNDECIDED if arguments.decision is None else load_decision(arguments.decision),
-        real_tiles=_cut_real_tiles(load_labelled_study(arguments.study, labels=CORE_LABELS)),
+        real_tiles=_cut_middle_tile(load_labelled_study(arguments.study, labels=CORE_LABELS)),
         facts=load_facts(arguments.facts),
     )
     sys.stdout.write(f"wrote {folder}\n")
 
 
-def _cut_real_tiles(labelled: LabelledStudy) -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.float32]], ...]:
-    """Return the tile (1, C, D + 2h, H, W) in the middle of a study."""
-    aligned = align_study(labelled.study, spacing_mm=TILES.spacing_mm)
-    outline = outline_head(aligned.volumes[Sequence.T1C], load_brain_network())
-    normalized = normalize_study(aligned, outline)
-    grid = plan_tiles(normalized.foreground.shape, TILES, occupied=normalized.brain)
-    tile = extract_tile(normalized, grid, index=len(grid.origins) // 2).voxels
-    voxels = np.zeros((1, CHANNELS, *tile.shape[1:]), dtype=np.float32)
-    voxels[0, [TILES.sequences.index(sequence) for sequence in normalized.sequences]] = tile
-    return (voxels,)
+def _quantize(arguments: argparse.Namespace) -> None:
+    labelled = load_labelled_study(arguments.study, labels=CORE_LABELS)
+    drawn = make_synthetic_studies(labelled, count=arguments.synthetic, seed=CALIBRATION_SEED)
+    tiles = [tile for study in tqdm(drawn, total=arguments.synthetic, unit="study") for tile in cut_real_tiles(study)]
+    for folder in tqdm(arguments.model, unit="network"):
+        quantize_network(folder, tiles)
+        sys.stdout.write(f"{folder.name}: agreement {load_facts(folder / CARD_NAME)['int8']['agreement_dice']}\n")
+
+
+def _cut_middle_tile(labelled: LabelledStudy) -> tuple[Tile, ...]:
+    tiles = list(cut_real_tiles(labelled))
+    return (tiles[len(tiles) // 2],)
 
 
 if __name__ == "__main__":

@@ -17,8 +17,10 @@ from brainmets.training.served_contract import TARGET
 from brainmets.training.served_network import ServedNetwork
 
 VERSION = "1"
-# What the plan builder made of the graph that is replaced.
-PLAN_FILES = (f"{VERSION}/model.plan", "configs/tensorrt.pbtxt")
+# The graph rounded to int8, beside the exact one.
+INT8_NAME = "model.int8.onnx"
+# What was made of the graph that is replaced: plans, and the graph rounded to int8.
+DERIVED_FILES = (f"{VERSION}/model.plan", "configs/tensorrt.pbtxt", f"{VERSION}/{INT8_NAME}")
 # Batch, slices, rows and columns of the random tiles that the gate tries: each axis at two sizes.
 RANDOM_TILES = ((1, 1, 16, 16), (2, 3, 64, 48), (1, 16, 96, 128))
 
@@ -69,7 +71,7 @@ def publish_graph(
     known = _describe_export(checkpoint, decision, digest=digest, difference=difference)
     write_card(folder, {**known, "training": facts["statement"], **facts})
     (folder / VERSION).mkdir(exist_ok=True)
-    for stale in PLAN_FILES:
+    for stale in DERIVED_FILES:
         (folder / stale).unlink(missing_ok=True)
     (folder / VERSION / "model.onnx").write_bytes(content)
     return folder

@@ -38,7 +38,10 @@ def write_card(folder: Path, card: Card) -> None:
 def contract_from_card(card: Card) -> ServedContract:
     """Return the contract that a card states."""
     points = {name: OperatingPoint(**card["operating_points"][name]) for name in OperatingPointName}
-    return ServedContract(card["model_name"], card["onnx_sha256"], points, card["training"], card)
+    digests = {"onnx_sha256": card["onnx_sha256"]}
+    if "int8" in card:
+        digests["int8_sha256"] = card["int8"]["sha256"]
+    return ServedContract(card["model_name"], digests, points, card["training"], card)
 
 
 def state_metrics(folder: Path, report: Card) -> None:

@@ -43,14 +43,15 @@ class ServedContract:
 
     Attributes:
         model_name: Its name in the model repository.
-        onnx_sha256: SHA-256 of its ONNX file, lower-case hexadecimal.
+        digests: SHA-256 of its ONNX file, `onnx_sha256`, and of what was rounded from it, `int8_sha256`, if there is
+            one; lower-case hexadecimal.
         points: Where it decides.
         training: What it was trained on, in one sentence.
         model_card: What is known of it, JSON.
     """
 
     model_name: str
-    onnx_sha256: str
+    digests: Mapping[str, str]
     points: Mapping[OperatingPointName, OperatingPoint]
     training: str
     model_card: Mapping[str, object]
@@ -68,7 +69,7 @@ class ServedContract:
             "tile_overlap": str(TILES.overlap),
             "normalization": NORMALIZATION,
             **self._point_parameters,
-            "onnx_sha256": self.onnx_sha256,
+            **self.digests,
             "target": TARGET,
             "training": self.training,
             "research_use_only": "true",

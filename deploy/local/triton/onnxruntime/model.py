@@ -20,6 +20,7 @@ from local.engine import (
     Engine,
     EngineKind,
     choose_kind,
+    engine_file,
     find_disagreement,
     open_engine,
     sample_tile,
@@ -34,7 +35,7 @@ class TritonPythonModel:
     """One instance of one model, in a process of its own; Triton calls its methods."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Open the network, and compare its values with ONNX Runtime's.
+        """Open the network, and compare its values with those of ONNX Runtime on the same graph.
 
         Raises:
             TritonModelException: The file is not the one the config promises, or the engine's values are wrong.
@@ -42,10 +43,13 @@ class TritonPythonModel:
         config = json.loads(args["model_config"])
         folder = Path(args["model_repository"]) / args["model_version"]
         model = folder / (config.get("default_model_filename") or DEFAULT_FILE_NAME)
-        _check_digest(model, config["parameters"])
-        kind = choose_kind(os.environ)
+        kind = choose_kind(os.environ, model)
+        _check_digest(model, config["parameters"], "onnx_sha256")
+        graph = engine_file(kind, model)
+        if graph != model:
+            _check_digest(graph, config["parameters"], "int8_sha256")
         self._engine = open_engine(kind, model, threads=_threads(config))
-        _check_values(self._engine, model, config)
+        _check_values(self._engine, graph, config)
         pb.Logger.log_info(f"{args['model_instance_name']} runs on {kind}, {_threads(config)} threads")
 
     def execute(self, requests: list[Any]) -> list[Any]:  # Any: Triton's own types are not published
@@ -65,12 +69,12 @@ class TritonPythonModel:
         return pb.InferenceResponse(output_tensors=[output])
 
 
-def _check_digest(model: Path, parameters: dict[str, dict[str, str]]) -> None:
-    expected = parameters["onnx_sha256"]["string_value"]
-    got = hashlib.sha256(model.read_bytes()).hexdigest()
+def _check_digest(graph: Path, parameters: dict[str, dict[str, str]], name: str) -> None:
+    expected = parameters[name]["string_value"] if name in parameters else "none"
+    got = hashlib.sha256(graph.read_bytes()).hexdigest() if graph.is_file() else "no file"
     if got != expected:
         raise pb.TritonModelException(
-            f"{model.name}: expected SHA-256 {expected} as in config.pbtxt, got {got}; export the model again"
+            f"{graph.name}: expected SHA-256 {expected} as in config.pbtxt, got {got}; export the model again"
         )
 
 
@@ -80,14 +84,14 @@ def _threads(config: dict[str, Any]) -> int:
     return max(1, len(os.sched_getaffinity(0)) // max(1, instances))
 
 
-def _check_values(engine: Engine, model: Path, config: dict[str, Any]) -> None:
+def _check_values(engine: Engine, graph: Path, config: dict[str, Any]) -> None:
     parameters = {name: value["string_value"] for name, value in config["parameters"].items()}
     tiles = sample_tile(
         channels=len(parameters["sequences"].split(",")),
         depth=2 + 2 * int(parameters["tile_halo"]),
         size=2 * int(parameters["tile_stride"]),
     )
-    reference = open_engine(EngineKind.ONNXRUNTIME, model).infer(tiles)
+    reference = open_engine(EngineKind.ONNXRUNTIME, graph).infer(tiles)
     disagreement = find_disagreement(engine.infer(tiles), reference)
     if disagreement:
-        raise pb.TritonModelException(f"the engine disagrees with ONNX Runtime in float32: {disagreement}")
+        raise pb.TritonModelException(f"the engine disagrees with ONNX Runtime on the same graph: {disagreement}")

@@ -1,0 +1,44 @@
+"""Tests of rounding to int8: the graph decides as the exact one does, or it is not written."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from brainmets.imaging.errors import ModelContractError
+from brainmets.training.quantization import MIN_AGREEMENT_DICE, quantize_network
+from local.engine import sample_tile
+
+SHIPPED = Path(__file__).parents[2] / "model_repository" / "attention_unet"
+ROUNDED = Path("1") / "model.int8.onnx"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return a shipped network's folder as it is before it is rounded."""
+    copied = tmp_path / SHIPPED.name
+    shutil.copytree(SHIPPED, copied)
+    (copied / ROUNDED).unlink()
+    return copied
+
+
+def test_the_rounded_graph_is_known_by_its_digest(folder: Path) -> None:
+    """The card says how well it agrees, and Triton's configurations what it must be."""
+    tile = sample_tile(channels=4, depth=14, size=64)
+    quantize_network(folder, [tile, tile[..., ::-1].copy()])
+    stated = json.loads((folder / "model_card.json").read_text())["int8"]
+    assert stated["sha256"] == hashlib.sha256((folder / ROUNDED).read_bytes()).hexdigest()
+    assert MIN_AGREEMENT_DICE <= stated["agreement_dice"] <= 1.0
+    for config in ("config.pbtxt", "configs/gpu.pbtxt"):
+        assert stated["sha256"] in (folder / config).read_text()
+
+
+def test_a_graph_that_decides_otherwise_is_not_written(folder: Path) -> None:
+    """Calibrated on nothing but air, it knows no intensity of a head."""
+    tile = sample_tile(channels=4, depth=14, size=64)
+    with pytest.raises(ModelContractError, match="decides otherwise"):
+        quantize_network(folder, [np.full_like(tile, 1e-3), tile])
+    assert not (folder / ROUNDED).exists()

@@ -98,7 +98,7 @@ evaluate: ## score the shipped networks into build/evaluation.json, and put the 
 	@$(SCORE) --study $(VALIDATION) --synthetic 16 --as-acquired \
 	  --name "drawn lesions in an unseen head as it was acquired" \
 	  --split "validation anatomy, other draws than chose the operating points"
-	@$(SCORE) --study $(VALIDATION) --synthetic 16 --as-acquired --operating-point sensitive \
+	@$(SCORE) --study $(VALIDATION) --synthetic 32 --as-acquired --operating-point sensitive \
 	  --name "drawn lesions in an unseen head as it was acquired, SENSITIVE" \
 	  --split "validation anatomy, other draws than chose the operating points"
 	@$(SCORE) --study $(VALIDATION) --synthetic 16 --name "drawn lesions in an unseen head, degraded" \
@@ -107,6 +107,13 @@ evaluate: ## score the shipped networks into build/evaluation.json, and put the 
 	  --split "validation anatomy, kept out of training"
 	@$(SCORE) --study $(TEST) --labels 2 --reference $(TEST)/reference/model_output_segmentation.nii.gz \
 	  --name "metastasis BraTS-MET-00110, agreement with another model" --split "test, used for no choice"
+	@$(SCORE) --int8 --study $(VALIDATION) --synthetic 16 --as-acquired \
+	  --name "drawn lesions in an unseen head as it was acquired, int8" \
+	  --split "validation anatomy, of which other draws chose points and rounding"
+	@$(SCORE) --int8 --study $(VALIDATION) --name "glioma BraTS2021_00006, tumour core by experts, int8" \
+	  --split "validation anatomy, of which draws chose points and rounding"
+	@$(SCORE) --int8 --study $(TEST) --labels 2 --reference $(TEST)/reference/model_output_segmentation.nii.gz \
+	  --name "metastasis BraTS-MET-00110, agreement with another model, int8" --split "test, used for no choice"
 	@$(TRAINING) state-metrics --repository model_repository --evaluation build/evaluation.json
 
 ablations: ## short trainings that differ in one thing each, compared (about 3 hours of one core; docs/accuracy.md)

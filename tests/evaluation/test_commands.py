@@ -59,6 +59,18 @@ def test_a_study_is_scored_for_each_network_and_their_mean(
     assert "phantom · none · balanced" in capsys.readouterr().out
 
 
+def test_the_rounded_graph_is_scored_when_asked(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says nearly what the exact one says, and not the same."""
+    out = tmp_path / "evaluation.json"
+    given = ("--model", MODELS[1], "--study", folder, "--split", "none", "--out", out, "--worst", 0, "--threads", 1)
+    for name, more in (("exact", ()), ("rounded", ("--int8",))):
+        assert run(monkeypatch, "score", *given, "--name", name, *more) == 0
+    sets = json.loads(out.read_text())["data_sets"]
+    exact, rounded = (sets[name]["networks"]["attention_unet"] for name in ("exact", "rounded"))
+    assert rounded["calibration"] != exact["calibration"]
+    assert rounded["patient_dice"]["value"] == pytest.approx(exact["patient_dice"]["value"], abs=0.05)
+
+
 def test_points_are_chosen_and_can_be_exported(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A decision for each network, with what it was chosen on."""
     given = ("--study", folder, "--synthetic", 2, "--out", tmp_path, "--threads", 1)

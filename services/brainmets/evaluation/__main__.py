@@ -22,6 +22,7 @@ from brainmets.evaluation.tile_timing import print_tiles, time_tiles
 from brainmets.imaging.errors import BrainmetsError, InvalidArgumentError
 from brainmets.imaging.operating_point import OperatingPoint, OperatingPointName
 from brainmets.training.decisions import Decision, save_decision
+from brainmets.training.export import GRAPH_NAME, INT8_NAME
 from brainmets.training.labelled_studies import (
     CORE_LABELS,
     LabelledStudy,
@@ -80,6 +81,7 @@ def _add_score(parser: argparse.ArgumentParser) -> None:
     by = parser.add_mutually_exclusive_group(required=True)
     by.add_argument("--model", type=Path, nargs="+", help="folders of the model repository")
     by.add_argument("--gateway", help="address of a running gateway; asked for each network and their mean")
+    parser.add_argument("--int8", action="store_true", help="with --model: the graphs that were rounded to int8")
     parser.add_argument("--name", required=True, help="what the data set is called in the report")
     parser.add_argument("--split", required=True, help="what it was to these weights: training, validation, test")
     parser.add_argument("--operating-point", type=OperatingPointName, default=OperatingPointName.BALANCED)
@@ -181,7 +183,8 @@ def _open_decider(arguments: argparse.Namespace) -> Iterator[StudyDecider]:
             yield GatewayDecider(client, names, _options(arguments))
         return
     points = {model.name: _read_point(model, arguments) for model in arguments.model}
-    yield OnnxDecider(Scorer(arguments.model, threads=arguments.threads), with_mean(points))
+    graph = INT8_NAME if arguments.int8 else GRAPH_NAME
+    yield OnnxDecider(Scorer(arguments.model, threads=arguments.threads, graph=graph), with_mean(points))
 
 
 def _options(arguments: argparse.Namespace) -> SegmentationOptions:

@@ -17,7 +17,8 @@ from brainmets.training.served_contract import TARGET
 from brainmets.training.served_network import ServedNetwork
 
 VERSION = "1"
-# The graph rounded to int8, beside the exact one.
+# The exact graph, and the one rounded to int8 beside it.
+GRAPH_NAME = "model.onnx"
 INT8_NAME = "model.int8.onnx"
 # What was made of the graph that is replaced: plans, and the graph rounded to int8.
 DERIVED_FILES = (f"{VERSION}/model.plan", "configs/tensorrt.pbtxt", f"{VERSION}/{INT8_NAME}")
@@ -73,7 +74,7 @@ def publish_graph(
     (folder / VERSION).mkdir(exist_ok=True)
     for stale in DERIVED_FILES:
         (folder / stale).unlink(missing_ok=True)
-    (folder / VERSION / "model.onnx").write_bytes(content)
+    (folder / VERSION / GRAPH_NAME).write_bytes(content)
     return folder
 
 

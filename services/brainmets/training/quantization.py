@@ -16,7 +16,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 
 from brainmets.imaging.errors import ModelContractError
 from brainmets.imaging.evaluation import overlap
-from brainmets.training.export import INT8_NAME, VERSION
+from brainmets.training.export import GRAPH_NAME, INT8_NAME, VERSION
 from brainmets.training.heads import HALF
 from brainmets.training.model_card import CARD_NAME, load_facts, write_card
 from brainmets.training.real_tiles import Tile
@@ -43,7 +43,7 @@ def quantize_network(folder: Path, tiles: Sequence[Tile]) -> None:
     Raises:
         ModelContractError: Both graphs do not decide alike; nothing is written.
     """
-    exact = folder / VERSION / "model.onnx"
+    exact = folder / VERSION / GRAPH_NAME
     content = round_graph(exact, tiles[::2])
     agreement = _compare(exact, content, tiles[1::2])
     # Written so that a NaN fails too.

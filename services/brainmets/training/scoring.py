@@ -21,7 +21,7 @@ from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.study import AlignedStudy, align_study
 from brainmets.imaging.tiling import TileContract, extract_tile, plan_tiles
 from brainmets.runtime.brain_weights import load_brain_network
-from brainmets.training.export import VERSION
+from brainmets.training.export import GRAPH_NAME, VERSION
 from brainmets.training.labelled_studies import LabelledStudy
 from brainmets.training.served_contract import INPUT_NAME, OUTPUT_NAME, TILES
 
@@ -64,13 +64,15 @@ def average_maps(maps: Iterable[ProbabilityMap]) -> ProbabilityMap:
 class Scorer:
     """Runs networks, alone or averaged, over labelled studies."""
 
-    def __init__(self, models: Iterable[Path], *, threads: int, tiles: TileContract = TILES) -> None:
+    def __init__(
+        self, models: Iterable[Path], *, threads: int, tiles: TileContract = TILES, graph: str = GRAPH_NAME
+    ) -> None:
         self._tiles = tiles
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         self._sessions = {
             model.name: onnxruntime.InferenceSession(
-                model / VERSION / "model.onnx", options, providers=["CPUExecutionProvider"]
+                model / VERSION / graph, options, providers=["CPUExecutionProvider"]
             )
             for model in models
         }

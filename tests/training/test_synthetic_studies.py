@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from brainmets.imaging.errors import InvalidArgumentError
 from brainmets.imaging.geometry import Geometry
 from brainmets.imaging.lesions import LesionMask
 from brainmets.imaging.sequence import Sequence
@@ -28,6 +29,26 @@ def held_out() -> LabelledStudy:
     tumour = np.zeros(head.shape, dtype=np.bool_)
     tumour[24, 32, 40] = True
     return LabelledStudy("phantom", Study({Sequence.T1C: volume}), LesionMask(tumour, geometry))
+
+
+@pytest.mark.parametrize("columns", [slice(30, 52), slice(12, 34)], ids=["from the left", "from the right"])
+def test_the_healthy_half_holds_nothing_of_a_tumour_beyond_the_middle(held_out: LabelledStudy, columns: slice) -> None:
+    """It would be found, rightly, and counted as false."""
+    tumour = np.zeros_like(held_out.reference.voxels)
+    tumour[20:28, 28:36, columns] = True
+    bright = held_out.study.t1c.voxels + np.float32(50.0) * tumour
+    geometry = held_out.study.t1c.geometry
+    study = Study({Sequence.T1C: Volume(bright.astype(np.float32), geometry)})
+    half = healthy_half(LabelledStudy("phantom", study, LesionMask(tumour, geometry)))
+    assert half.voxels[T1C].max() < 5.0
+
+
+def test_tumour_on_both_sides_leaves_no_healthy_half(held_out: LabelledStudy) -> None:
+    """The sentence says what to hold out instead."""
+    tumour = np.zeros_like(held_out.reference.voxels)
+    tumour[20:28, 28:36, 8:56] = True
+    with pytest.raises(InvalidArgumentError, match="both halves"):
+        healthy_half(LabelledStudy("phantom", held_out.study, LesionMask(tumour, held_out.reference.geometry)))
 
 
 def _bent_as_the_first(held_out: LabelledStudy) -> Head:

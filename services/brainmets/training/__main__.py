@@ -33,6 +33,7 @@ from brainmets.training.networks.blocks import WIDTHS
 from brainmets.training.patches import StudySource
 from brainmets.training.quantization import quantize_network
 from brainmets.training.real_tiles import Tile, cut_real_tiles
+from brainmets.training.recalibration import recalibrate_network
 from brainmets.training.recipe import SHIPPED_MINUTES, train_shipped
 from brainmets.training.search import search_plan
 from brainmets.training.shelf import StudyShelf, fill_shelf
@@ -68,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_shelve(commands.add_parser("shelve", help="keep a folder filled with fresh studies for several trainings"))
     _add_ablate(commands.add_parser("ablate", help="short trainings that differ in one thing each (docs/accuracy.md)"))
     _add_export(commands.add_parser("export", help="write a checkpoint into a model repository"))
+    _add_recalibrate(commands.add_parser("recalibrate", help="give an exported network another decision"))
     _add_quantize(commands.add_parser("quantize", help="write the int8 graph beside each network's exact one"))
     add_brain_commands(commands)
     return parser
@@ -170,6 +172,12 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--study", type=Path, required=True, help="a labelled study, for the parity gate's real tile")
     parser.add_argument("--facts", type=Path, default=SHIPPED_FACTS, help="JSON: statement, data, limits, failures")
     parser.set_defaults(run=_export)
+
+
+def _add_recalibrate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", type=Path, required=True, help="a folder of the model repository")
+    parser.add_argument("--decision", type=Path, required=True, help="JSON that choose-points wrote for this network")
+    parser.set_defaults(run=lambda given: recalibrate_network(given.model, load_decision(given.decision)))
 
 
 def _add_quantize(parser: argparse.ArgumentParser) -> None:

@@ -176,10 +176,15 @@ def _imitate(t1: Floats, brain: NDArray[np.bool_], *, levels: tuple[float, ...])
     return np.where(brain, np.interp(t1, T1_LEVELS, levels), 0.7 * t1).astype(np.float32)
 
 
-def mirror_half(background: Background, *, from_left: bool) -> Background:
-    """Return the head made of one of its halves and that half's mirror image."""
-    columns = np.flatnonzero(background.brain.any(axis=(0, 1)))
-    middle = _find_middle(background.brain, guess=int(columns.mean()))
+def mirror_half(background: Background, *, from_left: bool, middle: int | None = None) -> Background:
+    """Return the head made of one of its halves and that half's mirror image.
+
+    Args:
+        background: The head.
+        from_left: Whether its left half is taken.
+        middle: The column that a mirror stands on; where its outline is most symmetrical when left out.
+    """
+    middle = find_middle(background.brain) if middle is None else middle
     if from_left:
         return _mirrored(background, half=slice(middle, None), flipped_first=True, suffix="left")
     return _mirrored(background, half=slice(None, middle), flipped_first=False, suffix="right")
@@ -201,8 +206,9 @@ def _mirrored(background: Background, *, half: slice, flipped_first: bool, suffi
     )
 
 
-def _find_middle(brain: Floats, *, guess: int) -> int:
-    """Return the column about which the brain's outline is most nearly its own mirror image."""
+def find_middle(brain: Floats) -> int:
+    """Return the column about which a brain's outline (D, H, W) is most nearly its own mirror image."""
+    guess = int(np.flatnonzero(brain.any(axis=(0, 1))).mean())
 
     def mismatch(middle: int) -> float:
         reach = min(middle, brain.shape[2] - middle)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from brainmets.formats.nifti import read_label_map, read_nifti
 from brainmets.imaging.bounding_box import find_bounding_box
@@ -16,7 +17,7 @@ from brainmets.imaging.resampling import axial_grid, resample_volume
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.study import Study
 from brainmets.imaging.volume import Volume
-from brainmets.training.backgrounds import SPACING_MM, Background, complete_sequences, mirror_half
+from brainmets.training.backgrounds import SPACING_MM, Background, complete_sequences, find_middle, mirror_half
 from brainmets.training.deformation import deform_background
 from brainmets.training.degradation import degrade, disturb, vary_contrast
 from brainmets.training.lesions import draw_lesion_plans
@@ -32,6 +33,10 @@ ENDINGS = {
 }
 # Labels of the tumour core in all BraTS releases: necrosis 1, enhancing tumour 4 (until 2021) or 3 (since).
 CORE_LABELS = (1, 3, 4)
+# A tumour's border is blurred over some columns of 1 mm beyond what is outlined.
+TUMOUR_MARGIN_COLUMNS = 3
+# Less of a head than this on one side is none any more.
+MIN_HALF_FRACTION = 0.3
 # Oedema is 2. Anything else in a label map is not understood.
 KNOWN_LABELS = (0, 1, 2, 3, 4)
 
@@ -144,7 +149,14 @@ def make_synthetic_studies(
 
 
 def healthy_half(held_out: LabelledStudy) -> Background:
-    """Return the head made of the half of a held-out head that is free of tumour, and its mirror image."""
+    """Return the head made of the half of a held-out head that is free of tumour, and its mirror image.
+
+    The mirror stands in the middle of the head, or beside a tumour that reaches beyond: what is left of one would be a
+    lesion that no reference knows.
+
+    Raises:
+        InvalidArgumentError: Both halves hold tumour, so that too little would be left of either.
+    """
     grid = axial_grid(held_out.study.t1c.geometry, spacing_mm=SPACING_MM)
     volumes = {sequence: resample_volume(volume, grid) for sequence, volume in held_out.study.volumes.items()}
     core = resample_volume(
@@ -162,6 +174,23 @@ def healthy_half(held_out: LabelledStudy) -> Background:
         enhanced=True,
         stripped=True,
     )
-    columns = np.flatnonzero((core[box.slices] > 0.0).any(axis=(0, 1)))
-    tumour_left = bool(len(columns)) and float(columns.mean()) > whole.brain.shape[2] / 2.0
-    return mirror_half(whole, from_left=not tumour_left)
+    from_left, middle = _place_mirror(find_middle(whole.brain), core[box.slices] > 0.0)
+    return mirror_half(whole, from_left=from_left, middle=middle)
+
+
+def _place_mirror(middle: int, core: NDArray[np.bool_]) -> tuple[bool, int]:
+    """Return which half of a head (D, H, W) is clear of its tumour's core, the left one or not, and where it ends."""
+    columns = np.flatnonzero(core.any(axis=(0, 1)))
+    if not len(columns):
+        return True, middle
+    width = core.shape[2]
+    right = min(middle, int(columns[0]) - TUMOUR_MARGIN_COLUMNS)
+    left = max(middle, int(columns[-1]) + 1 + TUMOUR_MARGIN_COLUMNS)
+    if max(right, width - left) < width * MIN_HALF_FRACTION:
+        raise InvalidArgumentError(
+            "The held-out head has tumour in both halves",
+            expected=f"a side with {MIN_HALF_FRACTION:.0%} of the head's width free of it",
+            got=f"{max(right, width - left) / width:.0%}",
+            remedy="hold out a head with tumour on one side",
+        )
+    return (True, left) if width - left > right else (False, right)

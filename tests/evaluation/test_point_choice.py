@@ -22,7 +22,7 @@ def test_each_point_finds_the_most_within_its_false_positives() -> None:
     """The budget decides, then the sensitivity."""
     tried = [
         _score(0.3, sensitivity=0.95, false_positives=3.0),
-        _score(0.6, sensitivity=0.9, false_positives=1.0),
+        _score(0.6, sensitivity=0.9, false_positives=0.5),
         _score(0.9, sensitivity=0.6, false_positives=0.1),
         _score(0.1, sensitivity=1.0, false_positives=20.0),
     ]
@@ -42,9 +42,9 @@ def test_of_equally_sensitive_points_the_better_overlap_is_taken() -> None:
 def test_a_more_sensitive_point_never_asks_for_more() -> None:
     """Thresholds fall from specific to sensitive even where chance would have them otherwise."""
     tried = [
-        _score(0.4, sensitivity=0.8, false_positives=0.4),
-        _score(0.9, sensitivity=0.85, false_positives=1.2),
-        _score(0.3, sensitivity=0.82, false_positives=1.4),
+        _score(0.4, sensitivity=0.8, false_positives=0.2),
+        _score(0.9, sensitivity=0.85, false_positives=0.4),
+        _score(0.3, sensitivity=0.82, false_positives=0.45),
     ]
     chosen = choose_points(tried)
     assert chosen[SPECIFIC].point.threshold == 0.4
@@ -54,9 +54,9 @@ def test_a_more_sensitive_point_never_asks_for_more() -> None:
 def test_a_more_sensitive_point_never_asks_for_a_higher_peak() -> None:
     """Peaks fall as thresholds do."""
     tried = [
-        _score(0.4, sensitivity=0.8, false_positives=0.4, peak=0.8),
-        _score(0.4, sensitivity=0.85, false_positives=1.2, peak=0.9),
-        _score(0.4, sensitivity=0.82, false_positives=1.4, peak=0.7),
+        _score(0.4, sensitivity=0.8, false_positives=0.2, peak=0.8),
+        _score(0.4, sensitivity=0.85, false_positives=0.4, peak=0.9),
+        _score(0.4, sensitivity=0.82, false_positives=0.45, peak=0.7),
     ]
     chosen = choose_points(tried)
     assert [chosen[name].point.min_peak_probability for name in (SPECIFIC, BALANCED)] == [0.8, 0.7]

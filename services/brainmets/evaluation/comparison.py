@@ -29,7 +29,7 @@ COLUMNS = (
 def compare_candidate(candidate: Path, drawn: Sequence[LabelledStudy], test: LabelledStudy, *, threads: int) -> Json:
     """Return what each network of a candidate, and the mean of two, makes of the same studies.
 
-    Each decides where it finds most for 1.5 false positives a study on these very studies: the point is chosen on what
+    Each decides where it finds most for 0.5 false positives a study on these very studies: the point is chosen on what
     is reported, which is fair between candidates and flatters all of them.
 
     Args:
@@ -101,7 +101,7 @@ def render_compared(path: Path) -> str:
     """Return every candidate of a file as a Markdown table, a line for each network.
 
     "Found" is of the drawn lesions from 3 mm, "false" the false positives a study, both at the point that finds most
-    for 1.5 of these; the study's seconds are the candidate's, all its networks together.
+    for 0.5 of these; the study's seconds are the candidate's, all its networks together.
     """
     rows = [tuple(COLUMNS), ("---",) * len(COLUMNS), *_rows(path)]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
@@ -116,7 +116,7 @@ def print_compared(path: Path, console: Console) -> None:
         table.add_row(*row)
     console.print(table)
     console.print(
-        "[dim]Each at the point that finds most lesions from 3 mm for 1.5 false positives a study, on these studies; "
+        "[dim]Each at the point that finds most lesions from 3 mm for 0.5 false positives a study, on these studies; "
         f"s: median of a study. {NOTICE}[/dim]"
     )
 

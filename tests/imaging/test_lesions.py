@@ -163,7 +163,7 @@ def test_labels_of_another_shape_are_refused() -> None:
     with pytest.raises(InternalError):
         LesionMask(np.zeros((2, 2, 2), dtype=np.bool_), axial_geometry((2, 2, 3)))
     with pytest.raises(InternalError):
-        InstanceMap(np.zeros((2, 2, 2), dtype=np.int32), axial_geometry((2, 2, 3)), 0)
+        InstanceMap(np.zeros((2, 2, 2), dtype=np.int32), axial_geometry((2, 2, 3)), ())
 
 
 GRID = axial_geometry((40, 40, 40))

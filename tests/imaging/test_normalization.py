@@ -6,7 +6,7 @@ import pytest
 from brainmets.imaging.errors import EmptyVolumeError
 from brainmets.imaging.foreground import find_foreground
 from brainmets.imaging.head_outline import outline_head
-from brainmets.imaging.normalization import NormalizedVolume, normalize_study
+from brainmets.imaging.normalization import CLIP_PERCENTILES, SAMPLE_STEP, NormalizedVolume, clip_ends, normalize_study
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.study import Study, align_study
 from brainmets.imaging.volume import Volume
@@ -136,3 +136,21 @@ def test_a_head_of_one_intensity_is_refused() -> None:
     aligned = align_study(Study({Sequence.T1C: mask}), spacing_mm=1.0)
     with pytest.raises(EmptyVolumeError, match="t1c"):
         normalize_study(aligned, outline_head(aligned.volumes[Sequence.T1C], load_brain_network()))
+
+
+@pytest.mark.parametrize("count", [1, 2, 150, 70_001])
+@pytest.mark.parametrize("levels", [1, 3, 4000])
+@pytest.mark.parametrize("rising", [False, True])
+def test_clipping_ends_are_the_percentiles(count: int, levels: int, *, rising: bool) -> None:
+    """Looked for among the outermost values, they are what looking among all finds, ties and short inputs included."""
+    values = np.random.default_rng(count + levels).integers(0, levels, count).astype(np.float32)
+    values = np.sort(values) if rising else values
+    np.testing.assert_array_equal(clip_ends(values), np.percentile(values, CLIP_PERCENTILES).astype(np.float32))
+
+
+def test_a_sample_that_misleads_does_not_mislead() -> None:
+    """Spikes that a regular sample meets more often than there are any are not taken for the outermost values."""
+    values = np.random.default_rng(0).random(100 * SAMPLE_STEP, dtype=np.float32)
+    values[: 3 * SAMPLE_STEP : SAMPLE_STEP] = -9.0
+    values[-3 * SAMPLE_STEP :: SAMPLE_STEP] = 9.0
+    np.testing.assert_array_equal(clip_ends(values), np.percentile(values, CLIP_PERCENTILES).astype(np.float32))

@@ -8,8 +8,8 @@ from scipy.spatial.transform import Rotation
 
 from brainmets.imaging.errors import InternalError, MissingT1cError, SequencesDoNotOverlapError
 from brainmets.imaging.findings import FindingCode
-from brainmets.imaging.geometry import Geometry
-from brainmets.imaging.registration import register_rigidly
+from brainmets.imaging.geometry import Box, Geometry
+from brainmets.imaging.registration import fits_best_in_place, register_rigidly
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.study import AlignedStudy, Study, align_study
 from brainmets.imaging.volume import Volume
@@ -60,6 +60,13 @@ def test_a_sequence_that_moved_is_registered_and_said_so(t1c: Volume, t2w: Volum
     (finding,) = aligned.findings
     assert (finding.code, finding.sequence) == (FindingCode.SEQUENCE_REGISTERED, Sequence.T2W)
     assert overlap_with(aligned.volumes[Sequence.T1C], aligned.volumes[Sequence.T2W]) > 0.97
+
+
+def test_a_volume_too_thin_to_be_shifted_lies_where_it_says(t1c: Volume) -> None:
+    """Where coarse voxels leave no room for a shift, the header stands unopposed."""
+    d, h, w = t1c.geometry.shape
+    thin = t1c.crop(Box((d // 2, 0, 0), (d // 2 + 3, h, w)))
+    assert fits_best_in_place(thin, thin)
 
 
 def test_a_registration_finds_the_motion(t1c: Volume, t2w: Volume) -> None:

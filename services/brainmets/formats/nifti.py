@@ -100,15 +100,14 @@ def _open(content: bytes | memoryview, file_index: int) -> tuple[NiftiHeader, by
 
 
 def _inflate(content: bytes | memoryview, file_index: int) -> tuple[NiftiHeader, bytes]:
-    stream = GzipStream(content)
-    beginning = stream.read(LONGEST_HEADER_BYTES)
-    header = read_header(beginning, file_index=file_index)
+    header = read_header(GzipStream(content).read(LONGEST_HEADER_BYTES), file_index=file_index)
     if header.file_bytes > MAX_EXPANSION * len(content):
         raise _malformed(
             f"{header.file_bytes} bytes", got="fewer than its compressed bytes can hold", file_index=file_index
         )
-    # One byte more finds what is too long, and lets the stream check its own digest.
-    inflated = beginning + stream.read(max(0, header.file_bytes + 1 - len(beginning)))
+    # From its beginning again, so that header and voxels need not be joined, which copies the volume. One byte more
+    # finds what is too long, and lets the stream check its own digest.
+    inflated = GzipStream(content).read(header.file_bytes + 1)
     if len(inflated) != header.file_bytes:
         got = f"{len(inflated)} bytes" if len(inflated) < header.file_bytes else "more"
         raise _malformed(f"{header.file_bytes} bytes", got=got, file_index=file_index)

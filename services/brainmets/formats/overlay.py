@@ -3,7 +3,6 @@
 Slices are shown in radiological convention, as if from the patient's feet: the patient's left is on the right.
 """
 
-import io
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import map_coordinates
 
 from brainmets.formats.overlay_slices import choose_slices
+from brainmets.formats.png import write_png
 from brainmets.imaging.bounding_box import find_bounding_box
 from brainmets.imaging.geometry import Box, Geometry
 from brainmets.imaging.lesions import InstanceMap, Lesion
@@ -55,8 +55,6 @@ TITLE_SIZE, TEXT_SIZE, SMALL_SIZE = 24, 15, 13
 CHARACTER_WIDTH = 0.5
 # From line to line, as a fraction of the size.
 LINE_SPACING = 1.45
-# The quickest; the next ones save a tenth of the bytes for a quarter more time.
-PNG_LEVEL = 1
 
 
 def render_overlay(t1c: Volume, instances: InstanceMap, result: SegmentationResult) -> bytes:
@@ -85,9 +83,7 @@ def render_overlay(t1c: Volume, instances: InstanceMap, result: SegmentationResu
         place = (left + column * (panel.width + MARGIN), head.height + row * (panel.height + MARGIN))
         sheet.paste(panel, place)
     sheet.paste(foot, (0, sheet.height - foot.height))
-    png = io.BytesIO()
-    sheet.save(png, "PNG", compress_level=PNG_LEVEL)
-    return png.getvalue()
+    return write_png(np.asarray(sheet))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -130,7 +126,7 @@ def _views(t1c: Volume, slices: tuple[int, ...]) -> Iterator[_View]:
 
 
 def _draw_panel(view: _View, instances: InstanceMap, lesions: tuple[Lesion, ...]) -> Image.Image:
-    picture: NDArray[np.uint8] = np.repeat(view.pixels[..., np.newaxis], 3, axis=2)
+    picture = np.asarray(cv2.cvtColor(view.pixels, cv2.COLOR_GRAY2RGB), dtype=np.uint8)
     numbers: list[tuple[Lesion, tuple[int, int]]] = []
     for lesion in lesions:
         outline = _outline(view, instances, lesion)

@@ -106,11 +106,12 @@ class _Blend:
     async def work_off(self, buffer: asyncio.Queue[Tile | None]) -> None:
         """Take tiles until there are no more."""
         while (tile := await buffer.get()) is not None:
-            self._accumulator.add(await self._infer(tile))
-            _paste_t1c(tile, self._t1c, channel=self._header.sequences.index(Sequence.T1C), grid=self._header.grid)
+            wanted = self._plan.tiles.sequences
+            voxels = spread_channels(tile.voxels, present=self._header.sequences, wanted=wanted)
+            self._accumulator.add(await self._infer(tile, voxels))
+            _paste_t1c(tile, voxels[wanted.index(Sequence.T1C)], self._t1c, grid=self._header.grid)
 
-    async def _infer(self, tile: Tile) -> ProbabilityTile:
-        voxels = spread_channels(tile.voxels, present=self._header.sequences, wanted=self._plan.tiles.sequences)
+    async def _infer(self, tile: Tile, voxels: NDArray[np.float32]) -> ProbabilityTile:
         total = len(self._plan.models) * len(self._header.grid.origins)
         mean = np.zeros(self._header.grid.tile_shape, dtype=np.float32)  # (D, H, W)
         probabilities = []
@@ -154,9 +155,9 @@ def spread_channels(
     return spread
 
 
-def _paste_t1c(tile: Tile, canvas: NDArray[np.float32], *, channel: int, grid: TileGrid) -> None:
-    """Put a tile's T1c, without its context, where it came from; a tile may reach beyond the volume."""
-    slices = tile.voxels[channel, grid.halo : grid.halo + grid.tile_shape[0]]
+def _paste_t1c(tile: Tile, t1c: NDArray[np.float32], canvas: NDArray[np.float32], *, grid: TileGrid) -> None:
+    """Put a tile's T1c (D + 2 halo, H, W), without its context, where it came from; it may reach beyond the volume."""
+    slices = t1c[grid.halo : grid.halo + grid.tile_shape[0]]
     place = tuple(
         slice(start, min(start + size, limit))
         for start, size, limit in zip(tile.origin, grid.tile_shape, canvas.shape, strict=True)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, map_coordinates
 from scipy.optimize import minimize
 
+from brainmets.imaging.bounding_box import find_bounding_box
 from brainmets.imaging.geometry import Geometry
 
 # The falx and what crosses it: nearer than this a lesion is neither left nor right.
@@ -61,14 +62,16 @@ def find_midline(brain: NDArray[np.bool_], geometry: Geometry) -> Midline:
     depths_mm = _signed_depths(coarse, grid)
     indices = np.argwhere(depths_mm > -COARSE_MM)
     indices = indices[:: max(1, len(indices) // POINTS)]
-    points_mm, here_mm = grid.index_to_world(indices), depths_mm[tuple(indices.T)]
     centre_mm = grid.index_to_world(np.argwhere(coarse)).mean(axis=0)
+    from_centre_mm, here_mm = grid.index_to_world(indices) - centre_mm, depths_mm[tuple(indices.T)]
+    lines, to_index = indices.T.astype(np.float64), grid.inverse_affine[:3, :3]
 
     def mismatch_mm(search: NDArray[np.float64]) -> float:
         normal, shift_mm = _normal(search[:2]), float(search[2])
-        beyond_mm = (points_mm - centre_mm) @ normal - shift_mm
-        mirrored = grid.world_to_index(points_mm - 2.0 * beyond_mm[:, np.newaxis] * normal)
-        there_mm = map_coordinates(depths_mm, mirrored.T, order=1, mode="nearest")
+        beyond_mm = from_centre_mm @ normal - shift_mm
+        # Each point is moved along the normal, in indices at once: this is asked a hundred times.
+        mirrored = lines - (to_index @ (2.0 * normal))[:, np.newaxis] * beyond_mm
+        there_mm = map_coordinates(depths_mm, mirrored, order=1, mode="nearest")
         return float(np.abs(there_mm - here_mm).mean())
 
     steps = np.array([[0, 0, 0], [FIRST_TURN_RAD, 0, 0], [0, FIRST_TURN_RAD, 0], [0, 0, FIRST_SHIFT_MM]])
@@ -98,6 +101,10 @@ def _coarsened(geometry: Geometry, factors: list[int], shape: tuple[int, ...]) -
 
 def _signed_depths(head: NDArray[np.bool_], grid: Geometry) -> NDArray[np.float64]:
     """Return how deep in the head each voxel lies, mm, negative outside."""
-    inside, outside = (distance_transform_edt(voxels, sampling=grid.spacing_mm) for voxels in (head, ~head))
-    depths_mm: NDArray[np.float64] = inside - outside
+    depths_mm: NDArray[np.float64] = -distance_transform_edt(~head, sampling=grid.spacing_mm)
+    box = find_bounding_box(head)
+    if box is not None:
+        # What lies nearest outside of a head lies in its box or beside that.
+        near = tuple(slice(max(0, axis.start - 1), axis.stop + 1) for axis in box.slices)
+        depths_mm[near] += distance_transform_edt(head[near], sampling=grid.spacing_mm)
     return depths_mm

@@ -48,7 +48,7 @@ class InstanceMap:
     Attributes:
         labels: (D, H, W), int32: 0 beside the lesions, 1 to `count` inside, by falling volume.
         geometry: The grid.
-        count: Number of lesions.
+        boxes: The smallest box that holds each lesion, in order of their labels.
 
     Raises:
         InternalError: The labels do not fit the grid.
@@ -56,10 +56,15 @@ class InstanceMap:
 
     labels: NDArray[np.int32]
     geometry: Geometry
-    count: int
+    boxes: tuple[Box, ...]
 
     def __post_init__(self) -> None:
         _check_fit(self.labels, self.geometry, dtype=np.int32)
+
+    @property
+    def count(self) -> int:
+        """Number of lesions."""
+        return len(self.boxes)
 
     @property
     def mask(self) -> LesionMask:
@@ -122,7 +127,7 @@ def find_lesions(mask: LesionMask, *, min_volume_mm3: float, seeds: LesionMask |
     labels = np.zeros(mask.geometry.shape, dtype=np.int32)
     box = find_bounding_box(mask.voxels)
     if box is None:
-        return InstanceMap(labels, mask.geometry, 0)
+        return InstanceMap(labels, mask.geometry, ())
     components, _ = ndimage.label(mask.voxels[box.slices], structure=CONNECTIVITY_26)
     voxel_counts = np.bincount(components.ravel())
     voxel_counts[0] = 0
@@ -137,7 +142,8 @@ def find_lesions(mask: LesionMask, *, min_volume_mm3: float, seeds: LesionMask |
     renumbered = np.zeros(len(voxel_counts), dtype=np.int32)
     renumbered[kept] = np.arange(1, len(kept) + 1)
     labels[box.slices] = renumbered[components]
-    return InstanceMap(labels, mask.geometry, len(kept))
+    places = ndimage.find_objects(labels[box.slices], max_label=len(kept))
+    return InstanceMap(labels, mask.geometry, tuple(_shifted(place, box.start) for place in places))
 
 
 def drop_outside_brain(instances: InstanceMap, brain: BrainMask, grid: Geometry) -> InstanceMap:
@@ -151,18 +157,28 @@ def drop_outside_brain(instances: InstanceMap, brain: BrainMask, grid: Geometry)
     if brain.step == 0 or instances.count == 0:
         return instances
     told = brain.unpack(grid)
-    renumbered = np.zeros(instances.count + 1, dtype=np.int32)
-    count = 0
-    for label, box in enumerate(_boxes(instances), start=1):
-        voxels = instances.labels[box.slices] == label
-        points_mm = instances.geometry.crop(box).index_to_world(np.argwhere(voxels))
-        if _share_inside(points_mm, told, grid=grid, step=brain.step) >= INSIDE_FRACTION:
-            count += 1
-            renumbered[label] = count
-    # As a rule all of them stay, and with them the map.
-    return (
-        instances if count == instances.count else InstanceMap(renumbered[instances.labels], instances.geometry, count)
+    inside = tuple(
+        label
+        for label, box in enumerate(instances.boxes, start=1)
+        if _share_inside(_points_mm(instances, label=label, box=box), told, grid=grid, step=brain.step)
+        >= INSIDE_FRACTION
     )
+    # As a rule all of them stay, and with them the map.
+    return instances if len(inside) == instances.count else _keep(instances, inside)
+
+
+def _points_mm(instances: InstanceMap, *, label: int, box: Box) -> NDArray[np.float64]:
+    """Return the LPS points (N, 3) of a lesion's voxels."""
+    return instances.geometry.crop(box).index_to_world(np.argwhere(instances.labels[box.slices] == label))
+
+
+def _keep(instances: InstanceMap, kept: tuple[int, ...]) -> InstanceMap:
+    """Return the lesions of some labels, numbered anew in their order."""
+    labels = np.zeros_like(instances.labels)
+    boxes = tuple(instances.boxes[label - 1] for label in kept)
+    for number, (label, box) in enumerate(zip(kept, boxes, strict=True), start=1):
+        labels[box.slices][instances.labels[box.slices] == label] = number
+    return InstanceMap(labels, instances.geometry, boxes)
 
 
 def _share_inside(points_mm: NDArray[np.float64], told: NDArray[np.bool_], *, grid: Geometry, step: int) -> float:
@@ -182,17 +198,8 @@ def measure_lesions(instances: InstanceMap, probability_map: ProbabilityMap, *, 
     """
     return tuple(
         _measure(instances, probability_map, label=label, box=box, midline=midline)
-        for label, box in enumerate(_boxes(instances), start=1)
+        for label, box in enumerate(instances.boxes, start=1)
     )
-
-
-def _boxes(instances: InstanceMap) -> tuple[Box, ...]:
-    """Return each lesion's box, in order of their labels."""
-    whole = find_bounding_box(instances.labels > 0)
-    if whole is None:
-        return ()
-    places = ndimage.find_objects(instances.labels[whole.slices], max_label=instances.count)
-    return tuple(_shifted(place, whole.start) for place in places)
 
 
 def _shifted(place: tuple[slice, ...], start: tuple[int, int, int]) -> Box:

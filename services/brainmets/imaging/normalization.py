@@ -21,6 +21,10 @@ from brainmets.imaging.study import AlignedStudy
 CLIP_PERCENTILES = (0.5, 99.5)
 # Percentiles are taken from every third voxel: of a million they are the same, in a third of the time.
 PERCENTILE_STEP = 3
+# They lie among the outermost values, which a sample of every so many bounds at these percentiles: selecting from a
+# fiftieth takes a fifth of the time that selecting from all takes.
+SAMPLE_STEP = 64
+OUTER_PERCENTILES = (2.0, 98.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,13 +104,15 @@ def normalize_study(study: AlignedStudy, outline: HeadOutline) -> NormalizedVolu
 def _normalize(
     voxels: NDArray[np.float32], outline: HeadOutline, *, out: NDArray[np.float32], sequence: Sequence
 ) -> None:
+    # On memory of its own: four passes over rows of the whole volume take longer than they and one copy do.
+    voxels = np.ascontiguousarray(voxels)
     # Where a sequence was not acquired it is zero, which says nothing about its intensities.
     acquired = voxels != 0.0
     measured = outline.brain & acquired
     inside = voxels[measured]
     if not inside.size:
         return
-    low, high = np.percentile(inside[::PERCENTILE_STEP], CLIP_PERCENTILES)
+    low, high = clip_ends(inside[::PERCENTILE_STEP].copy())
     np.clip(inside, low, high, out=inside)
     mean = inside.mean(dtype=np.float64)
     inside -= mean
@@ -119,10 +125,28 @@ def _normalize(
             remedy="check the export of the series",
         )
     if outline.brain is outline.head:
-        out[measured] = inside / deviation
+        out[measured] = np.divide(inside, deviation, out=inside)
         return
     shown = outline.head & acquired
     values = voxels[shown]
     np.clip(values, low, high, out=values)
     values -= mean
-    out[shown] = values / deviation
+    out[shown] = np.divide(values, deviation, out=values)
+
+
+def clip_ends(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the `CLIP_PERCENTILES` (2,) of some values (N,), as np.percentile has them."""
+    low, high = np.percentile(values[::SAMPLE_STEP], OUTER_PERCENTILES)
+    lowest, highest = values[values <= low], values[values >= high]
+    places = np.array(CLIP_PERCENTILES) / 100.0 * (len(values) - 1)
+    first = len(values) - len(highest)
+    if places[0] + 1 >= len(lowest) or places[1] < first:  # the sample misled
+        return np.percentile(values, CLIP_PERCENTILES).astype(np.float32)
+    return np.array([_at(lowest, places[0]), _at(highest, places[1] - first)], dtype=np.float32)
+
+
+def _at(values: NDArray[np.float32], place: float) -> float:
+    """Return what lies at a place between two values in their order, interpolated."""
+    before = int(place)
+    below, above = np.partition(values, (before, before + 1))[before : before + 2].astype(np.float64)
+    return float(below + (above - below) * (place - before))

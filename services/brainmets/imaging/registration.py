@@ -3,6 +3,7 @@
 import itertools
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import SimpleITK
 from numpy.typing import NDArray
@@ -53,9 +54,12 @@ def fits_best_in_place(fixed: Volume, moving: Volume) -> bool:
         Maes et al. 1997, IEEE Trans Med Imaging 16:187, equation 2.
     """
     ours, theirs = (_binned(_thinned(volume)) for volume in (fixed, moving))
-    in_place = _mutual_information(ours, theirs, shift=(0, 0, 0))
+    inner = np.ascontiguousarray(ours[*(slice(1, size - 1) for size in ours.shape)])
+    if not inner.size:  # too thin to be shifted
+        return True
+    in_place = _mutual_information(inner, theirs, shift=(0, 0, 0))
     shifts = itertools.product((-1, 0, 1), repeat=3)
-    return all(_mutual_information(ours, theirs, shift=shift) <= in_place for shift in shifts)
+    return all(_mutual_information(inner, theirs, shift=shift) <= in_place for shift in shifts)
 
 
 def _thinned(volume: Volume) -> NDArray[np.float32]:
@@ -64,20 +68,20 @@ def _thinned(volume: Volume) -> NDArray[np.float32]:
     return volume.voxels[tuple(slice(None, None, step) for step in steps)]
 
 
-def _binned(voxels: NDArray[np.float32]) -> NDArray[np.int64]:
+def _binned(voxels: NDArray[np.float32]) -> NDArray[np.uint8]:
     top = np.percentile(voxels, 99.5)
     bottom = voxels.min()
     scaled = (voxels - bottom) / max(float(top - bottom), np.finfo(np.float32).tiny)
-    bins: NDArray[np.int64] = (scaled.clip(0.0, 1.0) * (BINS - 1)).astype(np.int64)
+    bins: NDArray[np.uint8] = (scaled.clip(0.0, 1.0) * (BINS - 1)).astype(np.uint8)
     return bins
 
 
-def _mutual_information(ours: NDArray[np.int64], theirs: NDArray[np.int64], *, shift: tuple[int, ...]) -> float:
-    """Return the mutual information, nats, of two binned volumes, one of them shifted, on the inner voxels."""
-    inner = tuple(slice(1, size - 1) for size in ours.shape)
-    moved = tuple(slice(1 + step, size - 1 + step) for step, size in zip(shift, ours.shape, strict=True))
-    joint = np.bincount((BINS * ours[inner] + theirs[moved]).ravel(), minlength=BINS * BINS)
-    shares = joint.reshape(BINS, BINS) / max(1, joint.sum())
+def _mutual_information(inner: NDArray[np.uint8], theirs: NDArray[np.uint8], *, shift: tuple[int, ...]) -> float:
+    """Return the mutual information, nats, of a binned volume's inner voxels and another's whole, which is shifted."""
+    moved = theirs[*(slice(1 + step, 1 + step + size) for step, size in zip(shift, inner.shape, strict=True))]
+    # OpenCV counts bytes in half the time that np.bincount takes, which wants integers of eight.
+    joint = cv2.calcHist([inner.reshape(1, -1), moved.reshape(1, -1)], [0, 1], None, [BINS] * 2, [0, BINS] * 2)
+    shares = joint.astype(np.float64) / inner.size
     expected = shares.sum(axis=1, keepdims=True) * shares.sum(axis=0, keepdims=True)
     seen = shares > 0
     return float((shares[seen] * np.log(shares[seen] / expected[seen])).sum())

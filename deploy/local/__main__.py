@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from local.errors import StackError
-from local.layout import LOGS, MODEL_REPOSITORY, PYTHON, ROOT
+from local.layout import LOGS, MODEL_REPOSITORY, PYTHON, ROOT, VENV
 from local.ports import Ports
 from local.processes import Place
 from local.stack import Stack
@@ -50,7 +50,9 @@ def up() -> int:
     """Start a stack and leave it running."""
     _check_models()
     stack = Stack.find() or _start(alone=True)
-    print(f"The service is at {stack.place.api_address}; `make down` stops it. Logs: {LOGS}")
+    address = stack.place.api_address
+    print(f"The service is at {address}; `make down` stops it. Logs: {LOGS}")
+    print(f"Call it: {(VENV / 'bin/brainmets').relative_to(ROOT)} segment STUDY --address {address}")
     return 0
 
 

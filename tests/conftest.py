@@ -5,10 +5,11 @@ from collections.abc import Iterator
 import pytest
 import redis
 
+from azure_server import azure_container, azure_endpoint
 from redis_server import REDIS_SERVER, RedisServer
 from s3_server import s3_bucket, s3_endpoint
 
-__all__ = ["s3_bucket", "s3_endpoint"]
+__all__ = ["azure_container", "azure_endpoint", "s3_bucket", "s3_endpoint"]
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,10 @@
-"""Runs the embedded stack (`python -m local run|up|down|bench|load`): what the make targets of these names do."""
+"""Runs the embedded stack (`python -m local run|up|down|bench|load`): what the make targets of these names do.
+
+What computes is imported where it is used, once the stack has been started: it takes a second to load, for which nobody
+shall wait.
+"""
+
+# ruff: noqa: PLC0415 -- as above
 
 import argparse
 import os
@@ -11,15 +17,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rich.console import Console
-
-from local.comparison import compare, comparison_table, false_positive_words
-from local.demonstration import Demonstration, load_demonstration
 from local.errors import StackError
-from local.layout import LOGS, MODEL_REPOSITORY, PYTHON, ROOT
+from local.layout import LOGS, MODEL_REPOSITORY, PYTHON, ROOT, VENV
 from local.ports import Ports
 from local.processes import Place
-from local.readiness import wait_until_ready
 from local.stack import Stack
 
 DEFAULT_OUTPUT = Path("out")
@@ -34,10 +35,14 @@ def run(study: Path | None, output: Path) -> int:
     with _running_stack() as stack:
         if study is not None:
             return _segment(stack, study, output)
+        from local.demonstration import load_demonstration
+
         demonstration = load_demonstration()
         exit_code = _segment(stack, demonstration.study, output)
     if exit_code == 0:
-        _print_comparison(demonstration, output)
+        from local.comparison import print_comparison
+
+        print_comparison(demonstration, output / "mask.nii.gz")
     return exit_code
 
 
@@ -45,7 +50,9 @@ def up() -> int:
     """Start a stack and leave it running."""
     _check_models()
     stack = Stack.find() or _start(alone=True)
-    print(f"The service is at {stack.place.api_address}; `make down` stops it. Logs: {LOGS}")
+    address = stack.place.api_address
+    print(f"The service is at {address}; `make down` stops it. Logs: {LOGS}")
+    print(f"Call it: {(VENV / 'bin/brainmets').relative_to(ROOT)} segment STUDY --address {address}")
     return 0
 
 
@@ -65,7 +72,11 @@ def bench(study: Path | None) -> int:
     _check_models()
     _check_study(study)
     with _running_stack() as stack:
-        return _call(stack, ROOT / "tests/benchmarks/study_bench.py", "--study", study or load_demonstration().study)
+        if study is None:
+            from local.demonstration import load_demonstration
+
+            study = load_demonstration().study
+        return _call(stack, ROOT / "tests/benchmarks/study_bench.py", "--study", study)
 
 
 def load(options: list[str]) -> int:
@@ -96,6 +107,8 @@ def _start(*, alone: bool) -> Stack:
     began_s = time.monotonic()
     stack = Stack.start(Place(ports), alone=alone)
     try:
+        from local.readiness import wait_until_ready
+
         wait_until_ready(stack.place, stack.check_alive)
     except BaseException:
         print(flush=True)
@@ -123,13 +136,6 @@ def _call(stack: Stack, *words: str | Path) -> int:
             command.terminate()
         command.wait()
     return command.returncode
-
-
-def _print_comparison(demonstration: Demonstration, output: Path) -> None:
-    comparison = compare(demonstration, output / "mask.nii.gz")
-    console = Console()
-    console.print(comparison_table(comparison))
-    console.print(false_positive_words(comparison))
 
 
 def _check_study(study: Path | None) -> None:

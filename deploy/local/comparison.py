@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from nibabel.nifti1 import Nifti1Image
 from numpy.typing import NDArray
+from rich.console import Console
 from rich.table import Table
 from scipy import ndimage
 
@@ -48,6 +49,14 @@ class Comparison:
 
     outcomes: tuple[LesionOutcome, ...]
     false_positives_mm3: tuple[float, ...]
+
+
+def print_comparison(demonstration: Demonstration, mask: Path) -> None:
+    """Compare a mask with the demonstration's truth and print that."""
+    comparison = compare(demonstration, mask)
+    console = Console()
+    console.print(comparison_table(comparison))
+    console.print(false_positive_words(comparison))
 
 
 def compare(demonstration: Demonstration, mask: Path) -> Comparison:

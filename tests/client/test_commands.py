@@ -16,6 +16,7 @@ from click.testing import Result
 from rich.console import Console
 from typer.testing import CliRunner
 
+from brainmets import __version__
 from brainmets.client import AsyncClient, Model
 from brainmets.client.commands import app
 from brainmets.client.endings import ExitCode, errors_end_the_command
@@ -129,12 +130,42 @@ async def test_a_cohort_that_is_none_is_one_sentence(tmp_path: Path) -> None:
     assert "empty" in result.stderr
 
 
+async def test_a_cohort_without_a_service_is_one_sentence(study: Path, tmp_path: Path) -> None:
+    """And not one for each of its studies; nothing is written that looks like a result."""
+    cohort, out = tmp_path / "cohort", tmp_path / "results"
+    for name in ("first", "second"):
+        shutil.copytree(study, cohort / name)
+    result = await run("submit", "--all", str(cohort), "--output", str(out), "--address", "127.0.0.1:1")
+    assert result.exit_code == ExitCode.UNREACHED
+    assert result.stderr.count("make up") == 1
+    assert not out.exists()
+
+
+async def test_the_results_of_a_cohort_are_none_of_its_studies(
+    bench: GatewayBench, study: Path, tmp_path: Path
+) -> None:
+    """They may lie in its folder; and --json is JSON."""
+    cohort = tmp_path / "cohort"
+    shutil.copytree(study, cohort / "first")
+    command = ("submit", "--all", str(cohort), "--output", str(cohort / "out"), "--address", bench.address)
+    for outcome in ("segmented", "done before"):
+        lines = json.loads((await run(*command, "--json")).stdout)
+        assert [(line["study"], line["outcome"]) for line in lines] == [("first", outcome)]
+
+
 async def test_the_doctor_finds_a_healthy_machine(bench: GatewayBench) -> None:
     """Each network is named, and nothing need be done."""
     result = await run("doctor", "--address", bench.address, "--json")
     checks = {check["name"]: check for check in json.loads(result.stdout)}
     assert result.exit_code == ExitCode.OK
-    assert {"Client", "Way", "Service", "nested_unet", "attention_unet", "brainmets inspect"} <= set(checks)
+    assert {
+        "Client",
+        "Connection",
+        "Service",
+        "Network nested_unet",
+        "Network attention_unet",
+        "brainmets inspect",
+    } <= set(checks)
     assert not any(check["remedy"] for check in checks.values())
     assert "nested_unet" in (await run("doctor", "--address", bench.address)).stdout
 
@@ -152,7 +183,7 @@ async def test_the_doctor_names_a_network_that_is_not_ready(
     result = await run("doctor", "--address", bench.address, "--json")
     remedies = {check["name"]: check["remedy"] for check in json.loads(result.stdout)}
     assert result.exit_code == ExitCode.FAILED
-    assert "Triton log" in remedies["nested_unet"]
+    assert "Triton log" in remedies["Network nested_unet"]
     assert not remedies["Service"]
 
 
@@ -171,7 +202,7 @@ async def test_the_doctor_knows_a_server_that_is_none_of_ours() -> None:
         port = server.sockets[0].getsockname()[1]
         result = await run("doctor", "--address", f"127.0.0.1:{port}", "--json")
     found = {check["name"]: check for check in json.loads(result.stdout)}
-    assert not found["Way"]["remedy"]
+    assert not found["Connection"]["remedy"]
     assert found["Service"]["remedy"]
     assert result.exit_code == ExitCode.FAILED
 
@@ -232,6 +263,30 @@ async def test_no_service_is_one_sentence(study: Path) -> None:
     result = await run("segment", str(study), "--address", "127.0.0.1:1")
     assert result.exit_code == ExitCode.UNREACHED
     assert "make up" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["watch", "fetch", "cancel"])
+async def test_a_job_of_a_service_out_of_reach_is_not_awaited(command: str) -> None:
+    """Waiting for its end would wait for the service as well."""
+    result = await asyncio.wait_for(run(command, "a-job", "--address", "127.0.0.1:1"), 30.0)
+    assert result.exit_code == ExitCode.UNREACHED
+    assert "nothing that listens there" in " ".join(result.stderr.split())
+
+
+async def test_another_grpc_service_is_no_gateway() -> None:
+    """Triton's port is one beside the gateway's."""
+    server = grpc.aio.server()
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    result = await run("jobs", "--address", f"127.0.0.1:{port}")
+    await server.stop(None)
+    assert result.exit_code == ExitCode.UNREACHED
+    assert "another gRPC service" in " ".join(result.stderr.split())
+
+
+async def test_the_version_is_told() -> None:
+    """As every command line does."""
+    assert (await run("--version")).stdout == f"brainmets {__version__}\n"
 
 
 @pytest.mark.parametrize("text", ["t1c", "t1c=", "t1c=five", "flair=5", "t1c=99999999999", "=5"])

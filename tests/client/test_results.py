@@ -113,7 +113,8 @@ def test_models_are_readable_at_80_columns() -> None:
         "attention_unet", "1", "ab" * 32, ("t1c", "t1n", "t2w", "t2f"), 0.7, points, "core", "On heads.", True
     )
     lines = printed(model).splitlines()
-    assert any("attention_unet" in line and "sensitive 0.125 0.625 12.5 mm³" in line for line in lines)
-    assert any("specific  0.85 0.975 60 mm³" in line for line in lines)
-    assert "attention_unet: On heads." in [line.strip() for line in lines]
+    rows = [line.replace("│", " ").split() for line in lines]
+    assert ["attention_unet", "1", "yes", "sensitive", "0.125", "0.625", "12.5"] in rows
+    assert ["specific", "0.85", "0.975", "60"] in rows
+    assert "attention_unet: reads t1c t1n t2w t2f. On heads." in [line.strip() for line in lines]
     assert max(map(len, lines)) <= 80

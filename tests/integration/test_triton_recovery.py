@@ -8,7 +8,7 @@ from tritonclient.grpc.aio import InferenceServerClient
 
 from brainmets.gateway.triton_connection import connect_triton
 from brainmets.gateway.triton_recovery import revive
-from brainmets.imaging.errors import BrainmetsError
+from brainmets.imaging.errors import BrainmetsError, DependencyUnavailableError
 from integration.running_stack import RunningStack, wait_until
 from local.ports import HOST
 from local.triton_values import infer, sample_model_tile
@@ -78,3 +78,10 @@ async def test_a_model_that_is_not_there_is_an_error(triton: InferenceServerClie
     """It cannot be loaded, and whoever asked must know."""
     with pytest.raises(BrainmetsError):
         await revive(triton, "no_such_model", longest_hesitation_s=0.0)
+
+
+async def test_a_triton_out_of_reach_is_told_at_once() -> None:
+    """Whoever starts beside it does not hesitate before asking again."""
+    async with connect_triton(f"{HOST}:1") as nobody:
+        with pytest.raises(DependencyUnavailableError):
+            await asyncio.wait_for(revive(nobody, MODEL, longest_hesitation_s=3600.0), 30.0)

@@ -1,6 +1,7 @@
 """The artefact store keeps files whole and durable, finds them by prefix, and erases them."""
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,16 @@ from brainmets.runtime.artifact_store import STREAM_CHUNK_BYTES, ArtifactStore
 PATTERN = bytes(range(256)) * 5000  # 1.28 MB: more than one piece of a stream
 
 
-@pytest.fixture(params=["file", "s3"])
+@pytest.fixture(params=["file", "s3", pytest.param("azure", marks=pytest.mark.integration)])
 def store(tmp_path: Path, request: pytest.FixtureRequest) -> ArtifactStore:
-    """Return an empty store: a folder, and a bucket of a real S3 endpoint."""
-    url = f"file://{tmp_path}/store" if request.param == "file" else request.getfixturevalue("s3_bucket")
+    """Return an empty store: a folder, a bucket of a real S3 endpoint, and a container of Azure's own emulator."""
+    match request.param:
+        case "file":
+            url = f"file://{tmp_path}/store"
+        case "s3":
+            url = request.getfixturevalue("s3_bucket")
+        case _:
+            url = request.getfixturevalue("azure_container")
     return ArtifactStore.open(url)
 
 
@@ -29,6 +36,42 @@ async def test_url_may_hold_escaped_characters(tmp_path: Path) -> None:
     """A folder with a space, escaped in the URL, is the folder meant."""
     await ArtifactStore.open(f"file://{tmp_path}/two%20words").put("a", b"x")
     assert (tmp_path / "two words" / "a").read_bytes() == b"x"
+
+
+CLOUD_VARIABLES = ("AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_ACCOUNT_KEY", "GOOGLE_SERVICE_ACCOUNT")
+
+
+@pytest.mark.parametrize(
+    ("url", "environment"),
+    [
+        ("az://studies/brainmets", {}),
+        ("az://studies/brainmets", {"AZURE_STORAGE_ACCOUNT_NAME": "here", "AZURE_STORAGE_ACCOUNT_KEY": "s3cret!"}),
+        ("gs://studies/brainmets", {"GOOGLE_SERVICE_ACCOUNT": "/nowhere/s3cret!.json"}),
+        ("gs:///brainmets", {}),
+        ("ftp://s3cret!@host/brainmets", {}),
+    ],
+)
+def test_a_store_that_cannot_be_opened_is_told_without_what_was_said(
+    url: str, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No account, a key that is none, no file, no bucket, no kind of store."""
+    for name in CLOUD_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(DependencyUnavailableError, match="credentials") as caught:
+        ArtifactStore.open(url)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_bucket_of_google_opens_with_the_credentials_of_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No emulator that can be had speaks the API it is called by: only the opening is tested."""
+    account = {"client_email": "", "private_key": "", "private_key_id": "", "disable_oauth": True}
+    (tmp_path / "account.json").write_text(json.dumps(account))
+    monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT", str(tmp_path / "account.json"))
+    ArtifactStore.open("gs://studies/brainmets")
 
 
 async def test_stored_bytes_survive_reopening(tmp_path: Path) -> None:

@@ -34,18 +34,47 @@ class PointName(StrEnum):
 Study = Annotated[
     Path,
     typer.Argument(
-        help="NIfTI file; folder with *-t1c.nii.gz and maybe *-t1n *-t2w *-t2f; DICOM file, folder or zip archive."
+        metavar="STUDY",
+        help="NIfTI file; folder with *-t1c.nii.gz and maybe *-t1n *-t2w *-t2f; DICOM file, folder or zip archive.",
     ),
 ]
-JobId = Annotated[str, typer.Argument(help="The job's identifier, as `submit` and `jobs` show it.")]
-Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")]
-Networks = Annotated[ModelName, typer.Option("--model", help="Which networks decide.")]
-Point = Annotated[PointName | None, typer.Option(help="What the decision leans to; balanced.")]
-Threshold = Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Probability from which a voxel counts.")]
-MinVolume = Annotated[float | None, typer.Option(min=0.0, help="Smallest lesion kept, mm³.")]
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's identifier, as `submit` and `jobs` show it.")]
+Output = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.")]
+_DECISION = "What is decided"
+Networks = Annotated[
+    ModelName,
+    typer.Option(
+        "--model", metavar="NAME", help=f"Which networks decide: {', '.join(ModelName)}.", rich_help_panel=_DECISION
+    ),
+]
+Point = Annotated[
+    PointName | None,
+    typer.Option(
+        metavar="NAME",
+        help="sensitive finds more and errs more, specific the other way; balanced unless said.",
+        rich_help_panel=_DECISION,
+    ),
+]
+Threshold = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0, max=1.0, metavar="P", help="Probability from which a voxel counts, 0 to 1.", rich_help_panel=_DECISION
+    ),
+]
+MinVolume = Annotated[
+    float | None,
+    typer.Option(min=0.0, metavar="MM3", help="Smallest lesion kept, mm³.", rich_help_panel=_DECISION),
+]
 MinPeak = Annotated[
     float | None,
-    typer.Option("--min-peak", min=0.0, max=1.0, help="Probability that a lesion's most certain voxel must reach."),
+    typer.Option(
+        "--min-peak",
+        min=0.0,
+        max=1.0,
+        metavar="P",
+        help="Probability that a lesion's most certain voxel must reach, 0 to 1.",
+        rich_help_panel=_DECISION,
+    ),
 ]
 Selections = Annotated[
     list[str] | None,
@@ -53,8 +82,12 @@ Selections = Annotated[
         "--series", metavar="SEQUENCE=NUMBER", help="SeriesNumber to take for a sequence, as t1c=5; may be repeated."
     ),
 ]
-Force = Annotated[bool, typer.Option("--force", help="Segment although a severe finding speaks against the study.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+# An option that takes no value is shown without one.
+FLAG = ""
+Force = Annotated[
+    bool, typer.Option("--force", metavar=FLAG, help="Segment although a severe finding speaks against the study.")
+]
+AsJson = Annotated[bool, typer.Option("--json", metavar=FLAG, help="Print JSON instead of tables.")]
 
 # The contract's field has 32 bits.
 _SELECTION = re.compile(r"(\w+)=(-?[0-9]{1,9})")

@@ -64,15 +64,19 @@ class CohortLine:
     message: str = ""
 
 
-def find_studies(folder: Path) -> tuple[Path, ...]:
-    """Return the studies of a folder: each file or folder in it that is not hidden, by name.
+def find_studies(folder: Path, *, output: Path) -> tuple[Path, ...]:
+    """Return the studies of a folder, by name: each file or folder in it that is not hidden and not the results'.
 
     Raises:
         StudyPathError: It is no folder, or is empty.
     """
     if not folder.is_dir():
         raise StudyPathError(f"expected a folder of studies, got {folder}")
-    studies = tuple(path for path in sorted(folder.iterdir()) if not path.name.startswith("."))
+    studies = tuple(
+        path
+        for path in sorted(folder.iterdir())
+        if not path.name.startswith(".") and path.resolve() != output.resolve()
+    )
     if not studies:
         raise StudyPathError(f"expected studies in {folder}, got an empty folder")
     return studies

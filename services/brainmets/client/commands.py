@@ -14,8 +14,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from brainmets import __version__
 from brainmets.client import job_commands
 from brainmets.client.arguments import (
+    FLAG,
     RESEARCH_USE_ONLY,
     AsJson,
     Force,
@@ -44,6 +46,23 @@ from brainmets.client.terminal import StudyProgress, check_table, model_report, 
 app = typer.Typer(
     help=f"Segment brain metastases in MRI. {RESEARCH_USE_ONLY}", no_args_is_help=True, add_completion=True
 )
+
+
+def _print_version(asked: bool) -> None:  # noqa: FBT001 -- typer calls it so
+    if asked:
+        typer.echo(f"brainmets {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _brainmets(
+    _: Annotated[
+        bool,
+        typer.Option("--version", metavar=FLAG, is_eager=True, callback=_print_version, help="Print the version."),
+    ] = False,
+) -> None:
+    # Typer takes what all commands have in common from a function.
+    return
 
 
 @app.command()
@@ -108,10 +127,14 @@ def inspect(study: Study, series: Selections = None, as_json: AsJson = False) ->
 
 @app.command()
 def serve(
-    redis: Annotated[str, typer.Option(help="URL of a Redis that runs already.")] = "redis://127.0.0.1:6379/0",
-    triton: Annotated[str, typer.Option(help="host:port of a Triton that runs already, gRPC.")] = "127.0.0.1:8001",
-    artifacts: Annotated[str, typer.Option(help="Folder or object store for studies and results.")] = "artifacts",
-    address: Annotated[str, typer.Option(help="host:port that is served.")] = "127.0.0.1:8500",
+    redis: Annotated[str, typer.Option(metavar="URL", help="A Redis that runs already.")] = "redis://127.0.0.1:6379/0",
+    triton: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="A Triton that runs already, gRPC.")
+    ] = "127.0.0.1:8001",
+    artifacts: Annotated[
+        str, typer.Option(metavar="DIR|URL", help="Folder or object store for studies and results.")
+    ] = "artifacts",
+    address: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where the API is served.")] = "127.0.0.1:8500",
 ) -> None:
     """Run API, worker and preprocessing on this machine until Ctrl-C; BRAINMETS_* variables set the rest.
 
@@ -148,8 +171,12 @@ async def _examine(service: Service, output: Path) -> tuple[Check, ...]:
 @calls_service
 def canary(
     service: Service,
-    timeout_s: Annotated[float, typer.Option("--timeout", min=0.0, help="Longest wait for the answer, s.")] = 300.0,
-    seed: Annotated[int | None, typer.Option(help="Draws the phantom; by default another one each time.")] = None,
+    timeout_s: Annotated[
+        float, typer.Option("--timeout", min=0.0, metavar="S", help="Longest wait for the answer, s.")
+    ] = 300.0,
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", help="Draws the phantom; by default another one each time.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Send a drawn head with a known lesion and examine the answer. Exit: 0 right, 1 wrong answer, 2 no answer.
@@ -177,7 +204,9 @@ async def _send_canary(service: Service, phantom: Phantom, timeout_s: float) -> 
 @calls_service
 def models(
     service: Service,
-    card: Annotated[str | None, typer.Option(help="Print the model card of this network, JSON, instead.")] = None,
+    card: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Print the model card of this network, JSON, instead.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """List the networks the service uses.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import platform
 import shutil
 import time
@@ -81,25 +82,31 @@ def _check_space(output: Path) -> Check:
     existing = next(folder for folder in (output.absolute(), *output.absolute().parents) if folder.is_dir())
     free_bytes = shutil.disk_usage(existing).free
     found = f"{free_bytes / 1e9:.1f} GB free for results in {output}"
-    return Check("Space", found, "" if free_bytes >= ENOUGH_BYTES else "make room, or name another --output")
+    return Check("Disk", found, "" if free_bytes >= ENOUGH_BYTES else "make room, or name another --output")
 
 
 async def _check_way(address: str) -> Check:
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
-        return Check("Way", f"{address} is no host:port", "name the gateway with --address host:port")
+        return Check("Connection", f"{address} is no host:port", "name the gateway with --address host:port")
     start_s = time.perf_counter()
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
     except OSError as error:
         return Check(
-            "Way",
-            f"no connection to {address}: {error.strerror or 'no answer'}",
+            "Connection",
+            f"none to {address}: {_why(error)}",
             "start a service with `make up`, or name another with --address",
         )
     writer.close()
-    return Check("Way", f"{address} is reached in {1000 * (time.perf_counter() - start_s):.0f} ms")
+    return Check("Connection", f"{address} is reached in {1000 * (time.perf_counter() - start_s):.0f} ms")
+
+
+def _why(error: OSError) -> str:
+    # asyncio writes words of its own into a refused connection, the resolver good ones under numbers below 0.
+    number = error.errno or 0
+    return os.strerror(number) if number > 0 else error.strerror or "no answer"
 
 
 async def _check_service(client: AsyncClient) -> tuple[Check, ...]:
@@ -115,7 +122,7 @@ async def _check_service(client: AsyncClient) -> tuple[Check, ...]:
     answered = Check("Service", f"answers in {1000 * (time.perf_counter() - start_s):.0f} ms")
     networks = (
         Check(
-            model.model_name,
+            f"Network {model.model_name}",
             f"version {model.model_version}, {'ready' if model.ready else 'not ready'}",
             "" if model.ready else "see the service's Triton log: it has not loaded this network",
         )

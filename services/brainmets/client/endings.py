@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 import grpc
 import typer
 
-from brainmets.client.errors import TLS_REASON, MissingExtraError, ServiceError, StudyPathError, TlsFileError
+from brainmets.client.errors import (
+    TLS_REASON,
+    UNREACHED_REASON,
+    MissingExtraError,
+    ServiceError,
+    StudyPathError,
+    TlsFileError,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -59,7 +66,7 @@ class errors_end_the_command:  # noqa: N801 - reads as a sentence where it is us
                 self._end(f"{error.message} [{error.reason}]\n{_FORCE_HINT}", ExitCode.BAD_STUDY)
             case ServiceError() if error.code in _BAD_STUDY_CODES:
                 self._end(f"{error.message} [{error.reason}]", ExitCode.BAD_STUDY)
-            case ServiceError() if error.is_transient or error.reason == TLS_REASON:
+            case ServiceError() if error.is_transient or error.reason in {TLS_REASON, UNREACHED_REASON}:
                 self._end(error.message, ExitCode.UNREACHED)
             case ServiceError():
                 self._end(f"{error.message} [{error.reason}]", ExitCode.FAILED)

@@ -33,6 +33,13 @@ _TLS_FAULTS = {
         "leave --tls out, or name the address where the service speaks it",
     ),
 }
+# Likewise, in plain words: what is there instead of our service.
+_UNREACHED = {
+    "Connection refused": "nothing that listens there",
+    "Domain name not found": "no machine of that name",
+    "Failed parsing HTTP/2": "a program that speaks no gRPC",
+    "Deadline Exceeded": "no answer in time",
+}
 # A server of TLS ends a connection that does not begin with it; one that asks for a certificate, one without.
 _CLOSED = "Socket closed"
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
@@ -118,6 +125,14 @@ def error_from_rpc(error: grpc.RpcError, *, address: str) -> ServiceError:
                 return error_from_status(status_pb2.Status.FromString(value))
             except DecodeError:
                 break
+    if code is grpc.StatusCode.UNIMPLEMENTED:
+        return ServiceError(
+            code=code,
+            reason=UNREACHED_REASON,
+            message=f"{address} does not know this call: expected a brainmets gateway of this version, got another "
+            "gRPC service or an older gateway; see --address (the gateway's port is none of Triton's)",
+            metadata={},
+        )
     if code is grpc.StatusCode.UNAVAILABLE:
         return _unreached(details, address)
     return ServiceError(code=code, reason=code.name, message=details or code.name, metadata={})
@@ -130,10 +145,11 @@ def _unreached(details: str, address: str) -> ServiceError:
             message = f"{address} cannot be trusted: expected a valid certificate of the service, got {got}; {remedy}."
             return ServiceError(code=code, reason=TLS_REASON, message=message, metadata={})
     hint = " If it speaks TLS, say --tls, and --cert and --key where it asks for a certificate." * (_CLOSED in details)
+    got = next((plain for words, plain in _UNREACHED.items() if words in details), f"“{details}”")
     return ServiceError(
         code=code,
         reason=UNREACHED_REASON,
-        message=f"No brainmets service answers at {address}: expected a running gateway, got “{details}”; "
-        f"start one with `make up` or name another with --address.{hint}",
+        message=f"No brainmets service answers at {address}: expected a running gateway, got {got}; "
+        f"start one with `make up` or name another with --address host:port.{hint}",
         metadata={},
     )

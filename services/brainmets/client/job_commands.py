@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,7 @@ import typer
 from rich.console import Console
 
 from brainmets.client.arguments import (
+    FLAG,
     RESEARCH_USE_ONLY,
     AsJson,
     Force,
@@ -37,6 +39,7 @@ from brainmets.client.terminal import CohortProgress, StudyProgress, cohort_tabl
 if TYPE_CHECKING:
     from brainmets.client.jobs import Job
     from brainmets.client.options import SegmentationOptions
+    from brainmets.client.sync import Client
 
 
 @calls_service
@@ -44,9 +47,12 @@ def submit(  # noqa: PLR0913, PLR0917 -- the options of a command line
     study: Study,
     service: Service,
     cohort: Annotated[
-        bool, typer.Option("--all", help="STUDY is a folder of studies: segment all, results in --output.")
+        bool,
+        typer.Option("--all", metavar=FLAG, help="STUDY is a folder of studies: segment all, results in --output."),
     ] = False,
-    output: Output = Path("out"),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="With --all, folder for the results.")
+    ] = Path("out"),
     model: Networks = ModelName.MEAN,
     operating_point: Point = None,
     threshold: Threshold = None,
@@ -80,12 +86,15 @@ def submit(  # noqa: PLR0913, PLR0917 -- the options of a command line
 def _submit_all(folder: Path, options: SegmentationOptions, *, output: Path, service: Service, as_json: bool) -> None:
     progress_console = Console(stderr=True)
     with errors_end_the_command(progress_console):
-        studies = find_studies(folder)
+        studies = find_studies(folder, output=output)
+        with service.client() as client:
+            # A service out of reach is told once, not for every study.
+            next(client.jobs(page_size=1), None)
         output.mkdir(parents=True, exist_ok=True)
         with CohortProgress(progress_console, studies=len(studies)) as progress:
             lines = asyncio.run(_run_cohort(studies, options, output, service, progress))
     if as_json:
-        typer.echo((output / SUMMARY_NAME).read_text(encoding="utf-8"), nl=False)
+        typer.echo(json.dumps([asdict(line) for line in lines]))
     else:
         console = Console()
         console.print(cohort_table(lines))
@@ -113,6 +122,7 @@ def watch(job_id: JobId, service: Service, as_json: AsJson = False) -> None:
         service.client() as client,
         StudyProgress(progress_console) as progress,
     ):
+        _check_known(client, job_id)
         segmentation = client.wait(job_id, on_progress=progress.changed)
     show_segmentation(segmentation, as_json=as_json)
 
@@ -126,14 +136,23 @@ def fetch(job_id: JobId, service: Service, output: Output = Path("out"), as_json
     progress_console = Console(stderr=True)
     with errors_end_the_command(progress_console, interrupted="not fetched; the job goes on"):
         with service.client() as client, StudyProgress(progress_console) as progress:
+            _check_known(client, job_id)
             segmentation = client.wait(job_id, on_progress=progress.changed)
         paths = segmentation.save(output)
     show_segmentation(segmentation, as_json=as_json, paths=paths)
 
 
+def _check_known(client: Client, job_id: str) -> None:
+    """Ask for a job once: waiting for it would wait for a service that is out of reach, too."""
+    client.job(job_id)
+
+
 @calls_service
 def cancel(job_id: JobId, service: Service, as_json: AsJson = False) -> None:
-    """Cancel a job; one that has ended stays as it is."""
+    """Cancel a job; one that has ended stays as it is.
+
+    Example: brainmets cancel JOB
+    """
     with errors_end_the_command(Console(stderr=True)), service.client() as client:
         job = client.cancel(job_id)
     typer.echo(json.dumps(_row(job)) if as_json else f"{job.job_id} is {job.state}")
@@ -142,10 +161,13 @@ def cancel(job_id: JobId, service: Service, as_json: AsJson = False) -> None:
 @calls_service
 def jobs(
     service: Service,
-    limit: Annotated[int, typer.Option(min=1, help="Most jobs shown.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, metavar="N", help="Most jobs shown.")] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """List jobs, newest first."""
+    """List jobs, newest first.
+
+    Example: brainmets jobs --limit 5
+    """
     with errors_end_the_command(Console(stderr=True)), service.client() as client:
         listed = tuple(itertools.islice(client.jobs(page_size=min(limit, 500)), limit))
     if as_json:
@@ -154,5 +176,13 @@ def jobs(
         Console().print(job_table(listed))
 
 
-def _row(job: Job) -> dict[str, str]:
-    return {"job_id": job.job_id, "state": job.state.value, "stage": job.stage}
+def _row(job: Job) -> dict[str, str | int]:
+    return {
+        "job_id": job.job_id,
+        "state": job.state.value,
+        "stage": job.stage,
+        "tiles_done": job.tiles_done,
+        "tiles_total": job.tiles_total,
+        "create_time": f"{job.create_time:%Y-%m-%dT%H:%M:%SZ}",
+        "reason": "" if job.error is None else job.error.reason,
+    }

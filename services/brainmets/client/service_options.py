@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from brainmets.client.aio import AsyncClient
+from brainmets.client.arguments import FLAG
 from brainmets.client.sync import Client
 from brainmets.client.tls import Tls
 
@@ -22,19 +23,22 @@ _CA_HELP = "Certificates of the authority that signed the service's, PEM; implie
 _CERT_HELP = "This client's certificate, PEM, for a service that asks for one; implies --tls."
 
 
+def _option(metavar: str, variable: str, words: str, *, name: str | None = None) -> Any:  # Any: as typer.Option
+    names = () if name is None else (name,)
+    return typer.Option(*names, metavar=metavar, envvar=variable, help=words, rich_help_panel="Service")
+
+
 @dataclass(frozen=True, slots=True)
 class Service:
     """The service a command calls, as the command line or the environment says."""
 
-    address: Annotated[str, typer.Option(envvar="BRAINMETS_ADDRESS", help="host:port of the gateway.")] = (
-        "127.0.0.1:8500"
-    )
+    address: Annotated[str, _option("HOST:PORT", "BRAINMETS_ADDRESS", "Where the gateway listens.")] = "127.0.0.1:8500"
     use_tls: Annotated[
-        bool, typer.Option("--tls", envvar="BRAINMETS_TLS", help="Speak TLS, as a service on a network should.")
+        bool, _option(FLAG, "BRAINMETS_TLS", "Speak TLS, as a service on a network should.", name="--tls")
     ] = False
-    ca_file: Annotated[Path | None, typer.Option(envvar="BRAINMETS_CA_FILE", help=_CA_HELP)] = None
-    cert: Annotated[Path | None, typer.Option(envvar="BRAINMETS_CERT", help=_CERT_HELP)] = None
-    key: Annotated[Path | None, typer.Option(envvar="BRAINMETS_KEY", help="The private key of --cert, PEM.")] = None
+    ca_file: Annotated[Path | None, _option("FILE", "BRAINMETS_CA_FILE", _CA_HELP)] = None
+    cert: Annotated[Path | None, _option("FILE", "BRAINMETS_CERT", _CERT_HELP)] = None
+    key: Annotated[Path | None, _option("FILE", "BRAINMETS_KEY", "The private key of --cert, PEM.")] = None
 
     def client(self) -> Client:
         """Return a client of it.

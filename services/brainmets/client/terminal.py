@@ -11,7 +11,9 @@ from rich.progress import (
     DownloadColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
@@ -43,8 +45,19 @@ _STAGE_WORDS = {
 }
 
 
+class _PartsColumn(ProgressColumn):
+    """How many of a study's parts are segmented; nothing while their number is not known, or none had to be."""
+
+    def render(self, task: Task) -> Text:
+        """Return the words of a bar."""
+        return Text(f"{task.completed:.0f} of {task.total:.0f} parts" if task.total else "", style="progress.download")
+
+
 class StudyProgress:
-    """Two bars for one study: bytes sent, where it is sent from here, then tiles inferred. Use as a context manager."""
+    """Two bars for one study: bytes sent, where it is sent from here, then tiles inferred. Use as a context manager.
+
+    They stay on the terminal when all went well, and give way to the sentence of an error.
+    """
 
     def __init__(self, console: Console, *, total_bytes: int = 0) -> None:
         self._upload = Progress(
@@ -54,8 +67,7 @@ class StudyProgress:
             SpinnerColumn(),
             TextColumn("{task.description:<22}"),
             BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("tiles"),
+            _PartsColumn(),
             TimeElapsedColumn(),
             console=console,
         )
@@ -67,9 +79,10 @@ class StudyProgress:
             self._upload.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._upload.stop()
-        self._tiles.stop()
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        for bar in (self._upload, self._tiles):
+            bar.live.transient = error is not None
+            bar.stop()
 
     def sent(self, count: int) -> None:
         """Count bytes that went out."""
@@ -87,11 +100,10 @@ class StudyProgress:
             tiles = self._tiles.tasks[self._tile_task].total or 0
             self._tiles.update(self._tile_task, description=words, completed=tiles, total=tiles)
             return
+        # What comes after inference counts none either, and the bar must not fall back.
+        done = job.tiles_done if job.stage == "inferring" else None
         self._tiles.update(
-            self._tile_task,
-            description=_STAGE_WORDS[job.stage],
-            completed=job.tiles_done,
-            total=job.tiles_total or None,
+            self._tile_task, description=_STAGE_WORDS[job.stage], completed=done, total=job.tiles_total or None
         )
 
 
@@ -154,7 +166,7 @@ def cohort_table(lines: Iterable[CohortLine]) -> Table:
     table = Table(title="Cohort", title_justify="left")
     table.add_column("Study", no_wrap=True)
     table.add_column("Outcome", no_wrap=True)
-    for heading in ("Lesions", "Volume mL"):
+    for heading in ("Lesions", "Volume, mL"):
         table.add_column(heading, justify="right")
     table.add_column("Why", overflow="fold")
     for line in sorted(lines, key=lambda each: each.study):
@@ -198,12 +210,13 @@ def _point(segmentation: Segmentation) -> str:
 def lesion_table(segmentation: Segmentation) -> Table:
     """Lay a result's lesions out, largest first."""
     table = Table(title="Lesions", title_justify="left")
-    for heading in ("#", "Side", "Volume mL", "Axial mm", "3-D mm", "Centroid LPS mm", "Mean p"):
-        table.add_column(heading, justify="left" if heading == "Side" else "right")
+    # Units stand below, so that rows fit 80 columns; nothing that is measured may be cut.
+    for heading in ("\n#", "\nSide", "Volume\nmL", "Axial\nmm", "3-D\nmm", "Centroid\nLPS mm", "Mean\nprobability"):
+        table.add_column(heading, justify="left" if heading == "\nSide" else "right", no_wrap=True)
     for lesion in segmentation.lesions:
         table.add_row(
             str(lesion.label),
-            lesion.side,
+            "unknown" if lesion.side == "unspecified" else lesion.side,
             f"{lesion.volume_mm3 / 1000:.2f}",
             f"{lesion.longest_axial_diameter_mm:.1f} x {lesion.perpendicular_axial_diameter_mm:.1f}",
             f"{lesion.longest_diameter_mm:.1f}",
@@ -219,7 +232,7 @@ def series_table(series: Iterable[SeriesUse]) -> Table:
     table.add_column("No", justify="right", no_wrap=True)
     table.add_column("What became of it", overflow="fold")
     table.add_column("Voxels", no_wrap=True)
-    table.add_column("Spacing mm", no_wrap=True)
+    table.add_column("Spacing, mm", no_wrap=True)
     for use in series:
         table.add_row(
             "" if use.number is None else str(use.number),
@@ -239,37 +252,53 @@ def finding_line(finding: Finding) -> Text:
 def job_table(jobs: Iterable[Job]) -> Table:
     """Lay jobs out, newest first."""
     table = Table()
-    for heading in ("Job", "State", "Stage", "Tiles", "Accepted (UTC)"):
-        table.add_column(heading)
+    # An identifier is what a user types next: it is never cut.
+    table.add_column("Job", no_wrap=True)
+    table.add_column("State", overflow="fold")
+    table.add_column("Accepted (UTC)", no_wrap=True)
     for job in jobs:
-        tiles = f"{job.tiles_done}/{job.tiles_total}" if job.tiles_total else ""
-        stage = "" if job.stage == "unspecified" else job.stage
-        table.add_row(job.job_id, job.state.value, stage, tiles, f"{job.create_time:%Y-%m-%d %H:%M:%S}")
+        table.add_row(job.job_id, _state_words(job), f"{job.create_time:%Y-%m-%d %H:%M:%S}")
     return table
 
 
+def _state_words(job: Job) -> Text:
+    """Say where a job is: how far while it runs, and why when it failed."""
+    if job.error is not None:
+        return Text(f"failed\n{job.error.reason}", style="red")
+    if job.stage == "inferring" and job.tiles_total:
+        return Text(f"running\nsegmenting {100 * job.tiles_done // job.tiles_total} %")
+    return Text(f"running\n{_STAGE_WORDS[job.stage].lower()}" if job.state == "running" else job.state.value)
+
+
 def model_report(models: Iterable[Model]) -> Group:
-    """Lay models out, and say how each was trained."""
+    """Lay models out, and say what each reads and how it was trained."""
     models = tuple(models)
-    return Group(model_table(models), *(Text(f"{model.model_name}: {model.training}") for model in models))
+    return Group(
+        model_table(models),
+        Text(
+            "Border: probability of a lesion's border. Peak: probability its surest voxel must reach. "
+            "Smallest: volume below which none is reported."
+        ),
+        *(Text(f"{model.model_name}: reads {' '.join(model.sequences)}. {model.training}") for model in models),
+    )
 
 
 def model_table(models: Iterable[Model]) -> Table:
     """Lay models out with their operating points, the most sensitive first."""
     table = Table()
-    # Names are what a user types next: where there is little room, sequences are folded.
-    for heading in ("Model", "Version", "Ready", "Sequences", "Point, threshold, peak, volume"):
-        table.add_column(heading, no_wrap=heading != "Sequences")
+    for heading in ("\nModel", "\nVersion", "\nReady", "Operating\npoint"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("\nBorder", "\nPeak", "Smallest\nmm³"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for model in models:
+        points = model.operating_points
         table.add_row(
             model.model_name,
             model.model_version,
             "yes" if model.ready else "no",
-            " ".join(model.sequences),
-            "\n".join(
-                f"{point.name:<9} {point.threshold:<4g} {point.min_peak_probability:<4g} "
-                f"{point.min_lesion_volume_mm3:g} mm³"
-                for point in model.operating_points
-            ),
+            "\n".join(point.name for point in points),
+            "\n".join(f"{point.threshold:g}" for point in points),
+            "\n".join(f"{point.min_peak_probability:.3f}" for point in points),
+            "\n".join(f"{point.min_lesion_volume_mm3:g}" for point in points),
         )
     return table

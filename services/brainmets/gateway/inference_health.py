@@ -13,8 +13,8 @@ from brainmets.imaging.errors import BrainmetsError
 
 # Pause between probes; a probe costs some milliseconds.
 PROBE_INTERVAL_S = 5.0
-# After a failed probe; a backend that restarts is back within seconds.
-RETRY_INTERVAL_S = 1.0
+# After a failed probe; a backend that restarts is back within seconds, and a stack that starts waits for this last.
+RETRY_INTERVAL_S = 0.5
 # One failure may be a backend that is busy; two in a row are one that needs help.
 FAILURES_BEFORE_REVIVAL = 2
 # A probe waits behind the tiles in flight, some seconds each on two cores.

@@ -15,6 +15,8 @@ MAX_MESSAGE_BYTES = 128 * 1024 * 1024
 KEEPALIVE_INTERVAL_MS = 5_000
 PING_TIMEOUT_MS = 5_000
 
+# gRPC's own pauses grow from a second to minutes. Triton starts last of all, and until it is found nothing is served.
+RECONNECT_INTERVAL_MS = 250
 # Triton restarts, or its queue is full.
 _PASSING = ("StatusCode.UNAVAILABLE", "StatusCode.RESOURCE_EXHAUSTED", "StatusCode.DEADLINE_EXCEEDED")
 # A Triton that was started again knows no shared memory of before.
@@ -35,8 +37,8 @@ def connect_triton(target: str) -> InferenceServerClient:
             ("grpc.keepalive_time_ms", KEEPALIVE_INTERVAL_MS),
             ("grpc.keepalive_timeout_ms", PING_TIMEOUT_MS),
             ("grpc.http2.ping_timeout_ms", PING_TIMEOUT_MS),
-            # The default lets a client that came before its server wait for minutes.
-            ("grpc.max_reconnect_backoff_ms", 2_000),
+            ("grpc.initial_reconnect_backoff_ms", RECONNECT_INTERVAL_MS),
+            ("grpc.max_reconnect_backoff_ms", RECONNECT_INTERVAL_MS),
             IN_TURN,
         ],
     )

@@ -18,6 +18,7 @@ LOAD_TIMEOUT_S = 60.0
 QUESTION_TIMEOUT_S = 5.0
 # Workers notice a dead backend at the same moment; they act one after the other, and all but the first find it alive.
 LONGEST_HESITATION_S = 1.0
+_OUT_OF_REACH = "StatusCode.UNAVAILABLE"
 
 _log = structlog.get_logger(__name__)
 
@@ -31,6 +32,8 @@ async def revive(
         DependencyUnavailableError: Triton cannot be asked now.
         InferenceFailedError: Triton does not take the order, or cannot load the model.
     """
+    with triton_errors(model_name):
+        await _check_reached(client)
     await asyncio.sleep(random.uniform(0.0, longest_hesitation_s))  # noqa: S311 -- nobody's secret
     if await _was_revived(client, model_name):
         return
@@ -38,6 +41,16 @@ async def revive(
         await client.unload_model(model_name, client_timeout=QUESTION_TIMEOUT_S)
         await client.load_model(model_name, client_timeout=LOAD_TIMEOUT_S)
     _log.info("model_loaded_again", model_name=model_name)
+
+
+async def _check_reached(client: InferenceServerClient) -> None:
+    """Raise the error of a Triton that is starting, or gone: it has no model to load again, and is asked again soon."""
+    try:
+        await client.is_server_live(client_timeout=QUESTION_TIMEOUT_S)
+    except InferenceServerException as error:
+        # One that is loading a model for another worker answers late, and is there.
+        if error.status() == _OUT_OF_REACH:
+            raise
 
 
 async def _was_revived(client: InferenceServerClient, model_name: str) -> bool:

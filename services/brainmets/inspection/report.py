@@ -51,7 +51,7 @@ def _rows(inspection: Inspection) -> Iterator[_Row]:
 def _series_table(inspection: Inspection, labels: Labels) -> Table:
     table = Table(title="Series", title_justify="left", show_lines=True)
     table.add_column("No", justify="right", no_wrap=True)
-    table.add_column("Description, and what it is read as", ratio=1, overflow="fold")
+    table.add_column("Series, and what becomes of it", ratio=1, overflow="fold")
     table.add_column("Geometry, mm", no_wrap=True)
     table.add_column("Acquisition, ms", no_wrap=True)
     for series, use in _rows(inspection):

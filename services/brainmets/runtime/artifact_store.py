@@ -36,12 +36,15 @@ class ArtifactStore:
     def open(cls, url: str) -> Self:
         """Open the store at a URL: file:///folder (made when missing), s3://, gs:// or az://bucket/prefix.
 
+        A cloud's store takes its credentials from the environment, under the names that the cloud's own tools have.
+
         Raises:
-            DependencyUnavailableError: The folder cannot be made, or the URL is of no kind of store.
+            DependencyUnavailableError: The folder cannot be made, the URL is of no kind of store, or what the
+                environment says of its credentials cannot be used.
         """
+        if not url.startswith("file://"):
+            return cls(_open_cloud(url), None)
         with _store_errors():
-            if not url.startswith("file://"):
-                return cls(from_url(url), None)
             root = Path(unquote(urlsplit(url).path))
             return cls(LocalStore(root, automatic_cleanup=True, mkdir=True), root)
 
@@ -129,6 +132,19 @@ class ArtifactStore:
                     await obstore.delete_async(self._store, path)
                 except FileNotFoundError:  # another process erases the same prefix
                     continue
+
+
+def _open_cloud(url: str) -> ObjectStore:
+    try:
+        return from_url(url)
+    except (BaseError, OSError) as error:
+        # Neither the URL nor the library's words: both may hold what is nobody's to read.
+        raise DependencyUnavailableError(
+            "The artefact store cannot be opened",
+            expected="file:///folder, or s3://, gs:// or az://bucket/prefix with credentials in the environment",
+            got="a URL or credentials that cannot be used",
+            remedy="see BRAINMETS_ARTIFACT_URL and the cloud's variables (docs/operations.md, object storage)",
+        ) from error
 
 
 def _checked(path: str) -> str:

@@ -1,0 +1,132 @@
+"""What a terminal of 80 columns shows: nothing cut that is measured or typed next, and no bar that falls back."""
+
+import io
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import grpc
+import pytest
+from rich.console import Console, RenderableType
+
+from brainmets.client.errors import ServiceError
+from brainmets.client.jobs import Job, JobState
+from brainmets.client.results import Lesion, segmentation_from_proto
+from brainmets.client.terminal import StudyProgress, job_table, lesion_table
+from brainmets.v1 import job_pb2
+
+WIDTH = 80
+PAGE = Path(__file__).parents[2] / "docs/how-to/command-line.md"
+REFUSED = ServiceError(
+    code=grpc.StatusCode.INVALID_ARGUMENT, reason="MALFORMED_FILE", message="The file is not whole", metadata={}
+)
+SUCCEEDED = Job(
+    job_id="413dce294af948bcbd30bba8ec3e7946",
+    state=JobState.SUCCEEDED,
+    stage="unspecified",
+    tiles_done=0,
+    tiles_total=0,
+    create_time=datetime(2026, 11, 28, 13, 56, 56, tzinfo=UTC),
+    from_cache=False,
+    artifacts=(),
+    error=None,
+)
+RUNNING = replace(
+    SUCCEEDED,
+    job_id="a57c4fbcab954134866f77a73a5c5fbe",
+    state=JobState.RUNNING,
+    stage="inferring",
+    tiles_done=9,
+    tiles_total=12,
+    create_time=datetime(2026, 11, 28, 14, 7, 10, tzinfo=UTC),
+)
+FAILED = replace(
+    SUCCEEDED,
+    job_id="3dfd9af3396545ef944becb1852475b4",
+    state=JobState.FAILED,
+    create_time=datetime(2026, 11, 28, 13, 58, 59, tzinfo=UTC),
+    error=REFUSED,
+)
+# The first two of the demonstration study, as `make run` finds them.
+LESIONS = (
+    Lesion(1, 7790.0, 25.7, 24.4, 27.5, (-36.0, 52.0, -6.0), "right", 0.93, 0.99),
+    Lesion(2, 4090.0, 20.9, 19.9, 22.0, (25.0, 53.0, 33.0), "left", 0.93, 0.99),
+)
+
+
+def shown(renderable: RenderableType) -> str:
+    """Return what a terminal of 80 columns shows, without what only pads."""
+    console = Console(file=io.StringIO(), width=WIDTH)
+    console.print(renderable)
+    return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines())  # type: ignore[attr-defined]
+
+
+def lesions_shown(*lesions: Lesion) -> str:
+    """Return the table of lesions."""
+    return shown(
+        lesion_table(
+            replace(segmentation_from_proto(job_pb2.Job(state=job_pb2.JOB_STATE_SUCCEEDED), {}), lesions=lesions)
+        )
+    )
+
+
+def test_the_table_of_a_large_lesion_is_whole() -> None:
+    """With the longest words and numbers that a head can hold, no cell ends in an ellipsis."""
+    widest = Lesion(10, 123450.0, 98.0, 97.1, 118.0, (-192.0, -307.0, -177.0), "unspecified", 0.93, 0.99)
+    table = lesions_shown(widest)
+    assert "…" not in table
+    assert "123.45" in table
+    assert "probability" in table
+
+
+def test_the_table_of_jobs_holds_whole_identifiers_and_reasons() -> None:
+    """An identifier is what a user types next; a failed job says why."""
+    table = shown(job_table((SUCCEEDED, RUNNING, FAILED)))
+    assert "…" not in table
+    assert all(job.job_id in table for job in (SUCCEEDED, RUNNING, FAILED))
+    assert "segmenting 75 %" in table
+    assert "MALFORMED_FILE" in table
+
+
+def watched(*jobs: Job, error: Exception | None = None) -> str:
+    """Return what a terminal has shown of a job's way."""
+    console = Console(file=io.StringIO(), width=WIDTH, force_terminal=True, color_system=None)
+    progress = StudyProgress(console)
+    try:
+        with progress:
+            for job in jobs:
+                progress.changed(job)
+            if error is not None:
+                raise error
+    except ServiceError:
+        pass
+    return console.file.getvalue()  # type: ignore[attr-defined,no-any-return]
+
+
+@pytest.mark.parametrize("stage", ["measuring", "writing"])
+def test_the_bar_does_not_fall_back_after_inference(stage: str) -> None:
+    """A job that is past it counts no tiles; the bar keeps those it had."""
+    inferred = replace(RUNNING, tiles_done=12)
+    last = watched(inferred, replace(RUNNING, stage=stage, tiles_done=0)).split("\r")[-1]
+    assert "12 of 12 parts" in last
+
+
+def test_a_study_known_before_counts_no_parts() -> None:
+    """Nothing was computed: "0 of 0" would be a riddle."""
+    last = watched(replace(SUCCEEDED, from_cache=True)).split("\r")[-1]
+    assert "known before" in last
+    assert "parts" not in last
+
+
+def test_a_bar_gives_way_to_an_error() -> None:
+    """A spinner that stands still beside it would look as if something went on."""
+    # ESC [2K erases a line.
+    assert watched(RUNNING, error=REFUSED).rstrip().endswith("\x1b[2K")
+    assert not watched(RUNNING).rstrip().endswith("\x1b[2K")
+
+
+def test_the_page_shows_the_screens_as_they_are() -> None:
+    """A screen in the documentation that goes stale is worse than none."""
+    page = PAGE.read_text(encoding="utf-8")
+    for screen in (lesions_shown(*LESIONS), shown(job_table((RUNNING, FAILED, SUCCEEDED)))):
+        assert screen in page, f"put this into {PAGE.name}:\n{screen}"

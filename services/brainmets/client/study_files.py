@@ -18,8 +18,9 @@ from brainmets.client.zip_stream import stream_zip, zip_size_bytes
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# The largest message the service takes.
-CHUNK_BYTES = 1 << 20
+# The service takes up to 1 MiB. Of each stream that waits gRPC holds memory at both ends, more with larger messages:
+# docs/performance.md compares the two sizes.
+CHUNK_BYTES = 256 << 10
 _NIFTI_SUFFIXES = (".nii", ".nii.gz")
 _SEQUENCE_IN_NAME = re.compile(r"[-_.](t1c|t1n|t2w|t2f)\.nii(\.gz)?$", re.IGNORECASE)
 # PS3.10 section 7.1: a preamble of 128 bytes, then four letters.

@@ -15,6 +15,8 @@ from brainmets.runtime.settings import GatewaySettings
 
 # How long a process waits for a Redis that starts beside it before it says that there is none.
 REDIS_WAIT_S = 30.0
+# Between two cancellations of a work that did not end at the first.
+CANCEL_AGAIN_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,5 +59,8 @@ async def in_background(*works: Coroutine[object, object, None]) -> AsyncIterato
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(work) for work in works]
         yield
-        for task in tasks:
-            task.cancel()
+        # Again and again, because redis-py may lose a cancellation, and the process would never end.
+        while running := [task for task in tasks if not task.done()]:
+            for task in running:
+                task.cancel()
+            await asyncio.wait(running, timeout=CANCEL_AGAIN_S)

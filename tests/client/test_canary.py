@@ -69,9 +69,9 @@ async def test_a_result_from_the_cache_is_a_wrong_answer(bench: GatewayBench) ->
     assert "from the cache" in result.stdout
 
 
-@pytest.mark.parametrize("words", [("--address", "127.0.0.1:1"), ("--timeout", "never")])
+@pytest.mark.parametrize("words", [("--address", "127.0.0.1:1"), ("--timeout", "never"), ("--ca-file", "nothing.pem")])
 async def test_no_answer_has_a_code_of_its_own(words: tuple[str, ...]) -> None:
-    """Nobody listens, or nothing was asked for."""
+    """Nobody listens, nothing was asked for, or there is no certificate to ask with."""
     assert (await run(*words)).exit_code == CanaryCode.NO_ANSWER
 
 

@@ -37,6 +37,7 @@ async def test_a_right_answer_is_one_line_and_leaves_nothing(bench: GatewayBench
     assert f"on the {Phantom(seed).side}" in result.stdout
     async with AsyncClient(bench.address) as client:
         assert [job async for job in client.jobs()] == []
+    assert bench.sample("worker_test_studies_total") == 1
 
 
 async def test_json_tells_the_duration_and_the_volumes(bench: GatewayBench) -> None:

@@ -17,6 +17,8 @@ from dicom_cases import write_series, write_zip
 from heads import head_geometry, head_on
 from integration.running_stack import RunningStack, wait_until
 from local.layout import MODEL_REPOSITORY, REDIS_SERVER, TRITON_BACKENDS
+from local.ports import HOST
+from metric_pages import pointing
 from otlp_collector import CollectedSpan, Collector
 from service_calls import file_messages, start
 
@@ -48,6 +50,7 @@ class Traced:
     job: job_pb2.Job
     own: Job
     collector: Collector
+    pointing: frozenset[str]
 
     @property
     def spans(self) -> tuple[CollectedSpan, ...]:
@@ -96,7 +99,11 @@ def traced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traced]:
         environment.setenv("BRAINMETS_OTLP_ENDPOINT", collector.endpoint)
         environment.setenv("BRAINMETS_TRITON_OTLP_URL", collector.http_url)
         with RunningStack(tmp_path_factory.mktemp("traced"), model_repository=MODEL_REPOSITORY) as stack:
-            study = Traced(segment(stack), segment_by_our_client(stack), collector)
+            jobs = segment(stack), segment_by_our_client(stack)
+            ports = stack.place.ports
+            told = (ports.api_metrics, ports.worker_metrics, ports.preprocessing_metrics)
+            names = (name for port in told for name in pointing(f"{HOST}:{port}", OWN_TRACE_ID))
+            study = Traced(*jobs, collector, frozenset(names))
             # Our processes send what is left when they stop; Triton's last batch would be lost.
             wait_until(study.is_complete, timeout_s=EXPORT_TIMEOUT_S)
         yield study
@@ -182,6 +189,23 @@ def test_nothing_that_a_client_wrote_is_told(traced: Traced) -> None:
     """No text of any tag, no request_id, nothing that rides beside the trace; in no span of any trace."""
     assert len(traced.spans) > 20
     assert CANARY.encode() not in traced.collector.everything()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "gateway_rpc_duration_seconds SegmentStudy",
+        "worker_rpc_duration_seconds PrepareStudy",
+        "worker_rpc_duration_seconds ModelInfer",
+        "worker_stage_duration_seconds inferring",
+        "worker_tile_duration_seconds attention_unet",
+        "preprocessing_rpc_duration_seconds PrepareStudy",
+        "preprocessing_stage_duration_seconds decode",
+    ],
+)
+def test_durations_point_to_the_trace(traced: Traced, name: str) -> None:
+    """As Prometheus would scrape them from each process: the newest of each bucket."""
+    assert f"brainmets_{name}" in traced.pointing
 
 
 def test_probes_are_no_traces(traced: Traced) -> None:

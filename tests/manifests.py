@@ -21,10 +21,17 @@ OLDEST_KUSTOMIZE = (5, 0)
 OVERLAYS = ("development", "production")
 STORES = ("shared-volume", "object-storage")
 # Autoscaling comes after high availability: what it scales has no number of its own.
-OPTIONS = ("gpu", "network-policies", "tls", "monitoring", "high-availability", "autoscaling")
-
-# The canary sends in plaintext: it goes with everything but TLS.
-CANARY = (*(option for option in OPTIONS if option != "tls"), "canary")
+OPTIONS = (
+    "gpu",
+    "network-policies",
+    "tls",
+    "monitoring",
+    "tracing",
+    "canary",
+    "high-availability",
+    "autoscaling",
+)
+EVERYTHING = (STORES[-1], *OPTIONS)
 
 Manifest = Mapping[str, Any]  # Any: a Kubernetes object
 
@@ -84,6 +91,10 @@ class Installation:
         """Return one object."""
         return next(item for item in self.of_kind(kind) if item["metadata"]["name"] == name)
 
+    def has(self, kind: str, name: str) -> bool:
+        """Return whether there is an object."""
+        return any(item["metadata"]["name"] == name for item in self.of_kind(kind))
+
     @property
     def pods(self) -> dict[str, Pod]:
         """Pods by component."""
@@ -97,15 +108,24 @@ class Installation:
         """Return a container's environment; a secret's value is its key.
 
         Raises:
-            KeyError: A variable refers to one that is not set before it.
+            KeyError: A variable refers to one that does not stand before it, in `env` itself.
         """
-        environment: dict[str, str] = {}
+        shared: dict[str, str] = {}
         for source in container.get("envFrom", ()):
-            environment |= self.find("ConfigMap", source["configMapRef"]["name"])["data"]
+            reference = source["configMapRef"]
+            if not reference.get("optional") or self.has("ConfigMap", reference["name"]):
+                shared |= self.find("ConfigMap", reference["name"])["data"]
+        own: dict[str, str] = {}
         for variable in container.get("env", ()):
-            text = variable.get("value") or variable["valueFrom"]["secretKeyRef"]["key"]
-            environment[variable["name"]] = re.sub(r"\$\((\w+)\)", lambda name: environment[name[1]], text)
-        return environment
+            text = variable.get("value") or self._look_up(variable["valueFrom"])
+            own[variable["name"]] = re.sub(r"\$\((\w+)\)", lambda name: own[name[1]], text)
+        return shared | own
+
+    def _look_up(self, source: Manifest) -> str:
+        if "secretKeyRef" in source:
+            return str(source["secretKeyRef"]["key"])
+        reference = source["configMapKeyRef"]
+        return str(self.find("ConfigMap", reference["name"])["data"][reference["key"]])
 
 
 def find_missing_tool() -> str:

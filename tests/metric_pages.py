@@ -1,9 +1,11 @@
 """Owns how tests read what a process tells Prometheus, and what the contract says of it."""
 
+import re
 from dataclasses import dataclass
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
-from prometheus_client import generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from brainmets.runtime.metric_contract import METRICS, Kind, Service
@@ -40,6 +42,25 @@ def read_page(address: str) -> Page:
     """Return what a running process tells."""
     with urlopen(f"http://{address}/metrics", timeout=5) as answer:
         return parse_page(answer.read().decode())
+
+
+def pointing(told: CollectorRegistry | str, trace_id: str) -> set[str]:
+    """Return the histograms that point to a trace, each with what its series is of.
+
+    Args:
+        told: What is told, or the host:port of the process that tells it; exemplars are in no older format than
+            OpenMetrics.
+        trace_id: W3C's, hexadecimal.
+    """
+    text = _fetch_openmetrics(told) if isinstance(told, str) else openmetrics.generate_latest(told).decode()
+    marked = [line.partition(" # ")[0] for line in text.splitlines() if f'{{trace_id="{trace_id}"}}' in line]
+    return {re.sub(r'_bucket{.*(?:stage|model|method)="(\w+)".*', r" \1", line) for line in marked}
+
+
+def _fetch_openmetrics(address: str) -> str:
+    request = Request(f"http://{address}/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
+    with urlopen(request, timeout=5) as answer:  # noqa: S310 -- http on loopback
+        return str(answer.read().decode())
 
 
 def built_page(service: Service) -> Page:

@@ -18,16 +18,18 @@ class StudyTimes:
         preparing_s: A preprocessing slot and the worker, until the first tile is there.
         inferring_s: Triton and the worker.
         finishing_s: The worker alone: measuring and writing.
+        cores: How many cores all of this keeps busy on average.
     """
 
     sending_s: float
     preparing_s: float
     inferring_s: float
     finishing_s: float
+    cores: float = 0.0
 
     @property
     def worker_s(self) -> float:
-        """How long a worker is busy with a study that never waits for the others."""
+        """How long a worker holds a study that never waits for the others."""
         return self.preparing_s + self.inferring_s + self.finishing_s
 
 
@@ -37,11 +39,13 @@ class Bench:
 
     Attributes:
         machine: Where and when it ran.
+        cores: How many it had, for everything together.
         times: Medians of the default networks.
         rates_per_hour: By number of queued studies, how many ended an hour: what a prediction is compared with.
     """
 
     machine: str
+    cores: int
     times: StudyTimes
     rates_per_hour: dict[int, float]
 
@@ -49,12 +53,16 @@ class Bench:
     def load(cls, path: Path = FIGURES, *, networks: str = DEFAULT_NETWORKS) -> Self:
         """Read a bench's figures (build/bench.json, or those that docs/performance.md tells of)."""
         bench: dict[str, Any] = json.loads(path.read_text())  # Any: JSON
-        stages = bench["networks"][networks]["stages_s"]
+        figures = bench["networks"][networks]
+        stages = figures["stages_s"]
+        # It begins with them: "2 cores of ...".
+        cores, _, _ = bench["machine"].partition(" ")
         times = StudyTimes(
             sending_s=stages["sending"] + stages["queued"],
             preparing_s=stages["preparing"],
             inferring_s=stages["inferring"],
             finishing_s=stages["measuring"] + stages["writing"],
+            cores=sum(figures["cpu_s"].values()) / (sum(stages.values()) - stages["fetching"]),
         )
         rates = {row["queued"]: row["studies_per_hour"] for row in bench.get("load", ())}
-        return cls(f"{bench['machine']}, {bench['date']}", times, rates)
+        return cls(f"{bench['machine']}, {bench['date']}", int(cores), times, rates)

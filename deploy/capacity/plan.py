@@ -4,8 +4,8 @@ import random
 from dataclasses import dataclass
 from math import ceil
 
-from capacity.measurement import StudyTimes
-from capacity.simulation import PREPARING_SLOTS, Installation, Outcome, Scenario, simulate
+from capacity.measurement import Bench, StudyTimes
+from capacity.simulation import PREPARING_SLOTS, STUDIES_IN_FLIGHT, Installation, Outcome, Scenario, simulate
 
 # The objective of turnaround (docs/runbooks.md); here for the studies that are sent after a zone was lost.
 TURNAROUND_S = 300.0
@@ -36,10 +36,12 @@ class Plan:
 
 def plan(per_hour: int, times: StudyTimes, *, gpu_speedup: float) -> Plan:
     """Return the smallest installation that bears a rate with a lost zone."""
+    inferring_s = times.inferring_s / gpu_speedup
+    holding_s = times.preparing_s + inferring_s + times.finishing_s
     installation = Installation(
-        workers=_bear(per_hour, times.preparing_s + times.inferring_s / gpu_speedup + times.finishing_s),
+        workers=_bear(per_hour, max(inferring_s, holding_s / STUDIES_IN_FLIGHT)),
         preprocessing=_bear(per_hour, times.preparing_s / PREPARING_SLOTS),
-        tritons=_bear(per_hour, times.inferring_s / gpu_speedup),
+        tritons=_bear(per_hour, inferring_s),
     )
     while (p95_s := _turnaround_s(installation, per_hour, times, gpu_speedup=gpu_speedup)) > TURNAROUND_S:
         # A worker who waits for another part is busy as well: they are what is short first.
@@ -72,6 +74,6 @@ def draw_arrivals(per_hour: int, *, seed: int = 0) -> tuple[float, ...]:
     return tuple(arrivals_s)
 
 
-def predict_drain(queued: int, times: StudyTimes) -> Outcome:
-    """Return what becomes of studies that are sent at once to one of each, as the bench does."""
-    return simulate(Installation(1, 1, 1), Scenario(queued * (0.0,), times))
+def predict_drain(queued: int, bench: Bench) -> Outcome:
+    """Return what becomes of studies that are sent at once to one of each on the bench's few cores, as it does."""
+    return simulate(Installation(1, 1, 1), Scenario(queued * (0.0,), bench.times, shared_cores=bench.cores))

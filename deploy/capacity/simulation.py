@@ -1,15 +1,16 @@
 """Owns the simulation of an installation: studies come, wait, are worked off, and a zone is lost.
 
-A study needs a worker from its claim to its end; within that, a preprocessing slot while it is prepared and a Triton
-while it is inferred, as in the gateway's workflow. Who finds all slots of a part busy waits for the next free one, in
-the order of coming. When a zone is lost, what ran in it is begun anew once its lease has run out, before studies that
-wait, and the rest of the run has to do with what is left.
+A study needs one of a worker's places from its claim to its end; within that, a preprocessing slot while it is
+prepared, and a worker's turn and a Triton while it is inferred, as in the gateway's workflow. Who finds all slots of a
+part busy waits for the next free one, in the order of coming. Where all parts run on the same cores, as in the bench,
+what is under way beyond what they bear goes slower. When a zone is lost, what ran in it is begun anew once its lease
+has run out, before studies that wait, and the rest of the run has to do with what is left.
 """
 
 import random
 from collections.abc import Generator
 from dataclasses import dataclass, field
-from math import ceil
+from math import ceil, inf
 from typing import Any
 
 import simpy
@@ -18,9 +19,13 @@ from capacity.measurement import StudyTimes
 
 # A worker that went silent loses its job after this (BRAINMETS_LEASE_S), seconds.
 LEASE_S = 10.0
+# Studies that a worker holds (BRAINMETS_STUDIES_IN_FLIGHT); one of them is inferred.
+STUDIES_IN_FLIGHT = 2
 # Studies that one preprocessing pod prepares at the measured speed: its limit of four cores is twice the bench's two.
 PREPARING_SLOTS = 2
 _LOSS, _AGAIN, _FIRST = 0, 1, 2
+# Less is left of a step by rounding alone.
+_INSTANT_S = 1e-9
 
 Events = Generator[simpy.Event, Any, None]  # Any: what an event brings
 
@@ -56,6 +61,7 @@ class Scenario:
         loss_s: When a zone is lost; None: never.
         zones: Over how many zones everything is spread.
         seed: Draws the studies' times.
+        shared_cores: On how many cores all parts run together; None: each part has its own.
     """
 
     arrivals_s: tuple[float, ...]
@@ -65,6 +71,7 @@ class Scenario:
     loss_s: float | None = None
     zones: int = 2
     seed: int = 0
+    shared_cores: int | None = None
 
 
 @dataclass(slots=True)
@@ -97,7 +104,9 @@ class _Run:
         self._scenario = scenario
         self._random = random.Random(scenario.seed)  # noqa: S311 -- draws times, guards nothing
         self._world = simpy.Environment()
-        self._workers = simpy.PreemptiveResource(self._world, installation.workers)
+        self._cores = _Cores(self._world, scenario.shared_cores, a_study_keeps_busy=scenario.times.cores)
+        self._places = simpy.PreemptiveResource(self._world, STUDIES_IN_FLIGHT * installation.workers)
+        self._turns = simpy.PreemptiveResource(self._world, installation.workers)
         self._preparing = simpy.PreemptiveResource(self._world, PREPARING_SLOTS * installation.preprocessing)
         self._tritons = simpy.PreemptiveResource(self._world, installation.tritons)
         for sent_s in scenario.arrivals_s:
@@ -105,7 +114,8 @@ class _Run:
         if scenario.loss_s is not None:
             lost = installation.lost(scenario.zones)
             for part, count in (
-                (self._workers, lost.workers),
+                (self._places, STUDIES_IN_FLIGHT * lost.workers),
+                (self._turns, lost.workers),
                 (self._preparing, PREPARING_SLOTS * lost.preprocessing),
                 (self._tritons, lost.tritons),
             ):
@@ -117,7 +127,8 @@ class _Run:
         """Let one study come, and be tried until an attempt comes to its end."""
         times = self._scenario.times
         factor = self._draw_factor()
-        yield self._world.timeout(sent_s + times.sending_s)
+        yield self._world.timeout(sent_s)
+        yield from self._cores.work(times.sending_s)
         priority = _FIRST
         while not (yield self._world.process(self._attempt(factor, priority))):
             yield self._world.timeout(LEASE_S)
@@ -128,15 +139,17 @@ class _Run:
         """Work a study off; false when the zone went away under it."""
         times, speedup = self._scenario.times, self._scenario.gpu_speedup
         try:
-            with self._workers.request(priority, preempt=False) as worker:
-                yield worker
+            with self._places.request(priority, preempt=False) as place:
+                yield place
                 with self._preparing.request(priority, preempt=False) as slot:
                     yield slot
-                    yield self._world.timeout(factor * times.preparing_s)
-                with self._tritons.request(priority, preempt=False) as triton:
-                    yield triton
-                    yield self._world.timeout(factor * times.inferring_s / speedup)
-                yield self._world.timeout(factor * times.finishing_s)
+                    yield from self._cores.work(factor * times.preparing_s)
+                with self._turns.request(priority, preempt=False) as turn:
+                    yield turn
+                    with self._tritons.request(priority, preempt=False) as triton:
+                        yield triton
+                        yield from self._cores.work(factor * times.inferring_s / speedup)
+                yield from self._cores.work(factor * times.finishing_s)
         except simpy.Interrupt:
             return False
         return True
@@ -150,3 +163,31 @@ class _Run:
         """Return how much longer than the measured one a study takes: gamma, with mean 1."""
         spread = self._scenario.spread
         return self._random.gammavariate(spread**-2, spread**2) if spread else 1.0
+
+
+class _Cores:
+    """What is under way on the same cores: each of so many studies goes on as fast as its share of them allows."""
+
+    def __init__(self, world: simpy.Environment, count: int | None, *, a_study_keeps_busy: float) -> None:
+        self._world = world
+        self._most = count / a_study_keeps_busy if count is not None else inf
+        self._active = 0
+        self._changed = world.event()
+
+    def work(self, alone_s: float) -> Events:
+        """Work for as long as it takes; `alone_s` is how long it takes alone."""
+        left_s = alone_s
+        self._count(1)
+        try:
+            while left_s > _INSTANT_S:
+                pace, began_s = min(1.0, self._most / self._active), self._world.now
+                yield self._world.timeout(left_s / pace) | self._changed
+                left_s -= (self._world.now - began_s) * pace
+        finally:
+            self._count(-1)
+
+    def _count(self, change: int) -> None:
+        """Let everybody else look at their pace anew."""
+        self._active += change
+        changed, self._changed = self._changed, self._world.event()
+        changed.succeed()

@@ -27,13 +27,12 @@ def triton_words(ports: Ports, model_repository: Path, *, otlp_url: str = "") ->
         f"--metrics-port={ports.triton_metrics}",
         "--allow-gpu-metrics=false",
         f"--exit-timeout-secs={EXIT_TIMEOUT_S}",
-        *_tracing_words(otlp_url),
+        *(tracing_words(otlp_url) if otlp_url else ()),
     )
 
 
-def _tracing_words(otlp_url: str) -> tuple[str, ...]:
-    if not otlp_url:
-        return ()
+def tracing_words(otlp_url: str) -> tuple[str, ...]:
+    """Return the options that make Triton join traces."""
     return (
         "--trace-config=mode=opentelemetry",
         f"--trace-config=opentelemetry,url={otlp_url}",

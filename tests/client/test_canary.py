@@ -37,6 +37,7 @@ async def test_a_right_answer_is_one_line_and_leaves_nothing(bench: GatewayBench
     assert f"on the {Phantom(seed).side}" in result.stdout
     async with AsyncClient(bench.address) as client:
         assert [job async for job in client.jobs()] == []
+    assert bench.sample("worker_test_studies_total") == 1
 
 
 async def test_json_tells_the_duration_and_the_volumes(bench: GatewayBench) -> None:
@@ -69,9 +70,9 @@ async def test_a_result_from_the_cache_is_a_wrong_answer(bench: GatewayBench) ->
     assert "from the cache" in result.stdout
 
 
-@pytest.mark.parametrize("words", [("--address", "127.0.0.1:1"), ("--timeout", "never")])
+@pytest.mark.parametrize("words", [("--address", "127.0.0.1:1"), ("--timeout", "never"), ("--ca-file", "nothing.pem")])
 async def test_no_answer_has_a_code_of_its_own(words: tuple[str, ...]) -> None:
-    """Nobody listens, or nothing was asked for."""
+    """Nobody listens, nothing was asked for, or there is no certificate to ask with."""
     assert (await run(*words)).exit_code == CanaryCode.NO_ANSWER
 
 

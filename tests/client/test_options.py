@@ -16,6 +16,12 @@ def test_series_and_force_are_sent() -> None:
     ]
 
 
+def test_a_test_says_so() -> None:
+    """It is else a patient's."""
+    assert SegmentationOptions(test=True).to_proto().test
+    assert not SegmentationOptions().to_proto().test
+
+
 def test_what_is_not_said_is_not_sent() -> None:
     """The service's own choice is told from a client's by absence."""
     assert SegmentationOptions().to_proto() == job_pb2.SegmentationOptions(model=job_pb2.MODEL_CHOICE_MEAN)

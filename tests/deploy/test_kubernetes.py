@@ -27,8 +27,9 @@ from brainmets.runtime.settings import (
     load_settings,
     variable_name,
 )
+from local.triton_server import tracing_words
 from manifests import (
-    CANARY,
+    EVERYTHING,
     KUBERNETES,
     OPTIONS,
     OVERLAYS,
@@ -89,10 +90,10 @@ def choose_components() -> Iterator[tuple[str, ...]]:
         yield (store, *OPTIONS)
     yield from ((bucket, *(other for other in OPTIONS if other != option)) for option in OPTIONS)
     yield (*reversed(OPTIONS[:-1]), bucket, OPTIONS[-1])
-    yield from ((store, "canary") for store in STORES)
-    yield (bucket, *CANARY)
 
 
+# The client's command of that name.
+CANARY = typer.main.get_command(app).commands["canary"]
 CHOICES = (*OVERLAYS, *choose_components())
 
 
@@ -269,8 +270,9 @@ def test_settings_are_sound(installation: Installation, component: str, kind: ty
 
 
 def test_every_variable_is_a_setting(installation: Installation) -> None:
-    """Of that process when it stands at the process, of any when it is shared."""
+    """Of that process when it stands at the process, of any, or of a client, when it is shared."""
     known = {variable_name(field) for kind in SETTINGS.values() for field in kind.model_fields}
+    known |= {str(option.envvar) for option in CANARY.params if option.envvar}
     for item in installation.of_kind("ConfigMap"):
         assert {name for name in item["data"] if name.startswith(PREFIX)} <= known
     for component, pod in installation.pods.items():
@@ -321,6 +323,31 @@ def test_many_are_called_by_all_their_addresses(installation: Installation) -> N
     for name in ("triton", "preprocessing"):
         assert installation.find("Service", name)["spec"]["clusterIP"] == "None"
         assert environment[f"BRAINMETS_{name.upper()}_ADDRESS"].startswith(f"{EVERY_ADDRESS}{name}:")
+
+
+def test_the_collector_is_named_once(installation: Installation) -> None:
+    """With the component all processes send spans to its host, Triton as the embedded one does; without, none does."""
+    pods = installation.pods
+    endpoints = {
+        load_settings(kind, installation.environment_of(pods[name].main)).otlp_endpoint
+        for name, kind in SETTINGS.items()
+    }
+    triton = pods["triton"].main
+    words = [word for word in triton["args"] if "trace" in word]
+    hosts = {item["data"]["COLLECTOR_HOST"] for item in installation.of_kind("ConfigMap") if is_tracing(item)}
+    if not hosts:
+        assert (endpoints, words) == ({None}, [])
+        return
+    (host,) = hosts
+    assert endpoints == {f"http://{host}:4317"}
+    environment = installation.environment_of(triton)
+    filled = [re.sub(r"\$\((\w+)\)", lambda name: environment[name[1]], word) for word in words]
+    assert tuple(filled) == tracing_words(f"http://{host}:4318/v1/traces")
+
+
+def is_tracing(item: Manifest) -> bool:
+    """Return whether a ConfigMap names the collector."""
+    return "COLLECTOR_HOST" in item["data"]
 
 
 def test_volumes_and_secrets_are_named_alike(installation: Installation) -> None:
@@ -424,6 +451,9 @@ def test_the_network_is_the_drawn_one(guarded: Installation) -> None:
 STRANGERS = (
     Endpoint("client", "hospital", {}, namespace_labels={"brainmets/client": "true"}),
     Endpoint("prometheus", "monitoring", {"app.kubernetes.io/name": "prometheus"}),
+    Endpoint(
+        "collector", "monitoring", {"app.kubernetes.io/name": "opentelemetry-collector"}, (Port(4317), Port(4318))
+    ),
     Endpoint("dns", "kube-system", {"k8s-app": "kube-dns"}, (Port(53, "dns", "UDP"), Port(53, "dns-tcp"))),
     Endpoint("stranger", "default", {}, (Port(443),)),
     Endpoint("impostor", "default", {"app.kubernetes.io/component": "worker"}, (Port(8510), Port(6379))),
@@ -445,26 +475,31 @@ def find_endpoints(installation: Installation) -> Iterator[Endpoint]:
 
 
 def draw_edges(installation: Installation) -> Iterator[Edge]:
-    """Yield the arrows of docs/architecture.md, those of metrics, and those to find names by."""
+    """Yield the arrows of docs/architecture.md, those of metrics and traces, and those to find names by."""
     uses_tls = any(container["name"] == "tls" for container in installation.pods["api"].containers)
     arrows = {
         "client": {"api": 8443 if uses_tls else 8500},
         "api": {"redis": 6379, "object-storage": 7070, "triton": 8001},
         "worker": {"redis": 6379, "object-storage": 7070, "preprocessing": 8510, "triton": 8001},
         "preprocessing": {"object-storage": 7070},
-        "canary": {"api": 8500},
+        "canary": {"api": 8443 if uses_tls else 8500},
         "prometheus": {"api": 8590, "worker": 8591, "preprocessing": 8592, "triton": 8002},
     }
     for source, targets in arrows.items():
         yield from ((source, target, port, "TCP") for target, port in targets.items())
     for source in ("api", "worker", "preprocessing", "canary"):
         yield from ((source, "dns", 53, protocol) for protocol in ("TCP", "UDP"))
+    if any(map(is_tracing, installation.of_kind("ConfigMap"))):
+        for source in ("api", "worker", "preprocessing", "triton"):
+            yield from ((source, "collector", port, "TCP") for port in (4317, 4318))
+        yield from (("triton", "dns", 53, protocol) for protocol in ("TCP", "UDP"))
     if any(container["name"] == "exporter" for container in installation.pods["redis"].containers):
         yield ("prometheus", "redis", 9121, "TCP")
 
 
 @pytest.mark.parametrize(
-    ("overlay", "expected"), [("development", set()), ("production", {"redis", "object-storage", "api-tls"})]
+    ("overlay", "expected"),
+    [("development", set()), ("production", {"redis", "object-storage", "api-tls", "canary-tls"})],
 )
 def test_secrets_are_made_by_the_operator(overlay: str, expected: set[str]) -> None:
     """None is in the repository but that of development, which protects nothing."""
@@ -491,20 +526,45 @@ def test_high_availability_survives_a_zone(component: str) -> None:
 
 @pytest.fixture(scope="module")
 def canary() -> Installation:
-    """An installation with all that goes with the canary."""
-    return combine((STORES[-1], *CANARY))
+    """An installation with everything."""
+    return combine(EVERYTHING)
 
 
 def test_the_canary_s_command_line_is_one(canary: Installation) -> None:
     """The client reads it, and the address is that of the API's Service."""
     container = canary.pods["canary"].main
-    program, command, *_ = container["command"]
-    with typer.main.get_command(app).commands[command].make_context(program, list(container["args"])) as context:
+    program, command = container["command"]
+    assert command == CANARY.name
+    with CANARY.make_context(program, list(container["args"])) as context:
         host, _, port = context.params["address"].partition(":")
         timeout_s = context.params["timeout_s"]
     assert find_service_ports(canary, host) == [int(port)]
     # It says itself that there was no answer, before Kubernetes ends it without a word.
     assert canary.find("CronJob", "canary")["spec"]["jobTemplate"]["spec"]["activeDeadlineSeconds"] > timeout_s + 60
+
+
+@pytest.mark.parametrize("components", [("tls", "canary"), ("canary", "tls")])
+def test_the_canary_proves_who_it_is_where_the_api_asks(
+    components: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the files of its Secret, named as cert-manager writes them, whichever component comes first."""
+    installation = combine((STORES[0], *components))
+    pod = installation.pods["canary"]
+    for name, value in installation.environment_of(pod.main).items():
+        monkeypatch.setenv(name, value)
+    with CANARY.make_context("brainmets", list(pod.main["args"])) as context:
+        files = [context.params[name] for name in ("ca_file", "cert", "key")]
+    (mount,) = pod.main["volumeMounts"]
+    (volume,) = pod.spec["volumes"]
+    names = ("ca.crt", "tls.crt", "tls.key")
+    assert [str(file) for file in files] == [f"{mount['mountPath']}/{name}" for name in names]
+    assert (volume["name"], volume["secret"]["secretName"]) == (mount["name"], "canary-tls")
+
+
+def test_the_canary_speaks_plaintext_where_the_api_does() -> None:
+    """No certificate is named to it."""
+    installation = combine((STORES[0], "canary"))
+    assert installation.environment_of(installation.pods["canary"].main) == {}
 
 
 def test_a_failed_canary_is_a_failed_job(canary: Installation) -> None:

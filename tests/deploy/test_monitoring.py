@@ -189,6 +189,17 @@ def test_an_alert_tells_nothing_of_a_patient(name: str) -> None:
     assert set(filled) <= {"value", "job", "instance", "objective", "dependency", "model", "persistentvolumeclaim"}
 
 
+def test_alerts_on_what_the_cluster_has_to_scrape_say_so() -> None:
+    """Where the kubelet is not scraped they are silent, and nothing else tells."""
+    silent = {name for name, alert in ALERTS.items() if "kubelet_" in alert["expr"]}
+    assert silent
+    cluster = (ROOT / "docs" / "kubernetes.md").read_text(encoding="utf-8")
+    for name in silent:
+        section = runbooks().partition(f"## {name}\n")[2].partition("\n- Look:")[0]
+        assert "(kubernetes.md#what-prometheus-scrapes)" in section
+        assert f"[{name}](runbooks.md#{name.lower()})" in cluster
+
+
 def test_inhibition_and_routing_name_alerts_that_exist() -> None:
     """A name that is gone would inhibit nothing."""
     config = yaml.safe_load((PROMETHEUS / "alertmanager.yaml").read_text())

@@ -15,6 +15,7 @@ from urllib.request import urlopen
 
 import pytest
 import yaml
+from prometheus_client import Histogram
 
 from brainmets.runtime.metric_contract import Service
 from brainmets.runtime.metrics_server import serve_metrics
@@ -29,6 +30,7 @@ JOBS = {
 # Two of each: what holds for one process may be ambiguous for several.
 REPLICAS = 2
 WAIT_S = 60.0
+TRACED, TRACE_ID = "traced_seconds", "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +43,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         address = f"127.0.0.1:{probe.getsockname()[1]}"
     with ExitStack() as stack:
+        registries = {job: [build_registry(service) for _ in range(REPLICAS)] for job, service in JOBS.items()}
+        traced = Histogram(TRACED, "Points to a trace.", registry=registries["brainmets-worker"][0])
+        traced.observe(1.0, exemplar={"trace_id": TRACE_ID})
         targets = {
-            job: [
-                f"127.0.0.1:{stack.enter_context(serve_metrics(build_registry(service), '127.0.0.1:0'))}"
-                for _ in range(REPLICAS)
-            ]
-            for job, service in JOBS.items()
+            job: [f"127.0.0.1:{stack.enter_context(serve_metrics(registry, '127.0.0.1:0'))}" for registry in of_job]
+            for job, of_job in registries.items()
         }
         write_configuration(folder, targets)
         words = [
@@ -55,9 +57,18 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             f"--storage.tsdb.path={folder / 'data'}",
             f"--web.listen-address={address}",
         ]
+        # Whatever else the deployed one is told.
+        words += [word for word in composed_words() if word.startswith("--enable-feature=")]
         process = stack.enter_context(subprocess.Popen(words, stderr=subprocess.DEVNULL))
         stack.callback(process.kill)
         yield address
+
+
+def composed_words() -> list[str]:
+    """Return the command line of the Prometheus of deploy/compose."""
+    compose = yaml.safe_load((PROMETHEUS.parents[1] / "compose" / "compose.yaml").read_text())
+    words: list[str] = compose["services"]["prometheus"]["command"]
+    return words
 
 
 def write_configuration(folder: Path, targets: dict[str, list[str]]) -> None:
@@ -129,3 +140,10 @@ def query_values(server: str, query: str) -> list[float]:
     """Return the values that a query has now."""
     answer = ask(server, f"query?query={quote(query)}") or {"result": []}
     return [float(sample["value"][1]) for sample in answer["result"]]
+
+
+def test_what_a_duration_points_to_is_kept(server: str) -> None:
+    """It is told in OpenMetrics alone, and stored by a Prometheus that is asked to."""
+    query = f"query_exemplars?query={TRACED}_bucket&start={time.time() - 3600}&end={time.time() + 3600}"
+    found = wait_for(lambda: ask(server, query), enough=bool)
+    assert [item["labels"] for series in found for item in series["exemplars"]] == [{"trace_id": TRACE_ID}]

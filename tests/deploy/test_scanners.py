@@ -9,11 +9,11 @@ import yaml
 
 from local.layout import ROOT
 from local.scanners import SCANNERS
-from manifests import CANARY, KUBERNETES, OVERLAYS, STORES, Installation, combine, find_missing_tool, render
+from manifests import EVERYTHING, KUBERNETES, OVERLAYS, Installation, combine, find_missing_tool, render
 
 CHECKOV_CONFIG = ROOT / "deploy" / "checkov.yaml"
 DOCKERFILES = sorted((ROOT / "deploy" / "images").glob("*.Dockerfile"))
-INSTALLATIONS = (*OVERLAYS, "canary")
+INSTALLATIONS = (*OVERLAYS, "everything")
 
 pytestmark = [
     pytest.mark.skipif(not SCANNERS.exists(), reason="needs checkov and hadolint (make deploy-check installs them)"),
@@ -39,8 +39,8 @@ def checkov(framework: str, *words: str | Path) -> str:
 
 
 def install(name: str) -> Installation:
-    """Render an overlay, or what the canary goes with."""
-    return combine((STORES[-1], *CANARY)) if name == "canary" else render(KUBERNETES / "overlays" / name)
+    """Render an overlay, or all components."""
+    return combine(EVERYTHING) if name == "everything" else render(KUBERNETES / "overlays" / name)
 
 
 @pytest.mark.skipif(bool(find_missing_tool()), reason=find_missing_tool())

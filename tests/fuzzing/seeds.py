@@ -191,7 +191,13 @@ def _codestream(syntax: str, stored: int, stream: bytes) -> bytes:
 
 def _start(*sequences: Sequence) -> messages.SegmentStudyStart:
     options = job_pb2.SegmentationOptions(
-        model=job_pb2.MODEL_CHOICE_MEAN, threshold=0.4, min_lesion_volume_mm3=20.0, force=True, operating_point=1
+        model=job_pb2.MODEL_CHOICE_MEAN,
+        threshold=0.4,
+        min_lesion_volume_mm3=20.0,
+        force=True,
+        operating_point=1,
+        min_peak_probability=0.5,
+        test=True,
     )
     options.deadline.FromSeconds(90)
     for number, _ in enumerate(sequences, start=1):

@@ -15,6 +15,7 @@ from brainmets.gateway.study_upload import FileClosing, FileOpening, UploadPiece
 from brainmets.gateway.submission import SubmissionOrder
 from brainmets.imaging.media_type import MediaType
 from brainmets.imaging.sequence import Sequence
+from brainmets.v1 import job_pb2
 from gateway_bench import GatewayBench, running_gateway, study_bytes
 
 STUDY = study_bytes()
@@ -38,9 +39,11 @@ async def pieces(content: bytes) -> AsyncIterator[UploadPiece]:
     yield FileClosing(hashlib.sha256(content).digest())
 
 
-async def submitted(bench: GatewayBench, content: bytes = STUDY, *, deadline_s: float = 60.0) -> Job:
+async def submitted(
+    bench: GatewayBench, content: bytes = STUDY, *, options: bytes = b"", deadline_s: float = 60.0
+) -> Job:
     """Submit a study."""
-    return await bench.desk.accept(DEFAULT_TENANT, pieces(content), SubmissionOrder("", b"", deadline_s))
+    return await bench.desk.accept(DEFAULT_TENANT, pieces(content), SubmissionOrder("", options, deadline_s))
 
 
 async def ended(bench: GatewayBench, job: Job) -> Job:
@@ -325,6 +328,23 @@ async def test_what_a_worker_did_is_counted(bench: GatewayBench) -> None:
     assert bench.sample("worker_written_bytes_total") == sum(artifact.size_bytes for artifact in job.artifacts)
     assert bench.sample("worker_received_bytes_total") > 0
     assert bench.sample("worker_rpcs_total", method="PrepareStudy", code="OK") == 1
+
+
+CLINICAL = ("study_lesions", "lesion_volume_mm3", "study_spacing_mm", "network_agreement")
+
+
+@pytest.mark.parametrize("test", [False, True])
+async def test_a_test_is_no_patient_s(bench: GatewayBench, *, test: bool) -> None:
+    """It is told of as work and as a job that ended, and not as a study with lesions and slices."""
+    options = job_pb2.SegmentationOptions(test=test).SerializeToString()
+    async with bench.working():
+        await ended(bench, await submitted(bench, options=options))
+    assert {bench.sample(f"worker_{name}_count") > 0 for name in CLINICAL} == {not test}
+    assert bench.sample("worker_test_studies_total") == test
+    assert bench.sample("worker_attempts_total", outcome="succeeded") == 1
+    assert bench.sample("worker_stage_duration_seconds_count", stage="writing") == 1
+    ledger = await bench.stores.jobs.ledger(DEFAULT_TENANT)
+    assert sum(ledger.ended.values()) == sum(ledger.turnarounds["succeeded"].counts.values()) == 1
 
 
 async def test_a_failure_is_counted_by_its_reason(bench: GatewayBench) -> None:

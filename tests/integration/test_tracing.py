@@ -8,12 +8,17 @@ import numpy as np
 import pytest
 from pydicom.datadict import DicomDictionary
 
+from active_span import active_span
+from brainmets.client import Job
+from brainmets.client.phantom import Phantom
 from brainmets.v1 import job_pb2, segmentation_service_pb2_grpc, study_pb2
 from brainmets.v1 import segmentation_service_pb2 as messages
 from dicom_cases import write_series, write_zip
 from heads import head_geometry, head_on
 from integration.running_stack import RunningStack, wait_until
 from local.layout import MODEL_REPOSITORY, REDIS_SERVER, TRITON_BACKENDS
+from local.ports import HOST
+from metric_pages import pointing
 from otlp_collector import CollectedSpan, Collector
 from service_calls import file_messages, start
 
@@ -22,6 +27,8 @@ pytestmark = pytest.mark.integration
 MODELS = {"nested_unet", "attention_unet"}
 CANARY = "ZYXWCANARY"
 TRACE_ID, CLIENT_SPAN_ID = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+# Of the study that our own client sends.
+OWN_TRACE_ID = TRACE_ID[::-1]
 STUDY_TIMEOUT_S = 120.0
 # Batches are sent every five seconds.
 EXPORT_TIMEOUT_S = 60.0
@@ -41,16 +48,23 @@ class Traced:
     """A study that was segmented, and everything that the collector had then."""
 
     job: job_pb2.Job
+    own: Job
     collector: Collector
+    pointing: frozenset[str]
 
     @property
     def spans(self) -> tuple[CollectedSpan, ...]:
         """The spans of the client's trace."""
-        return tuple(span for span in self.collector.spans() if span.trace_id == TRACE_ID)
+        return self.spans_of(TRACE_ID)
+
+    def spans_of(self, trace_id: str) -> tuple[CollectedSpan, ...]:
+        """Return the spans of one trace."""
+        return tuple(span for span in self.collector.spans() if span.trace_id == trace_id)
 
     def is_complete(self) -> bool:
         """Return whether the attempt's span is there, the worker's last, and Triton's of both networks."""
-        return any(span.name == "attempt" for span in self.spans) and self.answered_models == MODELS
+        attempts = {span.trace_id for span in self.collector.spans() if span.name == "attempt"}
+        return attempts == {TRACE_ID, OWN_TRACE_ID} and self.answered_models == MODELS
 
     @property
     def sent(self) -> dict[str, str]:
@@ -75,7 +89,7 @@ class Traced:
 
 @pytest.fixture(scope="module")
 def traced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traced]:
-    """A study with the canary in all of its words, sent by a client that traces."""
+    """A study with the canary in all of its words, sent by a client that traces; and one sent by ours."""
     if not (REDIS_SERVER.exists() and TRITON_BACKENDS.exists()):
         pytest.skip("needs Triton and Redis in build/ (make test unpacks them)")
     if not list(MODEL_REPOSITORY.glob("*/1/model.onnx")):
@@ -85,7 +99,11 @@ def traced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traced]:
         environment.setenv("BRAINMETS_OTLP_ENDPOINT", collector.endpoint)
         environment.setenv("BRAINMETS_TRITON_OTLP_URL", collector.http_url)
         with RunningStack(tmp_path_factory.mktemp("traced"), model_repository=MODEL_REPOSITORY) as stack:
-            study = Traced(segment(stack), collector)
+            jobs = segment(stack), segment_by_our_client(stack)
+            ports = stack.place.ports
+            told = (ports.api_metrics, ports.worker_metrics, ports.preprocessing_metrics)
+            names = (name for port in told for name in pointing(f"{HOST}:{port}", OWN_TRACE_ID))
+            study = Traced(*jobs, collector, frozenset(names))
             # Our processes send what is left when they stop; Triton's last batch would be lost.
             wait_until(study.is_complete, timeout_s=EXPORT_TIMEOUT_S)
         yield study
@@ -115,6 +133,22 @@ def segment(stack: RunningStack) -> job_pb2.Job:
         stub = segmentation_service_pb2_grpc.SegmentationServiceStub(channel)
         *_, last = stub.SegmentStudy(iter(requests), metadata=trace, timeout=STUDY_TIMEOUT_S)
     return last.job
+
+
+def segment_by_our_client(stack: RunningStack) -> Job:
+    """Send a study from within a span of OpenTelemetry; return its job at the end."""
+    with stack.client() as client, active_span(OWN_TRACE_ID, CLIENT_SPAN_ID, beside=CANARY):
+        return client.segment(Phantom(0).study()).job
+
+
+def test_our_client_s_study_joins_its_callers_trace(traced: Traced) -> None:
+    """From the span that is active where it is called to the worker's, and Triton's where that tells of any."""
+    spans = traced.spans_of(OWN_TRACE_ID)
+    assert {"brainmets-gateway", "brainmets-worker", "brainmets-preprocessing"} <= {span.service for span in spans}
+    known = {span.span_id for span in spans}
+    (root,) = (span for span in spans if span.parent_id not in known)
+    assert (root.name, root.parent_id) == ("brainmets.v1.SegmentationService/SegmentStudy", CLIENT_SPAN_ID)
+    assert root.attributes["brainmets.job_id"] == traced.own.job_id
 
 
 def test_all_services_are_in_the_clients_trace(traced: Traced) -> None:
@@ -157,6 +191,23 @@ def test_nothing_that_a_client_wrote_is_told(traced: Traced) -> None:
     assert CANARY.encode() not in traced.collector.everything()
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "gateway_rpc_duration_seconds SegmentStudy",
+        "worker_rpc_duration_seconds PrepareStudy",
+        "worker_rpc_duration_seconds ModelInfer",
+        "worker_stage_duration_seconds inferring",
+        "worker_tile_duration_seconds attention_unet",
+        "preprocessing_rpc_duration_seconds PrepareStudy",
+        "preprocessing_stage_duration_seconds decode",
+    ],
+)
+def test_durations_point_to_the_trace(traced: Traced, name: str) -> None:
+    """As Prometheus would scrape them from each process: the newest of each bucket."""
+    assert f"brainmets_{name}" in traced.pointing
+
+
 def test_probes_are_no_traces(traced: Traced) -> None:
     """A worker infers a tile every few seconds to see that it can."""
-    assert {span.trace_id for span in traced.collector.spans()} == {TRACE_ID}
+    assert {span.trace_id for span in traced.collector.spans()} == {TRACE_ID, OWN_TRACE_ID}

@@ -2,18 +2,21 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 from tritonclient.grpc.aio import InferenceServerClient
 
 from brainmets.gateway.triton_connection import connect_triton
-from brainmets.gateway.triton_recovery import revive
+from brainmets.gateway.triton_recovery import is_loading, revive
 from brainmets.imaging.errors import BrainmetsError, DependencyUnavailableError
 from integration.running_stack import RunningStack, wait_until
 from local.ports import HOST
 from local.triton_values import infer, sample_model_tile
 
 MODEL = "attention_unet"
+WAIT_S = 30.0
 
 
 @pytest.fixture
@@ -43,16 +46,35 @@ def infers(stack: RunningStack) -> bool:
     return True
 
 
+async def kill(stack: RunningStack, client: InferenceServerClient) -> None:
+    """Kill the model's backend; return once Triton has counted a failure, which it does a moment after it answered."""
+    await asyncio.to_thread(stack.kill_backend, MODEL)
+    assert not await asyncio.to_thread(infers, stack)
+    async with asyncio.timeout(WAIT_S):
+        while not any(model.inference_stats.fail.count for model in await read_statistics(client)):  # noqa: ASYNC110 -- Triton is asked
+            await asyncio.sleep(0.02)
+
+
+async def loading(client: InferenceServerClient) -> None:
+    """Return once Triton says that it loads the model."""
+    async with asyncio.timeout(WAIT_S):
+        while not await is_loading(client, MODEL):  # noqa: ASYNC110 -- as above
+            await asyncio.sleep(0.02)
+
+
+async def read_statistics(client: InferenceServerClient) -> list[Any]:
+    """Return what Triton has counted of each version since it was loaded."""
+    return list((await client.get_inference_statistics(MODEL)).model_stats)
+
+
 async def count_successes(client: InferenceServerClient) -> int:
     """Return the model's inferences since it was loaded."""
-    answer = await client.get_inference_statistics(MODEL)
-    return sum(model.inference_stats.success.count for model in answer.model_stats)
+    return sum(model.inference_stats.success.count for model in await read_statistics(client))
 
 
 async def test_a_dead_model_infers_again(stack: RunningStack, triton: InferenceServerClient) -> None:
     """Although Triton never said that it was dead."""
-    await asyncio.to_thread(stack.kill_backend, MODEL)
-    assert not await asyncio.to_thread(infers, stack)
+    await kill(stack, triton)
     await revive(triton, MODEL, longest_hesitation_s=0.0)
     await asyncio.to_thread(wait_until, lambda: infers(stack), timeout_s=30)
 
@@ -68,10 +90,22 @@ async def test_a_living_model_is_left_alone(stack: RunningStack, triton: Inferen
 @pytest.mark.fault
 async def test_several_may_bring_it_back_at_once(stack: RunningStack, triton: InferenceServerClient) -> None:
     """As several workers do, which notice at the same moment."""
-    await asyncio.to_thread(stack.kill_backend, MODEL)
-    assert not await asyncio.to_thread(infers, stack)
+    await kill(stack, triton)
     await asyncio.gather(*(revive(triton, MODEL) for _ in range(4)))
     await asyncio.to_thread(wait_until, lambda: infers(stack), timeout_s=30)
+
+
+@pytest.mark.fault
+async def test_who_comes_while_it_is_loaded_waits(stack: RunningStack, triton: InferenceServerClient) -> None:
+    """And finds it alive, in place of unloading what has just come back."""
+    # The worker would bring it back as well.
+    with stack.frozen("worker"), capture_logs() as events:
+        await kill(stack, triton)
+        first = asyncio.create_task(revive(triton, MODEL, longest_hesitation_s=0.0))
+        await loading(triton)
+        await asyncio.gather(first, *(revive(triton, MODEL, longest_hesitation_s=0.0) for _ in range(3)))
+        assert await asyncio.to_thread(infers, stack)
+    assert [event["event"] for event in events] == ["model_loaded_again"]
 
 
 async def test_a_model_that_is_not_there_is_an_error(triton: InferenceServerClient) -> None:

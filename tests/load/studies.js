@@ -68,7 +68,10 @@ export default function () {
   // Another threshold each: what is decided in the same way would come from the cache.
   const threshold = 0.5 + (exec.scenario.iterationInTest + 1) * 1e-5 + Number(__ENV.SEED) * 1e-9;
   stream.write({
-    start: { options: { threshold: threshold }, artifacts: ["ARTIFACT_KIND_MASK_NIFTI", "ARTIFACT_KIND_REPORT_JSON"] },
+    start: {
+      options: { threshold: threshold, test: true },
+      artifacts: ["ARTIFACT_KIND_MASK_NIFTI", "ARTIFACT_KIND_REPORT_JSON"],
+    },
   });
   stream.write({ fileHeader: { fileIndex: 0, mediaType: "MEDIA_TYPE_NIFTI", sequence: "SEQUENCE_T1C" } });
   stream.write({ chunk: chunk });

@@ -33,8 +33,11 @@ from brainmets.runtime.grpc_server import (
 from brainmets.runtime.health import Health
 from brainmets.runtime.metrics import RpcMetrics
 from brainmets.runtime.shutdown import stop_on_signals
+from brainmets.runtime.tracing import export_traces
 from brainmets.v1 import model_service_pb2 as models
 from brainmets.v1 import model_service_pb2_grpc
+from metric_pages import pointing
+from otlp_collector import Collector
 
 QUOTED = "a patient's name"
 PART = "brainmets.v1.ModelService"
@@ -118,6 +121,23 @@ async def fail(model_name: str, server: Running) -> BrainmetsError:
     with pytest.raises(BrainmetsError) as caught, rpc_errors():
         await server.models.GetModel(models.GetModelRequest(model_name=model_name))
     return caught.value
+
+
+async def test_the_duration_of_a_call_points_to_its_trace() -> None:
+    """Of one that fails as well; where nothing is traced it points nowhere."""
+    trace_id = "4bf92f3577b34da6a3ce929d0e0e4736"
+    metadata = (("traceparent", f"00-{trace_id}-00f067aa0ba902b7-01"),)
+    collector = Collector()
+    with collector.serve(), export_traces("gateway", collector.endpoint):
+        async with running() as server:
+            await server.models.ListModels(models.ListModelsRequest(), metadata=metadata)
+            with pytest.raises(grpc.aio.AioRpcError):
+                await server.models.GetModel(models.GetModelRequest(model_name="unknown"), metadata=metadata)
+    duration = "brainmets_gateway_rpc_duration_seconds"
+    assert pointing(server.registry, trace_id) == {f"{duration} ListModels", f"{duration} GetModel"}
+    async with running() as server:
+        await server.models.ListModels(models.ListModelsRequest(), metadata=metadata)
+    assert pointing(server.registry, trace_id) == set()
 
 
 async def test_an_error_reaches_the_caller_as_it_was_raised() -> None:

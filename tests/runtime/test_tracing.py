@@ -7,10 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 from prometheus_client import CollectorRegistry
-from prometheus_client.openmetrics.exposition import generate_latest
 
 from brainmets.imaging.errors import BrainmetsError, MalformedFileError
-from brainmets.runtime.metrics import WorkerMetrics
+from brainmets.runtime.metrics import PreprocessingMetrics, RpcMetrics, WorkerMetrics
 from brainmets.runtime.tracing import (
     SpanKind,
     annotate_span,
@@ -21,6 +20,7 @@ from brainmets.runtime.tracing import (
     span,
     trace_headers,
 )
+from metric_pages import pointing
 from otlp_collector import Collector
 
 QUOTED = "a patient's name"
@@ -81,17 +81,38 @@ def test_spans_continue_the_trace_that_they_are_given(collector: Collector) -> N
     assert spans["infer"].attributes == {"brainmets.model_name": "b", "brainmets.size_bytes": "3"}
 
 
-def test_a_stages_duration_points_to_its_trace(collector: Collector) -> None:
+def test_durations_point_to_their_trace(collector: Collector) -> None:
     """Where a histogram shows a slow one, its trace is a click away; untraced ones point nowhere."""
     registry = CollectorRegistry()
-    metrics = WorkerMetrics(registry, stages=("writing", "measuring"), reasons=(), models=())
-    metrics.note_stage("measuring", duration_s=1.0)
+    worker = WorkerMetrics(registry, stages=("writing", "measuring"), reasons=(), models=("a", "b"))
+    preprocessing = PreprocessingMetrics(registry)
+    calls = RpcMetrics(registry, service="worker", methods=("PrepareStudy", "ModelInfer"))
+
+    def record(stage: str, model: str, step: str, method: str) -> None:
+        worker.note_stage(stage, duration_s=1.0)
+        worker.note_tile(model, duration_s=1.0)
+        with preprocessing.measure_stage(step), calls.measure(method):
+            pass
+
+    record("measuring", "b", "fetch", "PrepareStudy")
     with export_traces("worker", collector.endpoint), span("attempt", parent=REMOTE):
+        record("writing", "a", "decode", "ModelInfer")
+    assert pointing(registry, TRACE_ID) == {
+        "brainmets_worker_stage_duration_seconds writing",
+        "brainmets_worker_tile_duration_seconds a",
+        "brainmets_preprocessing_stage_duration_seconds decode",
+        "brainmets_worker_rpc_duration_seconds ModelInfer",
+    }
+
+
+def test_a_duration_points_to_no_trace_that_is_not_kept(collector: Collector) -> None:
+    """Sampling leaves most of a busy service's out."""
+    registry = CollectorRegistry()
+    metrics = WorkerMetrics(registry, stages=("writing",), reasons=(), models=())
+    with export_traces("worker", collector.endpoint), span("attempt", parent=f"{REMOTE[:-2]}00"):
+        assert current_traceparent().startswith(f"00-{TRACE_ID}")
         metrics.note_stage("writing", duration_s=1.0)
-    lines = generate_latest(registry).decode().splitlines()
-    pointing = [line for line in lines if f'{{trace_id="{TRACE_ID}"}}' in line]
-    assert len(pointing) == 1
-    assert 'stage="writing"' in pointing[0]
+    assert pointing(registry, TRACE_ID) == set()
 
 
 @pytest.mark.parametrize("parent", ["", "nonsense", f"00-{'0' * 32}-{SPAN_ID}-01", f"{REMOTE}-{QUOTED}"])

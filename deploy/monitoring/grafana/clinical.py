@@ -17,7 +17,7 @@ def clinical() -> Dashboard:
             build_note(
                 "**Research use only. Not for diagnosis.** Counts over all studies; nothing here names one. A drift "
                 "asks for a look at the inputs; it does not say that results are wrong.\n\n"
-                "Studies that were segmented, without those that were answered from the cache."
+                "Studies that were segmented, without those that were answered from the cache or sent as tests."
             ),
             *_results(),
             *_inputs(),
@@ -53,12 +53,14 @@ def _results() -> list[Panel]:
             {"{{le}}": f"sum by (le) (increase({LESIONS}_bucket[7d]))"},
         ),
         build_graph(
-            "Studies segmented, and answered from the cache",
+            "Studies segmented, sent as tests, and answered from the cache",
             "short",
             {
                 "segmented": "brainmets:study_lesions:increase1d",
+                "tests": "sum(increase(brainmets_worker_test_studies_total[1d]))",
                 "from the cache": "sum(increase(brainmets_worker_cache_hits_total[1d]))",
             },
+            note="Canaries say that they are tests, and no other panel of results counts them.",
         ),
         build_graph(
             "Volume of a lesion",
@@ -125,8 +127,8 @@ def _inputs() -> list[Panel]:
             "Studies refused",
             "percentunit",
             {
-                "a day": 'sum(increase(brainmets:jobs_ended:max{reason="invalid_study"}[1d])) '
-                '/ sum(increase(brainmets:jobs_ended:max{state=~"succeeded|failed"}[1d]))'
+                "6 hours": 'sum(increase(brainmets:jobs_ended:max{reason="invalid_study"}[6h])) '
+                "/ brainmets:patient_studies_ended:increase6h"
             },
         ),
         build_graph(

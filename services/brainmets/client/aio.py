@@ -23,6 +23,7 @@ from brainmets.client.names import sequence_number
 from brainmets.client.options import SegmentationOptions
 from brainmets.client.results import Segmentation, segmentation_from_proto
 from brainmets.client.study_files import StudyFile, find_study_files
+from brainmets.client.trace_context import carry_trace, continued_trace
 from brainmets.v1 import (
     job_pb2,
     model_service_pb2,
@@ -65,14 +66,15 @@ class AsyncClient:
         address: host:port of the gateway.
         tls: How the line is secured; plaintext when unset.
 
-    Every method raises `ServiceError` with the service's code, reason and details.
+    Every method raises `ServiceError` with the service's code, reason and details. Every call belongs to the span that
+    OpenTelemetry has active, where the caller uses it.
     """
 
     def __init__(self, address: str = "127.0.0.1:8500", *, tls: Tls | None = None) -> None:
         self._address = address
         self._channel = open_channel(address, tls)
-        self._segmentation = segmentation_service_pb2_grpc.SegmentationServiceStub(self._channel)
-        self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
+        self._segmentation = carry_trace(segmentation_service_pb2_grpc.SegmentationServiceStub(self._channel))
+        self._models = carry_trace(model_service_pb2_grpc.ModelServiceStub(self._channel))
 
     async def __aenter__(self) -> Self:
         return self
@@ -92,6 +94,7 @@ class AsyncClient:
         on_progress: Callable[[Job], None] | None = None,
         on_sent: Callable[[int], None] | None = None,
         timeout_s: float = STUDY_TIMEOUT_S,
+        traceparent: str | None = None,
     ) -> Segmentation:
         """Segment one study and return its result with all artefacts. Cancelling it cancels the job.
 
@@ -105,9 +108,11 @@ class AsyncClient:
             on_progress: Called with the job each time it changes.
             on_sent: Called with the number of bytes just sent.
             timeout_s: Longest wait, seconds.
+            traceparent: The W3C trace that the study belongs to; unset: that of the active span, if there is one.
 
         Raises:
             StudyPathError: The path holds nothing that can be sent.
+            ValueError: The traceparent is none.
             ServiceError: The study was refused, failed, or the service stayed out of reach.
         """
         files = _find_files(study)
@@ -117,18 +122,28 @@ class AsyncClient:
             artifacts=ALL_ARTIFACTS,
         )
         conversation = _Conversation(on_progress)
-        async with asyncio.timeout(timeout_s):
-            for attempt in range(1, ATTEMPTS + 1):
-                try:
-                    await self._converse(conversation, _segment_requests(start, files, on_sent))
-                    return conversation.segmentation()
-                except grpc.aio.AioRpcError as error:
-                    if conversation.job is not None and error.code() is grpc.StatusCode.UNAVAILABLE:
-                        return await self._watch_to_the_end(conversation.job.job_id, conversation)
-                    failure = error_from_rpc(error, address=self._address)
-                    if attempt == ATTEMPTS or not failure.is_transient:
-                        raise failure from error
-                await asyncio.sleep(RETRY_PAUSE_S * attempt)
+        with continued_trace(traceparent):
+            async with asyncio.timeout(timeout_s):
+                return await self._segment(conversation, start, files, on_sent)
+
+    async def _segment(
+        self,
+        conversation: _Conversation,
+        start: segmentation_service_pb2.SegmentStudyStart,
+        files: Sequence[StudyFile],
+        on_sent: Callable[[int], None] | None,
+    ) -> Segmentation:
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                await self._converse(conversation, _segment_requests(start, files, on_sent))
+                return conversation.segmentation()
+            except grpc.aio.AioRpcError as error:
+                if conversation.job is not None and error.code() is grpc.StatusCode.UNAVAILABLE:
+                    return await self._watch_to_the_end(conversation.job.job_id, conversation)
+                failure = error_from_rpc(error, address=self._address)
+                if attempt == ATTEMPTS or not failure.is_transient:
+                    raise failure from error
+            await asyncio.sleep(RETRY_PAUSE_S * attempt)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     async def submit(
@@ -139,6 +154,7 @@ class AsyncClient:
         request_id: str | None = None,
         on_sent: Callable[[int], None] | None = None,
         timeout_s: float = STUDY_TIMEOUT_S,
+        traceparent: str | None = None,
     ) -> Job:
         """Upload and submit a study and return its job at once. An upload that breaks goes on where it was.
 
@@ -148,9 +164,10 @@ class AsyncClient:
             request_id: Idempotency key; a repeated submit with the same key and bytes answers the same job.
             on_sent: Called with the number of bytes just sent.
             timeout_s: Longest wait, seconds.
+            traceparent: As for `segment`.
         """
         files = _find_files(study)
-        with self._errors():
+        with continued_trace(traceparent), self._errors():
             created = await self._segmentation.CreateUpload(
                 segmentation_service_pb2.CreateUploadRequest(), timeout=RECORD_TIMEOUT_S
             )

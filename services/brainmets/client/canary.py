@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from brainmets.client.arguments import RESEARCH_USE_ONLY
+from brainmets.client.options import SegmentationOptions
 from brainmets.client.phantom import SPACING_MM
 from brainmets.client.results import MASK_NAME, PROBABILITY_NAME
 
@@ -70,7 +71,8 @@ async def send_canary(client: AsyncClient, phantom: Phantom, *, timeout_s: float
     # Drawn before the clock starts.
     study = phantom.study()
     start_s = time.perf_counter()
-    segmentation = await client.segment(study, timeout_s=timeout_s)
+    # Or what hospitals send would drift with the canary.
+    segmentation = await client.segment(study, SegmentationOptions(test=True), timeout_s=timeout_s)
     duration_s = time.perf_counter() - start_s
     faults = tuple(find_faults(segmentation, phantom))
     if not faults:

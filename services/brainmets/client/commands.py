@@ -36,7 +36,7 @@ from brainmets.client.arguments import (
 from brainmets.client.canary import CanaryReport, send_canary
 from brainmets.client.doctor import Check, examine
 from brainmets.client.endings import CanaryCode, ExitCode, errors_end_the_command
-from brainmets.client.errors import ServiceError
+from brainmets.client.errors import ServiceError, TlsFileError
 from brainmets.client.installed_commands import installed_command
 from brainmets.client.phantom import Phantom
 from brainmets.client.service_options import Service, calls_service
@@ -187,7 +187,7 @@ def canary(
     phantom = Phantom(time.time_ns() if seed is None else seed)
     try:
         report = asyncio.run(_send_canary(service, phantom, timeout_s))
-    except (ServiceError, TimeoutError) as error:
+    except (ServiceError, TlsFileError, TimeoutError) as error:
         reason = str(error) or f"expected an answer within {timeout_s:g} s, got none; see `brainmets doctor`"
         typer.echo(json.dumps({"seed": phantom.seed, "error": reason}) if as_json else f"canary unanswered: {reason}")
         raise typer.Exit(CanaryCode.NO_ANSWER) from None

@@ -37,6 +37,7 @@ class SegmentationOptions:
         deadline_s: Time from acceptance to a final state, seconds.
         force: Segment although a severe finding speaks against it; the findings stay in the result.
         series: SeriesNumber of a DICOM series by the sequence it is to be taken for, for example {"t1c": 5}.
+        test: The study tests the service and is no patient's; the service's metrics of results and inputs leave it out.
     """
 
     model: str = "mean"
@@ -47,6 +48,7 @@ class SegmentationOptions:
     deadline_s: float | None = None
     force: bool = False
     series: Mapping[str, int] = field(default_factory=dict)
+    test: bool = False
 
     def to_proto(self) -> job_pb2.SegmentationOptions:
         """Return the options as the service takes them.
@@ -67,6 +69,7 @@ class SegmentationOptions:
             min_lesion_volume_mm3=self.min_lesion_volume_mm3,
             min_peak_probability=self.min_peak_probability,
             force=self.force,
+            test=self.test,
             series=[
                 job_pb2.SeriesSelection(sequence=sequence_number(sequence), series_number=number)
                 for sequence, number in self.series.items()

@@ -29,7 +29,8 @@ class Client:
         address: host:port of the gateway.
         tls: How the line is secured; plaintext when unset.
 
-    Every method raises `ServiceError` with the service's code, reason and details.
+    Every method raises `ServiceError` with the service's code, reason and details. Every call belongs to the span that
+    OpenTelemetry has active, where the caller uses it.
     """
 
     def __init__(self, address: str = "127.0.0.1:8500", *, tls: Tls | None = None) -> None:
@@ -61,10 +62,18 @@ class Client:
         on_progress: Callable[[Job], None] | None = None,
         on_sent: Callable[[int], None] | None = None,
         timeout_s: float = STUDY_TIMEOUT_S,
+        traceparent: str | None = None,
     ) -> Segmentation:
         """Segment one study and return its result with all artefacts; see `AsyncClient.segment`."""
         return self._run(
-            self._client.segment(study, options, on_progress=on_progress, on_sent=on_sent, timeout_s=timeout_s)
+            self._client.segment(
+                study,
+                options,
+                on_progress=on_progress,
+                on_sent=on_sent,
+                timeout_s=timeout_s,
+                traceparent=traceparent,
+            )
         )
 
     def submit(
@@ -74,9 +83,12 @@ class Client:
         *,
         request_id: str | None = None,
         on_sent: Callable[[int], None] | None = None,
+        traceparent: str | None = None,
     ) -> Job:
         """Upload and submit a study and return its job at once; see `AsyncClient.submit`."""
-        return self._run(self._client.submit(study, options, request_id=request_id, on_sent=on_sent))
+        return self._run(
+            self._client.submit(study, options, request_id=request_id, on_sent=on_sent, traceparent=traceparent)
+        )
 
     def wait(self, job_id: str, *, on_progress: Callable[[Job], None] | None = None) -> Segmentation:
         """Watch a job to its end and return its result with all artefacts."""
@@ -113,6 +125,7 @@ class Client:
         return self._run(self._client.download(job_id, kind))
 
     def _run(self, call: Coroutine[object, object, Answer]) -> Answer:
+        # Runs in a copy of the caller's context, so that a span that is active here is active there.
         future = asyncio.run_coroutine_threadsafe(call, self._loop)
         try:
             return future.result()

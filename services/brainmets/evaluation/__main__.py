@@ -193,6 +193,7 @@ def _options(arguments: argparse.Namespace) -> SegmentationOptions:
         threshold=arguments.threshold,
         min_lesion_volume_mm3=arguments.min_lesion_volume_mm3,
         min_peak_probability=arguments.min_peak_probability,
+        test=True,
     )
 
 

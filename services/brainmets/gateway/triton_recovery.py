@@ -13,10 +13,11 @@ from tritonclient.utils import InferenceServerException
 
 from brainmets.gateway.triton_connection import triton_errors
 
-# Opening a network takes some seconds on busy cores.
+# Opening a network takes some seconds on busy cores, and an order waits in Triton for the one before.
 LOAD_TIMEOUT_S = 60.0
+LOOK_INTERVAL_S = 0.2
 QUESTION_TIMEOUT_S = 5.0
-# Workers notice a dead backend at the same moment; they act one after the other, and all but the first find it alive.
+# Workers notice a dead backend at the same moment; one acts, and the others find it loading, wait, and find it alive.
 LONGEST_HESITATION_S = 1.0
 _OUT_OF_REACH = "StatusCode.UNAVAILABLE"
 
@@ -35,10 +36,11 @@ async def revive(
     with triton_errors(model_name):
         await _check_reached(client)
     await asyncio.sleep(random.uniform(0.0, longest_hesitation_s))  # noqa: S311 -- nobody's secret
-    if await _was_revived(client, model_name):
-        return
     with triton_errors(model_name):
-        await client.unload_model(model_name, client_timeout=QUESTION_TIMEOUT_S)
+        await _wait_while_loading(client, model_name)
+        if await _was_revived(client, model_name):
+            return
+        await client.unload_model(model_name, client_timeout=LOAD_TIMEOUT_S)
         await client.load_model(model_name, client_timeout=LOAD_TIMEOUT_S)
     _log.info("model_loaded_again", model_name=model_name)
 
@@ -51,6 +53,24 @@ async def _check_reached(client: InferenceServerClient) -> None:
         # One that is loading a model for another worker answers late, and is there.
         if error.status() == _OUT_OF_REACH:
             raise
+
+
+async def is_loading(client: InferenceServerClient, model_name: str) -> bool:
+    """Return whether Triton says that it is opening a model.
+
+    Raises:
+        InferenceServerException: Triton cannot be asked now.
+    """
+    index = await client.get_model_repository_index(client_timeout=QUESTION_TIMEOUT_S)
+    return any(model.name == model_name and model.state == "LOADING" for model in index.models)
+
+
+async def _wait_while_loading(client: InferenceServerClient, model_name: str) -> None:
+    """Return once nobody loads a model any more, or it takes too long."""
+    looks = round(LOAD_TIMEOUT_S / LOOK_INTERVAL_S)
+    while looks and await is_loading(client, model_name):
+        await asyncio.sleep(LOOK_INTERVAL_S)
+        looks -= 1
 
 
 async def _was_revived(client: InferenceServerClient, model_name: str) -> bool:

@@ -10,6 +10,7 @@ import inspect
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import grpc
@@ -21,7 +22,7 @@ from brainmets.runtime import tracing
 from brainmets.runtime.grpc_errors import STATUS_DETAILS_KEY, status_code_of, to_status
 
 if TYPE_CHECKING:
-    from brainmets.runtime.metrics import RpcMetrics
+    from brainmets.runtime.metrics import MeasuredCall, RpcMetrics
 
 _log = structlog.get_logger(__name__)
 
@@ -129,12 +130,17 @@ def _opaque(error: Exception, request_id: str) -> InternalError:
     )
 
 
+_measured: ContextVar[MeasuredCall | None] = ContextVar("measured", default=None)
+
+
 def metrics_interceptor(metrics: RpcMetrics) -> AroundInterceptor:
     """Return what counts and times RPCs; it goes around the error interceptor, to see the final code."""
 
     @asynccontextmanager
     async def measured(method: str, context: _Context) -> AsyncIterator[None]:
         with metrics.measure(method.rsplit("/", 1)[-1]) as call:
+            # Each call is a task of its own, with a context that ends with it.
+            _measured.set(call)
             try:
                 yield
             except grpc.aio.AbortError:
@@ -163,6 +169,9 @@ async def _traced(method: str, context: _Context) -> AsyncIterator[None]:
     metadata: Any = context.invocation_metadata()
     parent = next((str(value) for key, value in metadata or () if key == tracing.TRACEPARENT), "")
     with tracing.span(method[1:], kind=tracing.SpanKind.SERVER, parent=parent):
+        # Calls are measured outside of their span, to see the final code.
+        if (call := _measured.get()) is not None:
+            call.exemplar = tracing.trace_exemplar()
         yield
 
 

@@ -190,7 +190,7 @@ MODEL_DIGEST = Metric(
     labels=("model",),
 )
 
-# What results and inputs look like, of studies that were segmented and not answered from the cache.
+# What results and inputs look like, of studies that were segmented and not answered from the cache, without tests.
 STUDY_LESIONS = Metric("study_lesions", Kind.HISTOGRAM, "Lesions a study has.", _WORKER, buckets=LESION_BUCKETS)
 LESION_VOLUME = Metric(
     "lesion_volume", Kind.HISTOGRAM, "Volume of each lesion.", _WORKER, unit="mm3", buckets=VOLUME_BUCKETS_MM3
@@ -219,6 +219,12 @@ NETWORK_AGREEMENT = Metric(
     "Dice of what two networks decide each in the tiles of a study; not told where neither decides anything.",
     _WORKER,
     buckets=AGREEMENT_BUCKETS,
+)
+TEST_STUDIES = Metric(
+    "test_studies",
+    Kind.COUNTER,
+    "Studies segmented to test the service, as canaries are; of their results and inputs nothing else is told.",
+    _WORKER,
 )
 
 # Preprocessing.

@@ -38,9 +38,15 @@ DIGEST_DIGITS = 12
 
 @dataclass(slots=True)
 class MeasuredCall:
-    """A call under way; `code` is what it will be counted as when no exception says otherwise."""
+    """A call under way.
+
+    Attributes:
+        code: What it will be counted as when no exception says otherwise.
+        exemplar: The trace that its duration points to.
+    """
 
     code: grpc.StatusCode = grpc.StatusCode.OK
+    exemplar: dict[str, str] | None = None
 
 
 class RpcMetrics:
@@ -60,7 +66,7 @@ class RpcMetrics:
     def measure(self, method: str) -> Iterator[MeasuredCall]:
         """Count and time one call; an exception that leaves the block decides its code."""
         method = self._methods.label(method)
-        call = MeasuredCall()
+        call = MeasuredCall(exemplar=trace_exemplar())
         started_s = time.perf_counter()
         with self._active.labels(method).track_inprogress():
             try:
@@ -71,7 +77,7 @@ class RpcMetrics:
                 raise
             finally:
                 self._calls.labels(method, call.code.name).inc()
-                self._duration.labels(method).observe(time.perf_counter() - started_s)
+                self._duration.labels(method).observe(time.perf_counter() - started_s, exemplar=call.exemplar)
 
 
 def _code_of_exception(error: BaseException) -> grpc.StatusCode:
@@ -175,7 +181,7 @@ class WorkerMetrics:
         """Count a tile that a network answered."""
         model = self._models.label(model_name)
         self._tiles.labels(model).inc()
-        self._tile_duration.labels(model).observe(duration_s)
+        self._tile_duration.labels(model).observe(duration_s, exemplar=trace_exemplar())
 
     def note_digest(self, model_name: str, onnx_sha256: str) -> None:
         """Tell which network Triton serves under a name; SHA-256 in lower-case hexadecimal."""
@@ -204,7 +210,8 @@ class PreprocessingMetrics:
         """Time a stage that succeeds."""
         started_s = time.perf_counter()
         yield
-        self._stage_duration.labels(self._stages.label(stage)).observe(time.perf_counter() - started_s)
+        duration_s = time.perf_counter() - started_s
+        self._stage_duration.labels(self._stages.label(stage)).observe(duration_s, exemplar=trace_exemplar())
 
     @contextmanager
     def measure_study(self) -> Iterator[None]:

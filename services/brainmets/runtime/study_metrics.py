@@ -20,7 +20,12 @@ class StudyMetrics:
         self._spacing = contract.STUDY_SPACING.histogram(registry, "worker")
         self._findings = contract.FINDINGS.counter(registry, "worker")
         self._agreement = contract.NETWORK_AGREEMENT.histogram(registry, "worker")
+        self._tests = contract.TEST_STUDIES.counter(registry, "worker")
         start_at_zero(self._findings, self._codes, self._severities)
+
+    def note_test(self) -> None:
+        """Count a segmented study that tests the service; nothing else of it is told."""
+        self._tests.inc()
 
     def note(self, result: SegmentationResult, *, agreement: float | None) -> None:
         """Count a segmented study; `agreement` is the Dice of two networks' decisions, None where there is none."""

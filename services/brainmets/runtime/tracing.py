@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 # W3C Trace Context, level 1: a version, two hexadecimal identifiers and flags. Its sister tracestate, and baggage,
 # would carry whatever a client puts there, and are left alone.
 TRACEPARENT = "traceparent"
+_SAMPLED = 1
 
 
 class SpanKind(Enum):
@@ -106,9 +107,9 @@ def current_traceparent() -> str:
 
 
 def trace_exemplar() -> dict[str, str] | None:
-    """Return what a measurement points to its trace with; None outside of one."""
-    traceparent = current_traceparent()
-    return {"trace_id": traceparent.split("-")[1]} if traceparent else None
+    """Return what a measurement points to its trace with; None outside of one, and of one that no collector keeps."""
+    _, trace_id, _, flags = (current_traceparent() or "---00").split("-")
+    return {"trace_id": trace_id} if int(flags, 16) & _SAMPLED else None
 
 
 def trace_headers() -> dict[str, str]:

@@ -29,33 +29,33 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x62rainmets/v1/job.proto\x12\x0c\x62rainmets.v1\x1a\x19\x62rainmets/v1/result.proto\x1a\x18\x62rainmets/v1/study.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"R\n\x0fSeriesSelection\x12(\n\x08sequence\x18\x01 \x01(\x0e\x32\x16.brainmets.v1.Sequence\x12\x15\n\rseries_number\x18\x02 \x01(\x05\"\x81\x03\n\x13SegmentationOptions\x12(\n\x05model\x18\x01 \x01(\x0e\x32\x19.brainmets.v1.ModelChoice\x12\x16\n\tthreshold\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\"\n\x15min_lesion_volume_mm3\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12+\n\x08\x64\x65\x61\x64line\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05\x66orce\x18\x05 \x01(\x08\x12-\n\x06series\x18\x06 \x03(\x0b\x32\x1d.brainmets.v1.SeriesSelection\x12\x35\n\x0foperating_point\x18\x07 \x01(\x0e\x32\x1c.brainmets.v1.OperatingPoint\x12!\n\x14min_peak_probability\x18\x08 \x01(\x01H\x02\x88\x01\x01\x42\x0c\n\n_thresholdB\x18\n\x16_min_lesion_volume_mm3B\x17\n\x15_min_peak_probability\"W\n\x08Progress\x12\"\n\x05stage\x18\x01 \x01(\x0e\x32\x13.brainmets.v1.Stage\x12\x12\n\ntiles_done\x18\x02 \x01(\r\x12\x13\n\x0btiles_total\x18\x03 \x01(\r\"Z\n\x07\x46\x61ilure\x12+\n\x06reason\x18\x01 \x01(\x0e\x32\x1b.brainmets.v1.FailureReason\x12\"\n\x06status\x18\x02 \x01(\x0b\x32\x12.google.rpc.Status\"k\n\x08\x41rtifact\x12(\n\x04kind\x18\x01 \x01(\x0e\x32\x1a.brainmets.v1.ArtifactKind\x12\x11\n\tfile_name\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\x12\x0e\n\x06sha256\x18\x04 \x01(\x0c\"\xd7\x03\n\x03Job\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12%\n\x05state\x18\x02 \x01(\x0e\x32\x16.brainmets.v1.JobState\x12(\n\x08progress\x18\x03 \x01(\x0b\x32\x16.brainmets.v1.Progress\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x61ttempt\x18\x06 \x01(\r\x12\x32\n\x07options\x18\x07 \x01(\x0b\x32!.brainmets.v1.SegmentationOptions\x12\x30\n\x06result\x18\x08 \x01(\x0b\x32 .brainmets.v1.SegmentationResult\x12)\n\tartifacts\x18\t \x03(\x0b\x32\x16.brainmets.v1.Artifact\x12&\n\x07\x66\x61ilure\x18\n \x01(\x0b\x32\x15.brainmets.v1.Failure\x12/\n\x0b\x65xpire_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nfrom_cache\x18\x0c \x01(\x08*\x81\x01\n\x0bModelChoice\x12\x1c\n\x18MODEL_CHOICE_UNSPECIFIED\x10\x00\x12\x1c\n\x18MODEL_CHOICE_NESTED_UNET\x10\x01\x12\x1f\n\x1bMODEL_CHOICE_ATTENTION_UNET\x10\x02\x12\x15\n\x11MODEL_CHOICE_MEAN\x10\x03*\x9a\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10JOB_STATE_QUEUED\x10\x01\x12\x15\n\x11JOB_STATE_RUNNING\x10\x02\x12\x17\n\x13JOB_STATE_SUCCEEDED\x10\x03\x12\x14\n\x10JOB_STATE_FAILED\x10\x04\x12\x17\n\x13JOB_STATE_CANCELLED\x10\x05*p\n\x05Stage\x12\x15\n\x11STAGE_UNSPECIFIED\x10\x00\x12\x13\n\x0fSTAGE_PREPARING\x10\x01\x12\x13\n\x0fSTAGE_INFERRING\x10\x02\x12\x13\n\x0fSTAGE_MEASURING\x10\x03\x12\x11\n\rSTAGE_WRITING\x10\x04*\x83\x02\n\rFailureReason\x12\x1e\n\x1a\x46\x41ILURE_REASON_UNSPECIFIED\x10\x00\x12 \n\x1c\x46\x41ILURE_REASON_INVALID_STUDY\x10\x01\x12%\n!FAILURE_REASON_ATTEMPTS_EXHAUSTED\x10\x02\x12$\n FAILURE_REASON_DEADLINE_EXCEEDED\x10\x03\x12\x1c\n\x18\x46\x41ILURE_REASON_DATA_LOSS\x10\x04\x12(\n$FAILURE_REASON_INFERENCE_UNAVAILABLE\x10\x05\x12\x1b\n\x17\x46\x41ILURE_REASON_INTERNAL\x10\x06*\xcd\x01\n\x0c\x41rtifactKind\x12\x1d\n\x19\x41RTIFACT_KIND_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x41RTIFACT_KIND_MASK_NIFTI\x10\x01\x12#\n\x1f\x41RTIFACT_KIND_PROBABILITY_NIFTI\x10\x02\x12\x1d\n\x19\x41RTIFACT_KIND_REPORT_JSON\x10\x03\x12\x1d\n\x19\x41RTIFACT_KIND_LESIONS_CSV\x10\x04\x12\x1d\n\x19\x41RTIFACT_KIND_OVERLAY_PNG\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x62rainmets/v1/job.proto\x12\x0c\x62rainmets.v1\x1a\x19\x62rainmets/v1/result.proto\x1a\x18\x62rainmets/v1/study.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"R\n\x0fSeriesSelection\x12(\n\x08sequence\x18\x01 \x01(\x0e\x32\x16.brainmets.v1.Sequence\x12\x15\n\rseries_number\x18\x02 \x01(\x05\"\x8f\x03\n\x13SegmentationOptions\x12(\n\x05model\x18\x01 \x01(\x0e\x32\x19.brainmets.v1.ModelChoice\x12\x16\n\tthreshold\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\"\n\x15min_lesion_volume_mm3\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12+\n\x08\x64\x65\x61\x64line\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05\x66orce\x18\x05 \x01(\x08\x12-\n\x06series\x18\x06 \x03(\x0b\x32\x1d.brainmets.v1.SeriesSelection\x12\x35\n\x0foperating_point\x18\x07 \x01(\x0e\x32\x1c.brainmets.v1.OperatingPoint\x12!\n\x14min_peak_probability\x18\x08 \x01(\x01H\x02\x88\x01\x01\x12\x0c\n\x04test\x18\t \x01(\x08\x42\x0c\n\n_thresholdB\x18\n\x16_min_lesion_volume_mm3B\x17\n\x15_min_peak_probability\"W\n\x08Progress\x12\"\n\x05stage\x18\x01 \x01(\x0e\x32\x13.brainmets.v1.Stage\x12\x12\n\ntiles_done\x18\x02 \x01(\r\x12\x13\n\x0btiles_total\x18\x03 \x01(\r\"Z\n\x07\x46\x61ilure\x12+\n\x06reason\x18\x01 \x01(\x0e\x32\x1b.brainmets.v1.FailureReason\x12\"\n\x06status\x18\x02 \x01(\x0b\x32\x12.google.rpc.Status\"k\n\x08\x41rtifact\x12(\n\x04kind\x18\x01 \x01(\x0e\x32\x1a.brainmets.v1.ArtifactKind\x12\x11\n\tfile_name\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\x12\x0e\n\x06sha256\x18\x04 \x01(\x0c\"\xd7\x03\n\x03Job\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12%\n\x05state\x18\x02 \x01(\x0e\x32\x16.brainmets.v1.JobState\x12(\n\x08progress\x18\x03 \x01(\x0b\x32\x16.brainmets.v1.Progress\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x61ttempt\x18\x06 \x01(\r\x12\x32\n\x07options\x18\x07 \x01(\x0b\x32!.brainmets.v1.SegmentationOptions\x12\x30\n\x06result\x18\x08 \x01(\x0b\x32 .brainmets.v1.SegmentationResult\x12)\n\tartifacts\x18\t \x03(\x0b\x32\x16.brainmets.v1.Artifact\x12&\n\x07\x66\x61ilure\x18\n \x01(\x0b\x32\x15.brainmets.v1.Failure\x12/\n\x0b\x65xpire_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nfrom_cache\x18\x0c \x01(\x08*\x81\x01\n\x0bModelChoice\x12\x1c\n\x18MODEL_CHOICE_UNSPECIFIED\x10\x00\x12\x1c\n\x18MODEL_CHOICE_NESTED_UNET\x10\x01\x12\x1f\n\x1bMODEL_CHOICE_ATTENTION_UNET\x10\x02\x12\x15\n\x11MODEL_CHOICE_MEAN\x10\x03*\x9a\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10JOB_STATE_QUEUED\x10\x01\x12\x15\n\x11JOB_STATE_RUNNING\x10\x02\x12\x17\n\x13JOB_STATE_SUCCEEDED\x10\x03\x12\x14\n\x10JOB_STATE_FAILED\x10\x04\x12\x17\n\x13JOB_STATE_CANCELLED\x10\x05*p\n\x05Stage\x12\x15\n\x11STAGE_UNSPECIFIED\x10\x00\x12\x13\n\x0fSTAGE_PREPARING\x10\x01\x12\x13\n\x0fSTAGE_INFERRING\x10\x02\x12\x13\n\x0fSTAGE_MEASURING\x10\x03\x12\x11\n\rSTAGE_WRITING\x10\x04*\x83\x02\n\rFailureReason\x12\x1e\n\x1a\x46\x41ILURE_REASON_UNSPECIFIED\x10\x00\x12 \n\x1c\x46\x41ILURE_REASON_INVALID_STUDY\x10\x01\x12%\n!FAILURE_REASON_ATTEMPTS_EXHAUSTED\x10\x02\x12$\n FAILURE_REASON_DEADLINE_EXCEEDED\x10\x03\x12\x1c\n\x18\x46\x41ILURE_REASON_DATA_LOSS\x10\x04\x12(\n$FAILURE_REASON_INFERENCE_UNAVAILABLE\x10\x05\x12\x1b\n\x17\x46\x41ILURE_REASON_INTERNAL\x10\x06*\xcd\x01\n\x0c\x41rtifactKind\x12\x1d\n\x19\x41RTIFACT_KIND_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x41RTIFACT_KIND_MASK_NIFTI\x10\x01\x12#\n\x1f\x41RTIFACT_KIND_PROBABILITY_NIFTI\x10\x02\x12\x1d\n\x19\x41RTIFACT_KIND_REPORT_JSON\x10\x03\x12\x1d\n\x19\x41RTIFACT_KIND_LESIONS_CSV\x10\x04\x12\x1d\n\x19\x41RTIFACT_KIND_OVERLAY_PNG\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'brainmets.v1.job_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_MODELCHOICE']._serialized_start=1420
-  _globals['_MODELCHOICE']._serialized_end=1549
-  _globals['_JOBSTATE']._serialized_start=1552
-  _globals['_JOBSTATE']._serialized_end=1706
-  _globals['_STAGE']._serialized_start=1708
-  _globals['_STAGE']._serialized_end=1820
-  _globals['_FAILUREREASON']._serialized_start=1823
-  _globals['_FAILUREREASON']._serialized_end=2082
-  _globals['_ARTIFACTKIND']._serialized_start=2085
-  _globals['_ARTIFACTKIND']._serialized_end=2290
+  _globals['_MODELCHOICE']._serialized_start=1434
+  _globals['_MODELCHOICE']._serialized_end=1563
+  _globals['_JOBSTATE']._serialized_start=1566
+  _globals['_JOBSTATE']._serialized_end=1720
+  _globals['_STAGE']._serialized_start=1722
+  _globals['_STAGE']._serialized_end=1834
+  _globals['_FAILUREREASON']._serialized_start=1837
+  _globals['_FAILUREREASON']._serialized_end=2096
+  _globals['_ARTIFACTKIND']._serialized_start=2099
+  _globals['_ARTIFACTKIND']._serialized_end=2304
   _globals['_SERIESSELECTION']._serialized_start=183
   _globals['_SERIESSELECTION']._serialized_end=265
   _globals['_SEGMENTATIONOPTIONS']._serialized_start=268
-  _globals['_SEGMENTATIONOPTIONS']._serialized_end=653
-  _globals['_PROGRESS']._serialized_start=655
-  _globals['_PROGRESS']._serialized_end=742
-  _globals['_FAILURE']._serialized_start=744
-  _globals['_FAILURE']._serialized_end=834
-  _globals['_ARTIFACT']._serialized_start=836
-  _globals['_ARTIFACT']._serialized_end=943
-  _globals['_JOB']._serialized_start=946
-  _globals['_JOB']._serialized_end=1417
+  _globals['_SEGMENTATIONOPTIONS']._serialized_end=667
+  _globals['_PROGRESS']._serialized_start=669
+  _globals['_PROGRESS']._serialized_end=756
+  _globals['_FAILURE']._serialized_start=758
+  _globals['_FAILURE']._serialized_end=848
+  _globals['_ARTIFACT']._serialized_start=850
+  _globals['_ARTIFACT']._serialized_end=957
+  _globals['_JOB']._serialized_start=960
+  _globals['_JOB']._serialized_end=1431
 # @@protoc_insertion_point(module_scope)

@@ -236,6 +236,7 @@ class SegmentationOptions(_message.Message):
     SERIES_FIELD_NUMBER: _builtins.int
     OPERATING_POINT_FIELD_NUMBER: _builtins.int
     MIN_PEAK_PROBABILITY_FIELD_NUMBER: _builtins.int
+    TEST_FIELD_NUMBER: _builtins.int
     model: Global___ModelChoice.ValueType
     """Networks to use; unset: the mean of both."""
     threshold: _builtins.float
@@ -251,6 +252,10 @@ class SegmentationOptions(_message.Message):
     min_peak_probability: _builtins.float
     """Probability that a lesion's most certain voxel must reach, in [0, 1); unset: the model's own, or none where a
     threshold is stated.
+    """
+    test: _builtins.bool
+    """The study is sent to test the service and is no patient's: a canary, a load, an evaluation. It is segmented like any
+    other; of its result and input the service's metrics tell nothing but that it was there.
     """
     @_builtins.property
     def deadline(self) -> _duration_pb2.Duration:
@@ -271,10 +276,11 @@ class SegmentationOptions(_message.Message):
         series: _abc.Iterable[Global___SeriesSelection] | None = ...,
         operating_point: _result_pb2.OperatingPoint.ValueType = ...,
         min_peak_probability: _builtins.float | None = ...,
+        test: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_min_lesion_volume_mm3", b"_min_lesion_volume_mm3", "_min_peak_probability", b"_min_peak_probability", "_threshold", b"_threshold", "deadline", b"deadline", "min_lesion_volume_mm3", b"min_lesion_volume_mm3", "min_peak_probability", b"min_peak_probability", "threshold", b"threshold"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_min_lesion_volume_mm3", b"_min_lesion_volume_mm3", "_min_peak_probability", b"_min_peak_probability", "_threshold", b"_threshold", "deadline", b"deadline", "force", b"force", "min_lesion_volume_mm3", b"min_lesion_volume_mm3", "min_peak_probability", b"min_peak_probability", "model", b"model", "operating_point", b"operating_point", "series", b"series", "threshold", b"threshold"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_min_lesion_volume_mm3", b"_min_lesion_volume_mm3", "_min_peak_probability", b"_min_peak_probability", "_threshold", b"_threshold", "deadline", b"deadline", "force", b"force", "min_lesion_volume_mm3", b"min_lesion_volume_mm3", "min_peak_probability", b"min_peak_probability", "model", b"model", "operating_point", b"operating_point", "series", b"series", "test", b"test", "threshold", b"threshold"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__min_lesion_volume_mm3: _TypeAlias = _typing.Literal["min_lesion_volume_mm3"]  # noqa: Y015
     _WhichOneofArgType__min_lesion_volume_mm3: _TypeAlias = _typing.Literal["_min_lesion_volume_mm3", b"_min_lesion_volume_mm3"]  # noqa: Y015

@@ -98,7 +98,7 @@ evaluate: ## score the shipped networks into build/evaluation.json, and put the 
 	@$(SCORE) --study $(VALIDATION) --synthetic 16 --as-acquired \
 	  --name "drawn lesions in an unseen head as it was acquired" \
 	  --split "validation anatomy, other draws than chose the operating points"
-	@$(SCORE) --study $(VALIDATION) --synthetic 16 --as-acquired --operating-point sensitive \
+	@$(SCORE) --study $(VALIDATION) --synthetic 48 --as-acquired --operating-point sensitive \
 	  --name "drawn lesions in an unseen head as it was acquired, SENSITIVE" \
 	  --split "validation anatomy, other draws than chose the operating points"
 	@$(SCORE) --study $(VALIDATION) --synthetic 16 --name "drawn lesions in an unseen head, degraded" \

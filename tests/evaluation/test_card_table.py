@@ -23,11 +23,12 @@ def test_intervals_stand_where_there_are_any() -> None:
     sizes = {"3-6": {"found": 1, "lesions": 2}, ">=10": {"found": 0, "lesions": 0}}
     figures = {
         "patient_dice": many, "slice_dice": one, "lesionwise_dice": one, "hd95_mm": one,
-        "sensitivity_by_diameter_mm": sizes, "false_positives_per_study": many, "expected_calibration_error": 0.1,
+        "sensitivity_by_diameter_mm": sizes, "false_positives_per_study": many, "largest_false_positive_mm3": 250.0,
+        "expected_calibration_error": 0.1,
     }  # fmt: skip
     metric = {"data_set": "a set", "split": "test", "alone": figures, "mean_of_both": figures}
     *_, alone, mean = render_table({"net": {"metrics": [metric]}}).splitlines()
-    assert (
-        alone == "| a set (test) | net | 0.500 (0.250-0.750) | 0.500 | 0.500 | 0.5 | 3-6: 1/2 | 0.5 (0.2-0.8) | 0.100 |"
+    assert alone == (
+        "| a set (test) | net | 0.500 (0.250-0.750) | 0.500 | 0.500 | 0.5 | 3-6: 1/2 | 0.5 (0.2-0.8) | 0.25 | 0.100 |"
     )
     assert mean.startswith("|  | **mean** |")

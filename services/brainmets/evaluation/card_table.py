@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 Card = Mapping[str, Any]  # Any: what JSON holds
+MM3_PER_ML = 1000.0
 COLUMNS = (
     "data, split", "network", "patient Dice", "slice Dice", "lesion-wise Dice", "HD95 mm", "found, by diameter in mm",
-    "false a study", "ECE",
+    "false a study", "largest false, mL", "ECE",
 )  # fmt: skip
 
 
@@ -38,6 +39,7 @@ def _cells(figures: Card) -> list[str]:
         _number(figures["hd95_mm"], digits=1),
         found,
         _number(figures["false_positives_per_study"], digits=1),
+        f"{figures['largest_false_positive_mm3'] / MM3_PER_ML:.2f}",
         f"{figures['expected_calibration_error']:.3f}",
     ]
 

@@ -3,7 +3,6 @@
 import importlib
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ import yaml
 
 from brainmets.runtime.metric_contract import Service
 from brainmets.runtime.metrics_server import new_registry
+from debian_tool import find_debian_tool
 from monitoring.metrics.registries import build_registry
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -272,8 +272,6 @@ def runbooks() -> str:
 
 def promtool(*words: str) -> None:
     """Run promtool in Prometheus' folder; it must be content."""
-    path = shutil.which("promtool")
-    if path is None:
-        pytest.skip("needs promtool (Debian package prometheus)")
+    path = find_debian_tool("promtool", package="prometheus")
     outcome = subprocess.run([path, *words], cwd=PROMETHEUS, capture_output=True, text=True, check=False, timeout=120)
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr

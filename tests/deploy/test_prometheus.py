@@ -1,7 +1,6 @@
 """A real Prometheus scrapes what our processes tell, and every rule can be evaluated on it."""
 
 import json
-import shutil
 import socket
 import subprocess
 import time
@@ -19,6 +18,7 @@ from prometheus_client import Histogram
 
 from brainmets.runtime.metric_contract import Service
 from brainmets.runtime.metrics_server import serve_metrics
+from debian_tool import find_debian_tool
 from monitoring.metrics.registries import build_registry
 
 PROMETHEUS = Path(__file__).resolve().parents[2] / "deploy" / "monitoring" / "prometheus"
@@ -36,9 +36,7 @@ TRACED, TRACE_ID = "traced_seconds", "4bf92f3577b34da6a3ce929d0e0e4736"
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Prometheus with our rules, which scrapes each service's metrics each second; yields where it answers."""
-    binary = shutil.which("prometheus")
-    if binary is None:
-        pytest.skip("needs prometheus (Debian package prometheus)")
+    binary = find_debian_tool("prometheus", package="prometheus")
     folder = tmp_path_factory.mktemp("prometheus")
     with socket.create_server(("127.0.0.1", 0)) as probe:
         address = f"127.0.0.1:{probe.getsockname()[1]}"

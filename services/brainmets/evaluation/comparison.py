@@ -22,7 +22,7 @@ from brainmets.training.slice_split import SLICE_SPLIT_NAME
 DIGITS = 4
 COLUMNS = (
     "candidate", "network", "found", "false", "patient Dice", "slice Dice", "lesion-wise Dice", "test Dice",
-    "test false", "s a study",
+    "test false", "core s a study",
 )  # fmt: skip
 
 
@@ -42,16 +42,16 @@ def compare_candidate(candidate: Path, drawn: Sequence[LabelledStudy], test: Lab
     scorer = Scorer(models, threads=threads)
     inferred, seconds = [], []
     for labelled in drawn:
-        start_s = time.perf_counter()
+        start_s = time.process_time()
         inferred.append(scorer.infer(labelled))
-        seconds.append(time.perf_counter() - start_s)
+        seconds.append(time.process_time() - start_s)
     asked = list(zip(drawn, inferred, strict=True))
     tested = scorer.infer(test)
     split = candidate / SLICE_SPLIT_NAME
     return {
         "candidate": candidate.name,
         **describe_machine(),
-        "seconds_a_study": round(statistics.median(seconds), 2),
+        "core_seconds_a_study": round(statistics.median(seconds), 2),
         "networks": {name: _judge(name, asked, (test, tested)) for name in tested.probability_maps},
         **({"random_slices": json.loads(split.read_text())} if split.is_file() else {}),
     }
@@ -101,7 +101,7 @@ def render_compared(path: Path) -> str:
     """Return every candidate of a file as a Markdown table, a line for each network.
 
     "Found" is of the drawn lesions from 3 mm, "false" the false positives a study, both at the point that finds most
-    for 0.5 of these; the study's seconds are the candidate's, all its networks together.
+    for 0.5 of these; core seconds are of all the candidate's networks together.
     """
     rows = [tuple(COLUMNS), ("---",) * len(COLUMNS), *_rows(path)]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
@@ -117,7 +117,7 @@ def print_compared(path: Path, console: Console) -> None:
     console.print(table)
     console.print(
         "[dim]Each at the point that finds most lesions from 3 mm for 0.5 false positives a study, on these studies; "
-        f"s: median of a study. {NOTICE}[/dim]"
+        f"core s: median of a study, which other work on the machine changes least. {NOTICE}[/dim]"
     )
 
 
@@ -131,5 +131,5 @@ def _rows(path: Path) -> Iterator[tuple[str, ...]]:
                 *(f"{figures[key]:.2f}" for key in ("sensitivity", "false_positives")),
                 *(f"{figures[key]:.3f}" for key in ("patient_dice", "slice_dice", "lesionwise_dice", "test_dice")),
                 str(figures["test_false_positives"]),
-                f"{candidate['seconds_a_study']:.2f}" if alone else "",
+                f"{candidate['core_seconds_a_study']:.2f}" if alone else "",
             )

@@ -22,7 +22,7 @@ TEST = $(DATA)/metastasis_bratsmet_00110
 # Pytest's answer when nothing was selected.
 NO_TESTS := 5
 
-.PHONY: help run up down test check bench load faults integration fuzz protos protos-baseline train evaluate export ablations deploy-check capacity dashboards docs clean
+.PHONY: help run up down test check bench bench-record load faults integration fuzz protos protos-baseline train evaluate export ablations deploy-check capacity dashboards docs clean
 
 help: ## this list
 	@grep -hE '^[a-z -]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -54,6 +54,11 @@ check: ## ruff, mypy, import contracts, buf
 bench: ## measure STUDY=path, by default the demonstration study, and print; asserts nothing about speed
 	@$(SETUP) test
 	@$(LOCAL) bench $(if $(STUDY),--study "$(STUDY)")
+
+bench-record: ## add the last bench to the history in docs/figures, draw it, and print the tables of docs/performance.md
+	@$(SETUP) test
+	@PYTHONPATH=tests $(BIN)/python -m benchmarks.bench_history build/bench.json
+	@PYTHONPATH=tests $(BIN)/python -m benchmarks.bench_tables docs/figures/bench.json
 
 load: ## send studies at a steady rate by k6 for a minute; ARGS="--per-minute 20 --duration 10m" for another (docs/load.md)
 	@$(SETUP) test

@@ -1,0 +1,85 @@
+"""Owns the tables of docs/performance.md, made from what `make bench` wrote: `make bench-record` prints them."""
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+Report = Mapping[str, Any]  # Any: what JSON holds
+NAMES = {"nested_unet": "Nested U-Net", "attention_unet": "Attention U-Net", "mean": "mean of both (default)"}
+PROCESSES = {
+    "API": ("gateway api",),
+    "worker": ("gateway worker",),
+    "preprocessing": ("preprocessing",),
+    "Triton with its backends": ("tritonserver", "triton_python_backend_stub"),
+    "Redis": ("redis-server",),
+}
+STAGES = ("sending", "queued", "preparing", "inferring", "measuring", "writing", "fetching")
+
+
+def render_tables(report: Report) -> Iterator[str]:
+    """Yield the Markdown tables of a report: the path, its stages and CPU time, MONAI, and many studies at once."""
+    networks = report["networks"]
+    yield _table(
+        ("networks", "compute s", "whole path s", "rest s", "ratio"),
+        (
+            (NAMES[name], *_seconds(row, "compute_s", "end_to_end_s", "overhead_s", "end_to_end_over_compute"))
+            for name, row in networks.items()
+        ),
+    )
+    yield _table(
+        ("seconds in", *STAGES),
+        (
+            (NAMES[name], *_seconds({**dict.fromkeys(STAGES, 0.0), **row["stages_s"]}, *STAGES))
+            for name, row in networks.items()
+        ),
+    )
+    yield _table(
+        ("CPU seconds of", *PROCESSES),
+        ((NAMES[name], *_by_process(row["cpu_s"], digits=2)) for name, row in networks.items()),
+    )
+    yield _table(
+        ("networks", "usual s", "best s", "usual over whole path", "best over whole path", "decisions agree, Dice"),
+        (
+            (
+                NAMES[name],
+                *_seconds(row["monai"], "usual_s", "best_s"),
+                f"{row['speedup_over_monai_usual']:.1f}",
+                f"{row['speedup_over_monai_best']:.1f}",
+                f"{row['monai']['agreement_dice']:.4f}",
+            )
+            for name, row in networks.items()
+            if "monai" in row
+        ),
+    )
+    yield _table(
+        ("queued", "studies an hour", "of what compute allows", *(f"{name}, MiB" for name in PROCESSES)),
+        (
+            (
+                str(row["queued"]),
+                f"{row['studies_per_hour']:.0f}",
+                f"{row['studies_per_hour'] / report['rate_that_compute_allows_per_hour']:.2f}",
+                *_by_process(row["peak_mib"], digits=0),
+            )
+            for row in report["load"]
+        ),
+    )
+
+
+def _seconds(row: Mapping[str, float], *keys: str) -> Iterator[str]:
+    return (f"{row[key]:.2f}" for key in keys)
+
+
+def _by_process(figures: Mapping[str, float], *, digits: int) -> Iterator[str]:
+    return (f"{sum(figures[part] for part in parts):.{digits}f}" for parts in PROCESSES.values())
+
+
+def _table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    headings = tuple(headings)
+    lines = (headings, ("---",) * len(headings), *rows)
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+if __name__ == "__main__":
+    sys.stdout.write("\n\n".join(render_tables(json.loads(Path(sys.argv[1]).read_text()))) + "\n")

@@ -1,0 +1,24 @@
+"""Tests of docs/performance.md: it says and draws what the bench wrote."""
+
+import json
+from pathlib import Path
+
+from benchmarks.bench_history import DRAWING, HISTORY, LATEST, draw, shorten
+from benchmarks.bench_tables import render_tables
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "performance.md"
+
+
+def test_the_page_has_the_tables_of_the_latest_run() -> None:
+    """Made by bench_tables.py, line by line."""
+    page = PAGE.read_text()
+    missing = [table for table in render_tables(json.loads(LATEST.read_text())) if table not in page]
+    assert not missing
+
+
+def test_the_drawing_is_that_of_the_history() -> None:
+    """And its last run is the one that the page tells of."""
+    history = json.loads(HISTORY.read_text())
+    assert DRAWING.read_text() == draw(history)
+    assert history[-1] == shorten(json.loads(LATEST.read_text()), commit=history[-1]["commit"])
+    assert DRAWING.name in PAGE.read_text()

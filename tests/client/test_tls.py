@@ -1,6 +1,8 @@
 """The client against a gateway's own servicers behind TLS: who is trusted, and what is said of who is not."""
 
 import asyncio
+import socket
+import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -146,6 +148,24 @@ async def test_plaintext_to_tls_is_told(authority: Authority) -> None:
     """As far as can be known: the service closes the line without a word."""
     async with serving(authority.issue("127.0.0.1")) as address:
         assert "--tls" in (await refusal(address, None)).message
+
+
+@pytest.mark.parametrize("linger_s", [None, 0], ids=["ended", "reset"])
+async def test_a_connection_that_is_closed_at_once_may_want_tls(linger_s: int | None) -> None:
+    """Whether its end or its reset is seen first is chance."""
+
+    async def close(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if linger_s is not None:
+            connection = writer.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, linger_s))
+        writer.close()
+
+    server = await asyncio.start_server(close, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        async with AsyncClient(f"127.0.0.1:{port}") as client:
+            with pytest.raises(ServiceError, match=r"closed at once.*--tls"):
+                await client.models()
 
 
 @pytest.mark.parametrize(

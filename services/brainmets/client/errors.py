@@ -33,15 +33,17 @@ _TLS_FAULTS = {
         "leave --tls out, or name the address where the service speaks it",
     ),
 }
-# Likewise, in plain words: what is there instead of our service.
+# A server of TLS ends a connection that does not begin with it; one that asks for a certificate, one without. What of
+# its end is seen first is chance.
+_CLOSED = ("Socket closed", "Connection reset by peer")
+# What is there instead of our service: in gRPC's words, and in plain ones.
 _UNREACHED = {
     "Connection refused": "nothing that listens there",
     "Domain name not found": "no machine of that name",
     "Failed parsing HTTP/2": "a program that speaks no gRPC",
     "Deadline Exceeded": "no answer in time",
+    **dict.fromkeys(_CLOSED, "a connection that was closed at once"),
 }
-# A server of TLS ends a connection that does not begin with it; one that asks for a certificate, one without.
-_CLOSED = "Socket closed"
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -144,7 +146,9 @@ def _unreached(details: str, address: str) -> ServiceError:
         if words in details:
             message = f"{address} cannot be trusted: expected a valid certificate of the service, got {got}; {remedy}."
             return ServiceError(code=code, reason=TLS_REASON, message=message, metadata={})
-    hint = " If it speaks TLS, say --tls, and --cert and --key where it asks for a certificate." * (_CLOSED in details)
+    hint = ""
+    if any(words in details for words in _CLOSED):
+        hint = " If it speaks TLS, say --tls, and --cert and --key where it asks for a certificate."
     got = next((plain for words, plain in _UNREACHED.items() if words in details), f"“{details}”")
     return ServiceError(
         code=code,

@@ -34,7 +34,7 @@ from brainmets.imaging.normalization import NormalizedVolume, normalize_study
 from brainmets.imaging.quality import assess_quality
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.study import Study, align_study
-from brainmets.imaging.tiling import TileGrid, crop_tile, extract_tile, plan_tiles
+from brainmets.imaging.tiling import TileGrid, crop_tile, extract_tile, plan_tiles, spread_channels
 from brainmets.runtime.brain_weights import load_brain_network
 from brainmets.training.model_card import CARD_NAME, load_facts
 from brainmets.training.served_contract import TILES
@@ -147,12 +147,9 @@ def prepare(study: Path) -> PreparedTiles:
 
 def spread(normalized: NormalizedVolume, grid: TileGrid, index: int) -> np.ndarray:
     """Return a tile (1, 4, D + 2 halo, H, W) as the networks take it, zeros for absent sequences."""
-    voxels = extract_tile(normalized, grid, index=index).voxels
-    tile = np.zeros((1, len(CONTRACT.sequences), *voxels.shape[1:]), dtype=np.float32)
-    for channel, sequence in enumerate(normalized.sequences):
-        # Through float16, as it travels.
-        tile[0, CONTRACT.sequences.index(sequence)] = voxels[channel].astype(np.float16)
-    return tile
+    # Through float16, as it travels.
+    voxels = extract_tile(normalized, grid, index=index).voxels.astype(np.float16)
+    return spread_channels(voxels, present=normalized.sequences, wanted=CONTRACT.sequences)[np.newaxis]
 
 
 def wire_over_volume(prepared: PreparedTiles) -> float:

@@ -12,7 +12,7 @@ from brainmets.imaging.head_outline import outline_head
 from brainmets.imaging.normalization import normalize_study
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.study import Study, align_study
-from brainmets.imaging.tiling import TileContract, extract_tile, plan_tiles
+from brainmets.imaging.tiling import TileContract, extract_tile, plan_tiles, spread_channels
 from brainmets.runtime.brain_weights import load_brain_network
 from local.carried import TEMPLATE_T1
 from local.demonstration import load_demonstration
@@ -39,13 +39,9 @@ def tiles(tmp_path_factory: pytest.TempPathFactory) -> list[NDArray[np.float32]]
     aligned = align_study(Study({Sequence.T1C: volume}), spacing_mm=CONTRACT.spacing_mm)
     normalized = normalize_study(aligned, outline_head(aligned.volumes[Sequence.T1C], load_brain_network()))
     grid = plan_tiles(normalized.geometry.shape, CONTRACT, occupied=normalized.brain)
-    cut = []
-    for index in range(1, len(grid.origins), TILE_STEP):
-        voxels = extract_tile(normalized, grid, index=index).voxels
-        tile = np.zeros((1, len(CONTRACT.sequences), *voxels.shape[1:]), dtype=np.float32)
-        tile[0, CONTRACT.sequences.index(Sequence.T1C)] = voxels[0]
-        cut.append(tile)
-    return cut
+    present, wanted = normalized.sequences, CONTRACT.sequences
+    cut = (extract_tile(normalized, grid, index=index).voxels for index in range(1, len(grid.origins), TILE_STEP))
+    return [spread_channels(voxels, present=present, wanted=wanted)[np.newaxis] for voxels in cut]
 
 
 @pytest.mark.parametrize("model_name", MODELS)

@@ -17,14 +17,12 @@ from brainmets.gateway.jobs import ArtifactKind, Progress, Stage, StoredFile
 from brainmets.gateway.model_contract import DecisionOptions, plan_segmentation
 from brainmets.gateway.outputs import FILE_NAMES, OutputFolder
 from brainmets.gateway.preparation import PreparationChoices, PreparedStudy
-from brainmets.gateway.tile_flow import spread_channels
 from brainmets.gateway.workflow import SegmentedStudy, StudyOrder, Workbench, segment_study
 from brainmets.imaging.brain import Midline, Side
 from brainmets.imaging.errors import (
     BrainmetsError,
     DeadlineExceededError,
     InferenceFailedError,
-    InternalError,
     MalformedFileError,
 )
 from brainmets.imaging.findings import Finding, FindingCode
@@ -270,17 +268,3 @@ async def test_a_study_ends_at_its_deadline(segment: Segment, inferencer: FakeTi
     inferencer.delay_s = 5.0
     with pytest.raises((InferenceFailedError, DeadlineExceededError)):
         await segment(deadline_s=0.2)
-
-
-def test_missing_channels_are_zeros() -> None:
-    """A network gets its channels in its own order."""
-    voxels = np.stack([np.full((1, 2, 2), 1.0), np.full((1, 2, 2), 2.0)])
-    spread = spread_channels(voxels, present=(Sequence.T2F, Sequence.T1C), wanted=tuple(Sequence))
-    wanted = [2.0, 0.0, 0.0, 1.0]
-    assert [channel.max() for channel in spread] == wanted
-
-
-def test_an_unknown_channel_is_refused() -> None:
-    """It would be lost without a word."""
-    with pytest.raises(InternalError):
-        spread_channels(np.zeros((1, 1, 2, 2)), present=(Sequence.T2F,), wanted=(Sequence.T1C,))

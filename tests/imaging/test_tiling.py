@@ -18,6 +18,7 @@ from brainmets.imaging.tiling import (
     extract_tile,
     plan_tiles,
     restore_tile,
+    spread_channels,
 )
 from imaging_cases import normalized_volume
 
@@ -176,3 +177,17 @@ def test_a_contract_that_no_tile_can_keep_is_refused(changes: dict[str, Any]) ->
     """A model's bad parameter is found when its contract is read, not in the middle of a study."""
     with pytest.raises(ModelContractError):
         dataclasses.replace(CONTRACT, **changes)
+
+
+def test_missing_channels_are_zeros() -> None:
+    """A network gets its channels in its own order."""
+    voxels = np.stack([np.full((1, 2, 2), 1.0), np.full((1, 2, 2), 2.0)])
+    spread = spread_channels(voxels, present=(Sequence.T2F, Sequence.T1C), wanted=tuple(Sequence))
+    wanted = [2.0, 0.0, 0.0, 1.0]
+    assert [channel.max() for channel in spread] == wanted
+
+
+def test_an_unknown_channel_is_refused() -> None:
+    """It would be lost without a word."""
+    with pytest.raises(InternalError):
+        spread_channels(np.zeros((1, 1, 2, 2)), present=(Sequence.T2F,), wanted=(Sequence.T1C,))

@@ -14,11 +14,10 @@ from brainmets.gateway.model_contract import SegmentationPlan
 from brainmets.gateway.preparation import PreparedStudy
 from brainmets.imaging.agreement import DecisionAgreement
 from brainmets.imaging.blending import ProbabilityAccumulator, ProbabilityTile
-from brainmets.imaging.errors import BrainmetsError, InternalError
-from brainmets.imaging.half_precision import to_single
+from brainmets.imaging.errors import BrainmetsError
 from brainmets.imaging.probability_map import ProbabilityMap
 from brainmets.imaging.sequence import Sequence
-from brainmets.imaging.tiling import Tile, TileGrid
+from brainmets.imaging.tiling import Tile, TileGrid, spread_channels
 from brainmets.imaging.volume import Volume
 
 # Prepared tiles that may wait for inference: more than a head at 1 mm has, so that preprocessing is done with a study
@@ -129,30 +128,6 @@ class _Blend:
         """Return the whole study once every tile was added."""
         geometry = self._header.normalized
         return BlendedStudy(self._accumulator.finish(geometry), Volume(self._t1c, geometry), self._agreement.dice)
-
-
-def spread_channels(
-    voxels: NDArray[np.floating], *, present: tuple[Sequence, ...], wanted: tuple[Sequence, ...]
-) -> NDArray[np.float32]:
-    """Return a tile's channels (C, …) in a network's order, zeros for those the study lacks.
-
-    Raises:
-        InternalError: The study has a sequence that the network does not know.
-    """
-    if not set(present) <= set(wanted):
-        raise InternalError(
-            "Preprocessing sent a sequence that the network does not know",
-            expected=", ".join(wanted),
-            got=", ".join(present),
-            remedy="run the same version of gateway and preprocessing",
-        )
-    spread = np.empty((len(wanted), *voxels.shape[1:]), dtype=np.float32)
-    for channel, sequence in zip(spread, wanted, strict=True):
-        if sequence in present:
-            to_single(voxels[present.index(sequence)], out=channel)
-        else:
-            channel[:] = 0.0
-    return spread
 
 
 def _paste_t1c(tile: Tile, t1c: NDArray[np.float32], canvas: NDArray[np.float32], *, grid: TileGrid) -> None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from brainmets.imaging.bounding_box import find_bounding_box
 from brainmets.imaging.errors import InternalError, ModelContractError
 from brainmets.imaging.geometry import Box
+from brainmets.imaging.half_precision import to_single
 from brainmets.imaging.normalization import NormalizedVolume
 from brainmets.imaging.sequence import Sequence
 
@@ -183,6 +184,30 @@ def restore_tile(voxels: NDArray[np.floating], grid: TileGrid, *, index: int) ->
             remedy="run the same version of gateway and preprocessing",
         )
     return _place_tile(voxels, grid, index=index)
+
+
+def spread_channels(
+    voxels: NDArray[np.floating], *, present: tuple[Sequence, ...], wanted: tuple[Sequence, ...]
+) -> NDArray[np.float32]:
+    """Return a tile's channels (C, …) in a network's order, zeros for those the study lacks.
+
+    Raises:
+        InternalError: The study has a sequence that the network does not know.
+    """
+    if not set(present) <= set(wanted):
+        raise InternalError(
+            "The study has a sequence that the network does not know",
+            expected=", ".join(wanted),
+            got=", ".join(present),
+            remedy="run the same version of gateway and preprocessing",
+        )
+    spread = np.empty((len(wanted), *voxels.shape[1:]), dtype=np.float32)
+    for channel, sequence in zip(spread, wanted, strict=True):
+        if sequence in present:
+            to_single(voxels[present.index(sequence)], out=channel)
+        else:
+            channel[:] = 0.0
+    return spread
 
 
 def _place_tile(voxels: NDArray[np.floating], grid: TileGrid, *, index: int) -> Tile:

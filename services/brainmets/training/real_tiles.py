@@ -9,7 +9,7 @@ from brainmets.imaging.head_outline import outline_head
 from brainmets.imaging.normalization import normalize_study
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.study import align_study
-from brainmets.imaging.tiling import extract_tile, plan_tiles
+from brainmets.imaging.tiling import extract_tile, plan_tiles, spread_channels
 from brainmets.runtime.brain_weights import load_brain_network
 from brainmets.training.labelled_studies import LabelledStudy
 from brainmets.training.served_contract import TILES
@@ -22,9 +22,7 @@ def cut_real_tiles(labelled: LabelledStudy) -> Iterator[Tile]:
     aligned = align_study(labelled.study, spacing_mm=TILES.spacing_mm)
     normalized = normalize_study(aligned, outline_head(aligned.volumes[Sequence.T1C], load_brain_network()))
     grid = plan_tiles(normalized.foreground.shape, TILES, occupied=normalized.brain)
-    channels = [TILES.sequences.index(sequence) for sequence in normalized.sequences]
+    present, wanted = normalized.sequences, TILES.sequences
     for index in range(len(grid.origins)):
         voxels = extract_tile(normalized, grid, index=index).voxels
-        tile = np.zeros((1, len(TILES.sequences), *voxels.shape[1:]), dtype=np.float32)
-        tile[0, channels] = voxels
-        yield tile
+        yield spread_channels(voxels, present=present, wanted=wanted)[np.newaxis]

@@ -19,7 +19,7 @@ from brainmets.imaging.probability_map import ProbabilityMap
 from brainmets.imaging.resampling import resample_like
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.study import AlignedStudy, align_study
-from brainmets.imaging.tiling import TileContract, extract_tile, plan_tiles
+from brainmets.imaging.tiling import TileContract, extract_tile, plan_tiles, spread_channels
 from brainmets.runtime.brain_weights import load_brain_network
 from brainmets.training.export import GRAPH_NAME, VERSION
 from brainmets.training.labelled_studies import LabelledStudy
@@ -94,11 +94,9 @@ class Scorer:
     def _infer(self, session: onnxruntime.InferenceSession, normalized: NormalizedVolume) -> ProbabilityMap:
         grid = plan_tiles(normalized.foreground.shape, self._tiles, occupied=normalized.brain)
         accumulator = ProbabilityAccumulator(grid)
-        channels = [TILES.sequences.index(sequence) for sequence in normalized.sequences]
+        present, wanted = normalized.sequences, self._tiles.sequences
         for index, origin in enumerate(grid.origins):
-            tile = extract_tile(normalized, grid, index=index).voxels
-            voxels = np.zeros((1, len(TILES.sequences), *tile.shape[1:]), dtype=np.float32)
-            voxels[0, channels] = tile
-            (probability,) = session.run([OUTPUT_NAME], {INPUT_NAME: voxels})
+            tile = spread_channels(extract_tile(normalized, grid, index=index).voxels, present=present, wanted=wanted)
+            (probability,) = session.run([OUTPUT_NAME], {INPUT_NAME: tile[np.newaxis]})
             accumulator.add(ProbabilityTile(index, origin, probability[0, 0]))
         return accumulator.finish(normalized.geometry)

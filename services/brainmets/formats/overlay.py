@@ -14,7 +14,6 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import map_coordinates
 
 from brainmets.formats.overlay_slices import choose_slices
-from brainmets.formats.png import write_png
 from brainmets.imaging.bounding_box import find_bounding_box
 from brainmets.imaging.geometry import Box, Geometry
 from brainmets.imaging.lesions import InstanceMap, Lesion
@@ -55,6 +54,8 @@ TITLE_SIZE, TEXT_SIZE, SMALL_SIZE = 24, 15, 13
 CHARACTER_WIDTH = 0.5
 # From line to line, as a fraction of the size.
 LINE_SPACING = 1.45
+# The quickest; the next ones save a tenth of the bytes for a quarter more time.
+PNG_SETTINGS = (cv2.IMWRITE_PNG_COMPRESSION, 1)
 
 
 def render_overlay(t1c: Volume, instances: InstanceMap, result: SegmentationResult) -> bytes:
@@ -83,7 +84,12 @@ def render_overlay(t1c: Volume, instances: InstanceMap, result: SegmentationResu
         place = (left + column * (panel.width + MARGIN), head.height + row * (panel.height + MARGIN))
         sheet.paste(panel, place)
     sheet.paste(foot, (0, sheet.height - foot.height))
-    return write_png(np.asarray(sheet))
+    return _encode(sheet)
+
+
+def _encode(sheet: Image.Image) -> bytes:
+    _, png = cv2.imencode(".png", cv2.cvtColor(np.asarray(sheet), cv2.COLOR_RGB2BGR), PNG_SETTINGS)
+    return png.tobytes()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -5,6 +5,7 @@ network was rounded to them, else OpenVINO in bfloat16 where the processor has i
 overrides it.
 """
 
+import hashlib
 import os
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -127,6 +128,24 @@ def _instructions() -> list[str]:
 def engine_file(kind: EngineKind, model: Path) -> Path:
     """Return what an engine runs for a network's ONNX file: itself, or the graph rounded to int8 beside it."""
     return model.with_suffix(".int8.onnx") if kind is EngineKind.OPENVINO_INT8 else model
+
+
+def find_wrong_file(kind: EngineKind, model: Path, digests: Mapping[str, str]) -> str:
+    """Return in words which file of a network is not the one that its configuration promises, empty when none.
+
+    Args:
+        kind: The engine that shall run it; its int8 graph is asked for by that engine alone.
+        model: Its ONNX file.
+        digests: SHA-256 in lower-case hexadecimal, under `onnx_sha256` and, where it was rounded, `int8_sha256`.
+    """
+    promised = {model: digests.get("onnx_sha256", "none")}
+    if (graph := engine_file(kind, model)) != model:
+        promised[graph] = digests.get("int8_sha256", "none")
+    for file, expected in promised.items():
+        got = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "no file"
+        if got != expected:
+            return f"{file.name}: expected SHA-256 {expected} as in config.pbtxt, got {got}; export the model again"
+    return ""
 
 
 def open_engine(kind: EngineKind, model: Path, *, threads: int | None = None) -> Engine:

@@ -1,5 +1,7 @@
 """Every engine answers what ONNX Runtime answers in float32, and a broken exchange of tensors is noticed."""
 
+import hashlib
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from local.engine import (
     choose_kind,
     engine_file,
     find_disagreement,
+    find_wrong_file,
     open_engine,
     sample_tile,
 )
@@ -126,3 +129,24 @@ def test_int8_is_chosen_where_graph_and_processor_have_it(
     monkeypatch.setattr("local.engine.PROCESSORS", processors)
     model = network if rounded else tmp_path / "model.onnx"
     assert (choose_kind({}, model) is EngineKind.OPENVINO_INT8) is expected
+
+
+@pytest.mark.parametrize("kind", EngineKind)
+@pytest.mark.parametrize("tampered", ["model.onnx", "model.int8.onnx", ""])
+def test_a_file_that_was_not_promised_is_named(network: Path, tmp_path: Path, kind: EngineKind, tampered: str) -> None:
+    """The ONNX file to every engine, its int8 graph to the one that would run it."""
+    shutil.copytree(network.parent, tmp_path, dirs_exist_ok=True)
+    model = tmp_path / network.name
+    files = {"onnx_sha256": model, "int8_sha256": engine_file(EngineKind.OPENVINO_INT8, model)}
+    digests = {name: hashlib.sha256(file.read_bytes()).hexdigest() for name, file in files.items()}
+    if tampered:
+        (tmp_path / tampered).write_bytes(b"another network")
+    minds = tampered == "model.onnx" or (tampered and kind is EngineKind.OPENVINO_INT8)
+    assert find_wrong_file(kind, model, digests).startswith(f"{tampered}: expected SHA-256" if minds else "")
+    assert bool(find_wrong_file(kind, model, digests)) is bool(minds)
+
+
+def test_a_graph_without_a_promise_is_not_run(network: Path) -> None:
+    """Whoever put it there, the configuration knows none."""
+    digests = {"onnx_sha256": hashlib.sha256(network.read_bytes()).hexdigest()}
+    assert "expected SHA-256 none" in find_wrong_file(EngineKind.OPENVINO_INT8, network, digests)

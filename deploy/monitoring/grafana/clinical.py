@@ -20,6 +20,7 @@ def clinical() -> Dashboard:
                 "Studies that were segmented, without those that were answered from the cache or sent as tests."
             ),
             *_results(),
+            *_segmentations(),
             *_inputs(),
         ],
     )
@@ -62,6 +63,12 @@ def _results() -> list[Panel]:
             },
             note="Canaries say that they are tests, and no other panel of results counts them.",
         ),
+    ]
+
+
+def _segmentations() -> list[Panel]:
+    """Return what follows the results in their row: how large lesions are, and how sure the networks."""
+    return [
         build_graph(
             "Volume of a lesion",
             "none",

@@ -22,7 +22,7 @@ TEST = $(DATA)/metastasis_bratsmet_00110
 # Pytest's answer when nothing was selected.
 NO_TESTS := 5
 
-.PHONY: help run up down test check bench bench-record load faults integration fuzz protos protos-baseline train evaluate export ablations deploy-check capacity dashboards docs clean
+.PHONY: help run up down test check bench bench-record bench-engines load faults integration fuzz protos protos-baseline train evaluate export ablations deploy-check capacity dashboards docs clean
 
 help: ## this list
 	@grep -hE '^[a-z -]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -59,6 +59,10 @@ bench-record: ## add the last bench to the history in docs/figures, draw it, and
 	@$(SETUP) test
 	@PYTHONPATH=tests $(BIN)/python -m benchmarks.bench_history build/bench.json
 	@PYTHONPATH=tests $(BIN)/python -m benchmarks.bench_tables docs/figures/bench.json
+
+bench-engines: ## compare the engines that can run the networks on a tile of STUDY=folder of NIfTI files
+	@$(SETUP) test
+	@$(BIN)/python tests/benchmarks/engine_bench.py --study "$(or $(STUDY),$(TEST))"
 
 load: ## send studies at a steady rate by k6 for a minute; ARGS="--per-minute 20 --duration 10m" for another (docs/load.md)
 	@$(SETUP) test

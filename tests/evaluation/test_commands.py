@@ -9,15 +9,11 @@ import numpy as np
 import pytest
 
 from brainmets.evaluation import __main__ as command
-from brainmets.formats.nifti import write_nifti
-from brainmets.imaging.geometry import Geometry
 from brainmets.imaging.operating_point import OperatingPointName
 from brainmets.training.decisions import load_decision
-from brainmets.training.heads import T1C
 from brainmets.training.served_contract import TILES
 from brainmets.training.slice_split import SLICE_SPLIT_NAME
-from brainmets.training.studies import AXIAL_AFFINE
-from phantom_heads import make_head
+from phantom_heads import save_labelled_phantom
 
 if TYPE_CHECKING:
     from brainmets.training.labelled_studies import LabelledStudy
@@ -28,17 +24,7 @@ MODELS = [str(Path(__file__).parents[2] / "model_repository" / name) for name in
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a labelled study: an uneven brain with a bright ball, and that ball as its reference."""
-    folder = tmp_path_factory.mktemp("studies") / "phantom-001"
-    folder.mkdir()
-    head = make_head()
-    grid = np.ogrid[tuple(slice(0, size) for size in head.shape)]
-    ball = sum((axis - at) ** 2.0 for axis, at in zip(grid, (24, 32, 36), strict=True)) < 36.0
-    uneven = np.random.default_rng(0).uniform(0.8, 1.2, size=head.shape)
-    voxels = np.where(ball, 3.0, head.voxels[T1C] * uneven).astype(np.float32)
-    geometry = Geometry(head.shape, AXIAL_AFFINE)
-    (folder / "phantom-001-t1c.nii.gz").write_bytes(write_nifti(voxels, geometry))
-    (folder / "phantom-001-seg.nii.gz").write_bytes(write_nifti(ball.astype(np.uint8), geometry))
-    return folder
+    return save_labelled_phantom(tmp_path_factory.mktemp("studies"))
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from brainmets.imaging.errors import ModelContractError
+from brainmets.training import __main__ as command
 from brainmets.training.quantization import MIN_AGREEMENT_DICE, quantize_network
 from local.engine import sample_tile
+from phantom_heads import save_labelled_phantom
 
 SHIPPED = Path(__file__).parents[2] / "model_repository" / "attention_unet"
 ROUNDED = Path("1") / "model.int8.onnx"
@@ -42,3 +44,14 @@ def test_a_graph_that_decides_otherwise_is_not_written(folder: Path) -> None:
     with pytest.raises(ModelContractError, match="decides otherwise"):
         quantize_network(folder, [np.full_like(tile, 1e-3), tile])
     assert not (folder / ROUNDED).exists()
+
+
+def test_the_command_rounds_on_drawn_lesions(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the healthy half of the head that it is given, and says how well the graphs agree."""
+    words = ("quantize", "--model", folder, "--study", save_labelled_phantom(tmp_path), "--synthetic", 2)
+    monkeypatch.setattr("sys.argv", ["training", *map(str, words)])
+    assert command.main() == 0
+    assert (folder / ROUNDED).is_file()
+    assert "attention_unet: agreement" in capsys.readouterr().out

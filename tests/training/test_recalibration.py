@@ -12,7 +12,8 @@ import pytest
 
 from brainmets.imaging.errors import ModelContractError
 from brainmets.imaging.operating_point import OperatingPoint, OperatingPointName
-from brainmets.training.decisions import Decision
+from brainmets.training import __main__ as command
+from brainmets.training.decisions import Decision, save_decision
 from brainmets.training.recalibration import recalibrate_network
 from local.engine import Array, sample_tile
 
@@ -68,3 +69,15 @@ def test_a_graph_without_a_temperature_is_left_alone(folder: Path) -> None:
     with pytest.raises(ModelContractError, match="no temperature"):
         recalibrate_network(folder, DECISION)
     assert path.read_bytes() == content
+
+
+def test_the_command_takes_what_choose_points_wrote(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One file a network."""
+    save_decision(DECISION, tmp_path / "decision.json", found={})
+    words = ("recalibrate", "--model", folder, "--decision", tmp_path / "decision.json")
+    monkeypatch.setattr("sys.argv", ["training", *map(str, words)])
+    assert command.main() == 0
+    card = json.loads((folder / "model_card.json").read_text())
+    assert card["operating_points"]["specific"]["min_peak_probability"] == 0.75

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
-from brainmets.gateway.app import Crew, build_api, build_worker
+from brainmets.gateway.api import build_api
+from brainmets.gateway.crew import Crew, build_worker
 from brainmets.gateway.process import Stores, open_stores
 from brainmets.gateway.redis_upload_store import RedisUploadStore
 from brainmets.gateway.submission import StudyDesk

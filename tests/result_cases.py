@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from brainmets.imaging.brain import Midline
 from brainmets.imaging.findings import Finding, FindingCode
-from brainmets.imaging.lesions import Lesion, LesionMask, find_lesions, measure_lesions
+from brainmets.imaging.lesion import Lesion
+from brainmets.imaging.lesions import LesionMask, find_lesions, measure_lesions
+from brainmets.imaging.midline import Midline
 from brainmets.imaging.operating_point import OperatingPointName
 from brainmets.imaging.probability_map import ProbabilityMap
 from brainmets.imaging.result import ModelUse, SegmentationResult

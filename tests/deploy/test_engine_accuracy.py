@@ -12,7 +12,8 @@ from brainmets.imaging.head_outline import outline_head
 from brainmets.imaging.normalization import normalize_study
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.study import Study, align_study
-from brainmets.imaging.tiling import TileContract, extract_tile, plan_tiles, spread_channels
+from brainmets.imaging.tile_contract import TileContract
+from brainmets.imaging.tiling import extract_tile, plan_tiles, spread_channels
 from brainmets.runtime.brain_weights import load_brain_network
 from local.carried import TEMPLATE_T1
 from local.demonstration import load_demonstration

@@ -12,7 +12,7 @@ import yaml
 
 from brainmets import __version__
 from brainmets.client.commands import app
-from brainmets.gateway import app as gateway
+from brainmets.gateway import api, crew
 from brainmets.gateway.worker import SHUTDOWN_GRACE_S as WORKER_GRACE_S
 from brainmets.preprocessing.app import SHUTDOWN_GRACE_S as PREPROCESSING_GRACE_S
 from brainmets.preprocessing.servicer import SERVICE_NAME as PREPROCESSING
@@ -61,12 +61,12 @@ SETTINGS: Mapping[str, type[ProcessSettings]] = {
     "preprocessing": PreprocessingSettings,
 }
 READINESS = {
-    "api": gateway.API_PARTS[0],
-    "worker": gateway.WORKER_PART,
+    "api": api.API_PARTS[0],
+    "worker": crew.WORKER_PART,
     "preprocessing": PREPROCESSING,
 }
 GRACE_S = {
-    "api": gateway.SHUTDOWN_GRACE_S,
+    "api": api.SHUTDOWN_GRACE_S,
     "worker": WORKER_GRACE_S,
     "preprocessing": PREPROCESSING_GRACE_S,
 }

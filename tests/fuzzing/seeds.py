@@ -28,11 +28,12 @@ from pydicom.uid import (
 
 from brainmets.formats.dicom_instance import TransferSyntax
 from brainmets.gateway.page_tokens import token_from_sequence
-from brainmets.imaging.brain import Midline
 from brainmets.imaging.brain_mask import pack_brain
 from brainmets.imaging.findings import Finding, FindingCode
+from brainmets.imaging.midline import Midline
 from brainmets.imaging.sequence import Sequence
-from brainmets.imaging.tiling import TileContract, crop_tile, plan_tiles
+from brainmets.imaging.tile_contract import TileContract
+from brainmets.imaging.tiling import crop_tile, plan_tiles
 from brainmets.imaging.volume import Volume
 from brainmets.internal.v1 import preprocessing_service_pb2
 from brainmets.v1 import job_pb2, study_pb2

@@ -4,9 +4,9 @@ import numpy as np
 
 from brainmets.gateway.decision import DecidedStudy, decide
 from brainmets.gateway.model_contract import DecisionOptions, plan_segmentation
-from brainmets.imaging.brain import Midline
 from brainmets.imaging.brain_mask import UNKNOWN_BRAIN, BrainMask, pack_brain
 from brainmets.imaging.geometry import Box
+from brainmets.imaging.midline import Midline
 from brainmets.imaging.probability_map import ProbabilityMap
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.tiling import TileGrid

@@ -15,8 +15,7 @@ from prometheus_client import CollectorRegistry
 from brainmets.gateway.deadline import Deadline
 from brainmets.gateway.grpc_study_preparer import METHOD, GrpcStudyPreparer
 from brainmets.gateway.jobs import StoredFile
-from brainmets.gateway.preparation import PreparationChoices
-from brainmets.imaging.brain import Midline
+from brainmets.gateway.preparation_choices import PreparationChoices
 from brainmets.imaging.errors import (
     DeadlineExceededError,
     DependencyUnavailableError,
@@ -25,9 +24,11 @@ from brainmets.imaging.errors import (
     OverloadedError,
 )
 from brainmets.imaging.media_type import MediaType
+from brainmets.imaging.midline import Midline
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.series import SeriesSelection
-from brainmets.imaging.tiling import TileContract, crop_tile, extract_tile, plan_tiles
+from brainmets.imaging.tile_contract import TileContract
+from brainmets.imaging.tiling import crop_tile, extract_tile, plan_tiles
 from brainmets.internal.v1 import preprocessing_service_pb2 as messages
 from brainmets.internal.v1 import preprocessing_service_pb2_grpc
 from brainmets.runtime.grpc_client import open_channel

@@ -4,7 +4,7 @@ import pytest
 
 from brainmets.gateway.model_contract import DecisionOptions, plan_segmentation
 from brainmets.gateway.option_messages import canonical_options, decision_options, preparation_choices
-from brainmets.gateway.preparation import PreparationChoices
+from brainmets.gateway.preparation_choices import PreparationChoices
 from brainmets.gateway.result_cache import cache_key
 from brainmets.imaging.errors import InvalidArgumentError
 from brainmets.imaging.operating_point import OperatingPointName

@@ -16,9 +16,9 @@ from brainmets.gateway.deadline import Deadline
 from brainmets.gateway.jobs import ArtifactKind, Progress, Stage, StoredFile
 from brainmets.gateway.model_contract import DecisionOptions, plan_segmentation
 from brainmets.gateway.outputs import FILE_NAMES, OutputFolder
-from brainmets.gateway.preparation import PreparationChoices, PreparedStudy
+from brainmets.gateway.preparation import PreparedStudy
+from brainmets.gateway.preparation_choices import PreparationChoices
 from brainmets.gateway.workflow import SegmentedStudy, StudyOrder, Workbench, segment_study
-from brainmets.imaging.brain import Midline, Side
 from brainmets.imaging.errors import (
     BrainmetsError,
     DeadlineExceededError,
@@ -28,9 +28,11 @@ from brainmets.imaging.errors import (
 from brainmets.imaging.findings import Finding, FindingCode
 from brainmets.imaging.geometry import Box
 from brainmets.imaging.media_type import MediaType
+from brainmets.imaging.midline import Midline, Side
 from brainmets.imaging.normalization import NormalizedVolume
 from brainmets.imaging.sequence import Sequence
-from brainmets.imaging.tiling import Tile, TileContract, TileGrid, extract_tile, plan_tiles
+from brainmets.imaging.tile_contract import TileContract
+from brainmets.imaging.tiling import Tile, TileGrid, extract_tile, plan_tiles
 from brainmets.runtime.artifact_store import ArtifactStore
 from brainmets.wire.tiles import StudyHeader
 from fakes import FakeTileInferencer, make_contract

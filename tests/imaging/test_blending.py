@@ -9,7 +9,8 @@ from brainmets.imaging.blending import ProbabilityAccumulator, ProbabilityTile
 from brainmets.imaging.errors import InternalError
 from brainmets.imaging.probability_map import ProbabilityMap
 from brainmets.imaging.sequence import Sequence
-from brainmets.imaging.tiling import TileContract, TileGrid, extract_tile, plan_tiles
+from brainmets.imaging.tile_contract import TileContract
+from brainmets.imaging.tiling import TileGrid, extract_tile, plan_tiles
 from imaging_cases import axial_geometry, normalized_volume
 
 CONTRACT = TileContract(sequences=(Sequence.T1C,), spacing_mm=1.0, depth=3, halo=1, stride=4, max_size=8, overlap=0.25)

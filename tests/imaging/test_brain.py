@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from brainmets.imaging.brain import Midline, Side, find_midline
+from brainmets.imaging.brain import find_midline
 from brainmets.imaging.geometry import Geometry
+from brainmets.imaging.midline import Midline, Side
 from heads import head_geometry, head_on
 from imaging_cases import AXIAL, SAGITTAL, axial_geometry
 

@@ -3,14 +3,13 @@
 import numpy as np
 import pytest
 
-from brainmets.imaging.brain import Midline, Side
 from brainmets.imaging.brain_mask import UNKNOWN_BRAIN, BrainMask, pack_brain
 from brainmets.imaging.errors import InternalError
 from brainmets.imaging.geometry import Geometry
+from brainmets.imaging.lesion import Lesion
 from brainmets.imaging.lesions import (
     INSIDE_FRACTION,
     InstanceMap,
-    Lesion,
     LesionMask,
     binarize,
     drop_outside_brain,
@@ -18,6 +17,7 @@ from brainmets.imaging.lesions import (
     find_lesions,
     measure_lesions,
 )
+from brainmets.imaging.midline import Midline, Side
 from brainmets.imaging.operating_point import OperatingPoint
 from brainmets.imaging.probability_map import ProbabilityMap
 from imaging_cases import (

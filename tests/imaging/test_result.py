@@ -5,9 +5,9 @@ import math
 
 import pytest
 
-from brainmets.imaging.brain import Side
 from brainmets.imaging.geometry import Box
-from brainmets.imaging.lesions import Lesion
+from brainmets.imaging.lesion import Lesion
+from brainmets.imaging.midline import Side
 from brainmets.imaging.result import ModelUse, SegmentationResult, equivalent_diameter_mm
 from brainmets.imaging.sequence import Sequence
 from imaging_cases import axial_geometry, make_geometry

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from brainmets.imaging.errors import InternalError, ModelContractError
 from brainmets.imaging.sequence import Sequence
+from brainmets.imaging.tile_contract import TileContract
 from brainmets.imaging.tiling import (
-    TileContract,
     TileGrid,
     crop_tile,
     cropped_shape,

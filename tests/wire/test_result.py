@@ -2,8 +2,8 @@
 
 import pytest
 
-from brainmets.imaging.brain import Side
 from brainmets.imaging.findings import FindingCode
+from brainmets.imaging.midline import Side
 from brainmets.imaging.operating_point import OperatingPointName
 from brainmets.v1 import result_pb2, study_pb2
 from brainmets.wire.findings import finding_from_proto, finding_to_proto

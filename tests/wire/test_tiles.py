@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 
-from brainmets.imaging.brain import Midline
 from brainmets.imaging.brain_mask import UNKNOWN_BRAIN, pack_brain
 from brainmets.imaging.errors import InternalError, ModelContractError
 from brainmets.imaging.findings import Finding, FindingCode, Severity
+from brainmets.imaging.midline import Midline
 from brainmets.imaging.sequence import Sequence
-from brainmets.imaging.tiling import TileContract, crop_tile, extract_tile, plan_tiles
+from brainmets.imaging.tile_contract import TileContract
+from brainmets.imaging.tiling import crop_tile, extract_tile, plan_tiles
 from brainmets.internal.v1 import preprocessing_service_pb2 as messages
 from brainmets.wire.tiles import (
     StudyHeader,

@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry
 
-from brainmets.gateway.app import API_METHODS
+from brainmets.gateway.api import API_METHODS
 from brainmets.gateway.grpc_study_preparer import METHOD as PREPARE_METHOD
 from brainmets.gateway.job_ledger import JobLedger
 from brainmets.gateway.job_metrics import JobMetrics

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from brainmets.imaging.evaluation import overlap
-from brainmets.imaging.tiling import TileContract
+from brainmets.imaging.tile_contract import TileContract
 from brainmets.training.heads import HALF
 from brainmets.training.labelled_studies import LabelledStudy
 from brainmets.training.scoring import Scorer

@@ -3,7 +3,7 @@
 import csv
 import io
 
-from brainmets.imaging.lesions import Lesion
+from brainmets.imaging.lesion import Lesion
 from brainmets.imaging.result import INTENDED_USE
 
 # Units stand in the names. A comment line before the header would be taken for data by most programs, so that what

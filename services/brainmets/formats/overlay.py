@@ -16,7 +16,8 @@ from scipy.ndimage import map_coordinates
 from brainmets.formats.overlay_slices import choose_slices
 from brainmets.imaging.bounding_box import find_bounding_box
 from brainmets.imaging.geometry import Box, Geometry
-from brainmets.imaging.lesions import InstanceMap, Lesion
+from brainmets.imaging.lesion import Lesion
+from brainmets.imaging.lesions import InstanceMap
 from brainmets.imaging.result import INTENDED_USE, SegmentationResult
 from brainmets.imaging.volume import Volume
 

@@ -5,7 +5,6 @@ import os
 import sys
 from collections.abc import Callable, Coroutine
 
-from brainmets.gateway.app import run_api, run_worker
 from brainmets.imaging.errors import BrainmetsError
 from brainmets.runtime.logging import configure_logging
 from brainmets.runtime.settings import ApiSettings, SettingsError, WorkerSettings, load_settings
@@ -18,6 +17,9 @@ _WRONG_USAGE = 2
 
 
 async def _run_api() -> None:
+    # Each process imports what is its own: the API starts without what images are measured with.
+    from brainmets.gateway.api import run_api  # noqa: PLC0415
+
     settings = load_settings(ApiSettings, os.environ)
     configure_logging("gateway", settings.log_format)
     with export_traces("gateway", settings.otlp_endpoint):
@@ -25,6 +27,8 @@ async def _run_api() -> None:
 
 
 async def _run_worker() -> None:
+    from brainmets.gateway.crew import run_worker  # noqa: PLC0415
+
     settings = load_settings(WorkerSettings, os.environ)
     configure_logging("worker", settings.log_format)
     with export_traces("worker", settings.otlp_endpoint):

@@ -7,9 +7,11 @@ import grpc.aio
 
 from brainmets.gateway.deadline import Deadline, retry_while_unavailable
 from brainmets.gateway.jobs import StoredFile
-from brainmets.gateway.preparation import PreparationChoices, PreparedStudy
+from brainmets.gateway.preparation import PreparedStudy
+from brainmets.gateway.preparation_choices import PreparationChoices
 from brainmets.imaging.errors import BrainmetsError, InternalError
-from brainmets.imaging.tiling import Tile, TileContract
+from brainmets.imaging.tile_contract import TileContract
+from brainmets.imaging.tiling import Tile
 from brainmets.internal.v1 import preprocessing_service_pb2 as messages
 from brainmets.internal.v1 import preprocessing_service_pb2_grpc
 from brainmets.runtime.grpc_client import rpc_errors

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 from brainmets.imaging.errors import BrainmetsError, InvalidArgumentError, ModelContractError
 from brainmets.imaging.operating_point import OperatingPoint, OperatingPointName, are_ordered, mean_point
 from brainmets.imaging.sequence import Sequence
-from brainmets.imaging.tiling import TileContract
+from brainmets.imaging.tile_contract import TileContract
 
 INPUT_NAME = "tile"
 OUTPUT_NAME = "probability"

@@ -1,7 +1,7 @@
 """Owns how a client's options are read from the published contract's message, and kept by a job."""
 
 from brainmets.gateway.model_contract import DecisionOptions, ModelChoice
-from brainmets.gateway.preparation import PreparationChoices
+from brainmets.gateway.preparation_choices import PreparationChoices
 from brainmets.gateway.store_refusals import invalid_argument
 from brainmets.imaging.operating_point import OperatingPointName
 from brainmets.imaging.series import SeriesSelection

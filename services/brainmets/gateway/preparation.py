@@ -7,22 +7,10 @@ from typing import Protocol
 
 from brainmets.gateway.deadline import Deadline
 from brainmets.gateway.jobs import StoredFile
-from brainmets.imaging.series import SeriesSelection
-from brainmets.imaging.tiling import Tile, TileContract
+from brainmets.gateway.preparation_choices import PreparationChoices
+from brainmets.imaging.tile_contract import TileContract
+from brainmets.imaging.tiling import Tile
 from brainmets.wire.tiles import StudyHeader
-
-
-@dataclass(frozen=True, slots=True)
-class PreparationChoices:
-    """How a client wants its study prepared.
-
-    Attributes:
-        force: Whether a severe finding is reported only, instead of refusing the study.
-        selections: Series chosen by hand, at most one for each sequence, in order of sequence.
-    """
-
-    force: bool = False
-    selections: tuple[SeriesSelection, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

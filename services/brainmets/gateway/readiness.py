@@ -12,6 +12,7 @@ import grpc.aio
 import redis.asyncio
 import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from prometheus_client import CollectorRegistry
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
@@ -19,6 +20,8 @@ from brainmets.gateway.redis_connection import redis_errors
 from brainmets.imaging.errors import BrainmetsError, DependencyUnavailableError
 from brainmets.runtime.artifact_store import ArtifactStore
 from brainmets.runtime.grpc_client import rpc_errors
+from brainmets.runtime.health import Health
+from brainmets.runtime.metrics import DependencyMetrics
 
 # Pause between looks: orchestrators ask about as often.
 INTERVAL_S = 2.0
@@ -97,6 +100,24 @@ def preprocessing_dependency(channel: grpc.aio.Channel) -> Dependency:
             )
 
     return Dependency("preprocessing", look, needed=False)
+
+
+async def keep_parts_ready(
+    parts: Collection[str],
+    dependencies: Collection[Dependency],
+    *,
+    health: Health,
+    registry: CollectorRegistry,
+    service: str,
+) -> None:
+    """Tell a service's health and metrics for ever whether what it depends on answers."""
+    metrics = DependencyMetrics(registry, service=service, names=[dependency.name for dependency in dependencies])
+
+    async def note(serving: bool) -> None:  # noqa: FBT001 -- a callback's one argument
+        for part in parts:
+            await health.note(part, serving=serving)
+
+    await watch_readiness(dependencies, note=note, on_look=metrics.note)
 
 
 async def watch_readiness(

@@ -9,7 +9,7 @@ import structlog
 from brainmets.gateway.jobs import Claim, Completion
 from brainmets.gateway.model_contract import SegmentationPlan
 from brainmets.gateway.outputs import OutputFolder
-from brainmets.gateway.preparation import PreparationChoices
+from brainmets.gateway.preparation_choices import PreparationChoices
 from brainmets.gateway.redis_job_store import RedisJobStore
 from brainmets.imaging.errors import DataLossError
 

@@ -13,7 +13,8 @@ from brainmets.gateway.inference import TileInferencer
 from brainmets.gateway.jobs import Progress, Stage, StoredArtifact, StoredFile
 from brainmets.gateway.model_contract import SegmentationPlan
 from brainmets.gateway.outputs import OutputFolder
-from brainmets.gateway.preparation import PreparationChoices, StudyPreparer
+from brainmets.gateway.preparation import StudyPreparer
+from brainmets.gateway.preparation_choices import PreparationChoices
 from brainmets.gateway.result_files import result_writers
 from brainmets.gateway.tile_flow import TileFlow, infer_tiles
 from brainmets.imaging.resampling import resample_like

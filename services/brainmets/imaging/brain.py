@@ -1,7 +1,4 @@
-"""Owns the two sides of the brain: its midsagittal plane, and which side of it a point lies on."""
-
-from dataclasses import dataclass
-from enum import StrEnum
+"""Owns how the midsagittal plane is found in a brain."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +7,8 @@ from scipy.optimize import minimize
 
 from brainmets.imaging.bounding_box import find_bounding_box
 from brainmets.imaging.geometry import Geometry
+from brainmets.imaging.midline import Midline
 
-# The falx and what crosses it: nearer than this a lesion is neither left nor right.
-MIDLINE_MM = 2.0
 # Heads are tilted by less than this when they are scanned; beyond it a mask is not a head's.
 MAX_TILT_RAD = 0.5
 # The head's shape is judged on voxels of about this size, and at this many of them.
@@ -22,29 +18,6 @@ POINTS = 3000
 FIRST_TURN_RAD = 0.1
 FIRST_SHIFT_MM = 3.0
 ITERATIONS = 150
-
-
-class Side(StrEnum):
-    """Side of the patient's brain."""
-
-    LEFT = "left"
-    RIGHT = "right"
-    MIDLINE = "midline"
-
-
-@dataclass(frozen=True, slots=True)
-class Midline:
-    """The midsagittal plane: points p (LPS, mm) with `normal` · p = `offset_mm`; the unit normal points left."""
-
-    normal: tuple[float, float, float]
-    offset_mm: float
-
-    def side_of(self, point_mm: tuple[float, float, float]) -> Side:
-        """Return the side that an LPS point lies on."""
-        beyond_mm = float(np.dot(self.normal, point_mm)) - self.offset_mm
-        if abs(beyond_mm) <= MIDLINE_MM:
-            return Side.MIDLINE
-        return Side.LEFT if beyond_mm > 0 else Side.RIGHT
 
 
 def find_midline(brain: NDArray[np.bool_], geometry: Geometry) -> Midline:

@@ -7,11 +7,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from brainmets.imaging.bounding_box import find_bounding_box
-from brainmets.imaging.brain import Midline, Side
 from brainmets.imaging.brain_mask import BrainMask
 from brainmets.imaging.diameters import measure_diameters
 from brainmets.imaging.errors import InternalError
 from brainmets.imaging.geometry import Box, Geometry
+from brainmets.imaging.lesion import Lesion
+from brainmets.imaging.midline import Midline
 from brainmets.imaging.operating_point import OperatingPoint
 from brainmets.imaging.probability_map import ProbabilityMap
 
@@ -70,35 +71,6 @@ class InstanceMap:
     def mask(self) -> LesionMask:
         """All lesions together."""
         return LesionMask(self.labels > 0, self.geometry)
-
-
-@dataclass(frozen=True, slots=True)
-class Lesion:
-    """One lesion and its measurements.
-
-    Attributes:
-        label: Its number in the instance map, from 1, by falling volume.
-        volume_mm3: Volume.
-        longest_axial_diameter_mm: Longest diameter in an axial plane, as acquired where the series was angled.
-        perpendicular_axial_diameter_mm: Longest diameter perpendicular to that one in the same plane.
-        longest_diameter_mm: Longest diameter in any direction.
-        bounding_box: Box of voxels that holds it.
-        centroid_mm: Centre of mass (x, y, z) in LPS.
-        mean_probability: Mean over its voxels, in [0, 1]; not a calibrated probability of disease.
-        max_probability: Largest among its voxels, in [0, 1].
-        side: Side of the brain that its centroid lies on.
-    """
-
-    label: int
-    volume_mm3: float
-    longest_axial_diameter_mm: float
-    perpendicular_axial_diameter_mm: float
-    longest_diameter_mm: float
-    bounding_box: Box
-    centroid_mm: tuple[float, float, float]
-    mean_probability: float
-    max_probability: float
-    side: Side
 
 
 def binarize(probability_map: ProbabilityMap, threshold: float) -> LesionMask:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from brainmets.imaging.findings import Finding
 from brainmets.imaging.geometry import Geometry
-from brainmets.imaging.lesions import Lesion
+from brainmets.imaging.lesion import Lesion
 from brainmets.imaging.operating_point import OperatingPointName
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.series import SeriesUse

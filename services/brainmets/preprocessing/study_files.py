@@ -6,7 +6,7 @@ from brainmets.imaging.errors import InvalidArgumentError, MissingT1cError, Stud
 from brainmets.imaging.media_type import MediaType
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.series import SeriesSelection
-from brainmets.imaging.tiling import TileContract
+from brainmets.imaging.tile_contract import TileContract
 
 # The published contract's bound on FileHeader.file_index: a study of single DICOM instances.
 MAX_FILES = 1024

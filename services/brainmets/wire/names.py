@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from brainmets.imaging.brain import Side
 from brainmets.imaging.findings import FindingCode
 from brainmets.imaging.media_type import MediaType
+from brainmets.imaging.midline import Side
 from brainmets.imaging.sequence import Sequence
 from brainmets.v1 import result_pb2, study_pb2
 

@@ -1,6 +1,6 @@
 """Results of segmented studies, as the published contract states them."""
 
-from brainmets.imaging.lesions import Lesion
+from brainmets.imaging.lesion import Lesion
 from brainmets.imaging.result import ModelUse, SegmentationResult
 from brainmets.v1 import result_pb2
 from brainmets.wire.findings import finding_to_proto

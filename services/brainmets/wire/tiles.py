@@ -7,15 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from brainmets.imaging.brain import Midline
 from brainmets.imaging.brain_mask import UNKNOWN_BRAIN, BrainMask
 from brainmets.imaging.errors import BrainmetsError, InternalError, ModelContractError
 from brainmets.imaging.findings import Finding
 from brainmets.imaging.geometry import Geometry
 from brainmets.imaging.half_precision import to_half
+from brainmets.imaging.midline import Midline
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.series import SeriesUse
-from brainmets.imaging.tiling import Tile, TileContract, TileGrid, cropped_shape, restore_tile
+from brainmets.imaging.tile_contract import TileContract
+from brainmets.imaging.tiling import Tile, TileGrid, cropped_shape, restore_tile
 from brainmets.internal.v1 import preprocessing_service_pb2 as messages
 from brainmets.v1 import study_pb2
 from brainmets.wire.brain import brain_mask_from_proto, brain_mask_to_proto

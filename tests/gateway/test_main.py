@@ -17,7 +17,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from brainmets.gateway.app import API_PARTS
+from brainmets.gateway.api import API_PARTS
 from brainmets.runtime.metric_contract import JOBS_ACCEPTED, MODEL_DIGEST, Service
 from certificates import write_certificate
 from metric_pages import built_page, read_page

@@ -78,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_train(parser: argparse.ArgumentParser) -> None:
     _add_plan(parser)
     parser.add_argument("--validation", type=Path, help="a labelled study held out: its loss ends the training early")
+    parser.add_argument("--start", type=Path, help="a folder of the model repository whose network is trained on")
     parser.set_defaults(run=_train)
 
 
@@ -92,7 +93,10 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="folders that hold the backgrounds")
     parser.add_argument("--out", type=Path, required=True, help="one folder below it for each network")
     parser.add_argument("--minutes", type=float, default=SHIPPED_MINUTES, help="for both, side by side")
-    parser.set_defaults(run=lambda given: train_shipped(given.data, given.out, minutes=given.minutes))
+    parser.add_argument("--start", type=Path, help="a model repository whose networks are trained on, for one cycle")
+    parser.set_defaults(
+        run=lambda given: train_shipped(given.data, given.out, minutes=given.minutes, start=given.start)
+    )
 
 
 def _add_metrics(parser: argparse.ArgumentParser) -> None:
@@ -190,7 +194,7 @@ def _add_quantize(parser: argparse.ArgumentParser) -> None:
 def _train(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(arguments.threads)
     with join_world() as world:
-        trainer = Trainer(_plan(arguments), folder=arguments.out, world=world)
+        trainer = Trainer(_plan(arguments), folder=arguments.out, world=world, start=arguments.start)
         trainer.train(_study_source(arguments), _draw_validation(arguments))
 
 

@@ -16,6 +16,7 @@ from brainmets.training.checkpoint import Best, Checkpoint, TrainingPlan, load_c
 from brainmets.training.loss import segmentation_loss
 from brainmets.training.networks.blocks import SegmentationNetwork
 from brainmets.training.patches import Batch, PatchStream, StudySource, stream_batches
+from brainmets.training.served_weights import load_served_weights, restore_normalisation
 from brainmets.training.training_log import TrainingLog
 from brainmets.training.validation import PATIENCE_UPDATES, VALIDATE_EVERY, Validation
 from brainmets.training.world import World
@@ -39,7 +40,18 @@ class Trainer:
     With validation it also leaves `checkpoint-best.pt`, and stops when that has not been bettered for long.
     """
 
-    def __init__(self, plan: TrainingPlan, *, folder: Path, world: World) -> None:
+    def __init__(self, plan: TrainingPlan, *, folder: Path, world: World, start: Path | None = None) -> None:
+        """Take up a training.
+
+        Args:
+            plan: How it is trained.
+            folder: Where it leaves what it makes, and where a killed training's checkpoint is found.
+            world: The processes that train together.
+            start: A folder of the model repository whose network is trained on; without it training starts anew.
+
+        Raises:
+            InvalidArgumentError: The network to start from is none, or another one than is planned.
+        """
         torch.manual_seed(plan.seed)
         self._plan = plan
         self._folder = folder
@@ -53,10 +65,11 @@ class Trainer:
         self._update = 0
         self._elapsed_s = 0.0
         self._best = Best()
+        self._started = start is not None
         if (folder / "checkpoint.pt").exists():
             self._resume(load_checkpoint(folder / "checkpoint.pt"))
-        supervised = _Supervised(self._network)
-        self._supervised = DistributedDataParallel(supervised) if world.size > 1 else supervised
+        elif start is not None:
+            load_served_weights(self._network, start)
 
     @property
     def network(self) -> SegmentationNetwork:
@@ -77,6 +90,11 @@ class Trainer:
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         batches = self._open_batches(draw_study)
+        if self._started and self._update == 0:
+            restore_normalisation(self._network, batches, self._world)
+        supervised = _Supervised(self._network)
+        # Makes the first process' parameters everybody's.
+        self._supervised = DistributedDataParallel(supervised) if self._world.size > 1 else supervised
         with ExitStack() as stack:
             log = (
                 stack.enter_context(TrainingLog(self._folder, self._plan, update=self._update))

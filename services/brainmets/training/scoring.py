@@ -19,7 +19,8 @@ from brainmets.imaging.probability_map import ProbabilityMap
 from brainmets.imaging.resampling import resample_like
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.study import AlignedStudy, align_study
-from brainmets.imaging.tiling import TileContract, extract_tile, plan_tiles, spread_channels
+from brainmets.imaging.tile_contract import TileContract
+from brainmets.imaging.tiling import extract_tile, plan_tiles, spread_channels
 from brainmets.runtime.brain_weights import load_brain_network
 from brainmets.training.export import GRAPH_NAME, VERSION
 from brainmets.training.labelled_studies import LabelledStudy

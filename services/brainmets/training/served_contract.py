@@ -8,7 +8,7 @@ from google.protobuf.text_encoding import CEscape
 
 from brainmets.imaging.operating_point import OperatingPoint, OperatingPointName
 from brainmets.imaging.sequence import Sequence
-from brainmets.imaging.tiling import TileContract
+from brainmets.imaging.tile_contract import TileContract
 from brainmets.training.context import HALO
 from brainmets.training.networks.blocks import STRIDE
 

@@ -64,6 +64,10 @@ bench-engines: ## compare the engines that can run the networks on a tile of STU
 	@$(SETUP) test
 	@$(BIN)/python tests/benchmarks/engine_bench.py --study "$(or $(STUDY),$(TEST))"
 
+bench-upload: ## upload files of 64 MiB to 1 GB through the client to an API of its own: rate, memory, CPU time
+	@$(SETUP) test
+	@PYTHONPATH=deploy:tests $(BIN)/python tests/benchmarks/upload_bench.py
+
 load: ## send studies at a steady rate by k6 for a minute; ARGS="--per-minute 20 --duration 10m" for another (docs/load.md)
 	@$(SETUP) test
 	@$(LOCAL) load --options="$(ARGS)"

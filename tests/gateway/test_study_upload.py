@@ -12,6 +12,7 @@ from brainmets.gateway.jobs import DEFAULT_TENANT, Upload, UploadedFile
 from brainmets.gateway.redis_upload_store import RedisUploadStore
 from brainmets.gateway.study_upload import FileClosing, FileOpening, UploadMemory, UploadPiece, write_upload
 from brainmets.imaging.errors import (
+    DependencyUnavailableError,
     DigestMismatchError,
     InvalidArgumentError,
     StudyTooLargeError,
@@ -94,6 +95,85 @@ async def test_uploads_share_their_memory(uploads: RedisUploadStore, artifacts: 
     assert memory.held_bytes == 0
     for upload in both:
         assert await stored(artifacts, await only_file(uploads, upload)) == CONTENT
+
+
+class HesitantStore:
+    """A real artefact store whose writes wait for an event first, and fail where they are told to."""
+
+    def __init__(self, store: ArtifactStore) -> None:
+        self._store = store
+        self.may_write = asyncio.Event()
+        self.failing = False
+
+    async def put(self, path: str, data: bytearray) -> None:
+        """Write a file, in time."""
+        await self.may_write.wait()
+        if self.failing:
+            raise DependencyUnavailableError("The disk is full", expected="room", got="none", remedy="make some")
+        await self._store.put(path, data)
+
+    async def size(self, path: str) -> int:
+        """Return a file's size."""
+        return await self._store.size(path)
+
+    def stream(self, path: str, *, offset_bytes: int, length_bytes: int) -> AsyncIterator[bytes]:
+        """Yield a file's bytes."""
+        return self._store.stream(path, offset_bytes=offset_bytes, length_bytes=length_bytes)
+
+
+async def test_a_part_is_stored_while_the_next_comes_in(
+    uploads: RedisUploadStore, artifacts: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The line need not wait for the disk, but for one part and no more."""
+    monkeypatch.setattr(study_upload, "PART_BYTES", study_upload.MAX_CHUNK_BYTES + 100)
+    upload, memory = await uploads.create_upload(DEFAULT_TENANT), UploadMemory()
+    store, taken, both_taken = HesitantStore(artifacts), [], asyncio.Event()
+
+    async def stream() -> AsyncIterator[UploadPiece]:
+        yield opening()
+        for start in range(0, len(CONTENT), 128):
+            taken.append(start)
+            if len(taken) == 2:
+                both_taken.set()
+            yield CONTENT[start : start + 128]
+        yield closing()
+
+    writing = asyncio.create_task(write_upload(upload, stream(), uploads=uploads, artifacts=store, memory=memory))
+    await both_taken.wait()
+    await asyncio.sleep(0.1)
+    assert len(taken) == 2
+    store.may_write.set()
+    await writing
+    assert await stored(artifacts, await only_file(uploads, upload)) == CONTENT
+    assert memory.held_bytes == 0
+
+
+async def test_what_follows_a_lost_part_is_forgotten(
+    uploads: RedisUploadStore, artifacts: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A later part never takes the place of one that could not be stored."""
+    monkeypatch.setattr(study_upload, "PART_BYTES", study_upload.MAX_CHUNK_BYTES + 100)
+    upload, memory = await uploads.create_upload(DEFAULT_TENANT), UploadMemory()
+    store = HesitantStore(artifacts)
+
+    async def stream() -> AsyncIterator[UploadPiece]:
+        store.may_write.set()
+        yield opening()
+        yield CONTENT[:128]
+        await asyncio.sleep(0.1)
+        store.failing = True
+        yield CONTENT[128:256]
+        store.may_write.clear()
+        yield CONTENT[256:300]
+        store.may_write.set()
+        yield CONTENT[300:]
+
+    with pytest.raises(DependencyUnavailableError):
+        await write_upload(upload, stream(), uploads=uploads, artifacts=store, memory=memory)
+    assert (await only_file(uploads, upload)).received_bytes == 128
+    assert memory.held_bytes == 0
+    await write(uploads, artifacts, upload, opening(offset_bytes=128), CONTENT[128:], closing())
+    assert await stored(artifacts, await only_file(uploads, upload)) == CONTENT
 
 
 async def test_upload_goes_on_where_it_broke_off(uploads: RedisUploadStore, artifacts: ArtifactStore) -> None:

@@ -82,8 +82,10 @@ class SegmentationServicer(segmentation_service_pb2_grpc.SegmentationServiceServ
 
     async def _pieces(self, requests: _SegmentRequests | _WriteRequests) -> AsyncIterator[UploadPiece]:
         async for request in requests:
-            self._metrics.received_bytes.inc(len(request.chunk))
-            yield _piece(request)
+            piece = _piece(request)
+            if isinstance(piece, bytes):
+                self._metrics.received_bytes.inc(len(piece))
+            yield piece
 
     def _order(self, request_id: str, options: job_pb2.SegmentationOptions) -> SubmissionOrder:
         deadline_s = deadline_s_from_options(options, default_s=self._job_deadline_s)

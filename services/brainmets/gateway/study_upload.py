@@ -106,7 +106,7 @@ async def write_upload(
 
 
 class _FileWriter:
-    """One open file: collects its bytes and stores them part by part."""
+    """One open file: collects its bytes and stores them part by part, each while the next comes in."""
 
     def __init__(
         self,
@@ -124,6 +124,7 @@ class _FileWriter:
         self._artifacts = artifacts
         self._memory = memory
         self._buffer = bytearray()
+        self._storing: asyncio.Task[None] | None = None
         self._digest = hashlib.sha256()
 
     @classmethod
@@ -161,28 +162,50 @@ class _FileWriter:
             raise invalid_argument("chunk", expected=f"at most {MAX_CHUNK_BYTES} bytes", got=str(len(chunk)))
         self._buffer += chunk
         self._memory.held_bytes += len(chunk)
-        if len(self._buffer) > PART_BYTES - MAX_CHUNK_BYTES or self._memory.is_short:
+        if self._memory.is_short:
             await self.flush()
+        elif len(self._buffer) > PART_BYTES - MAX_CHUNK_BYTES:
+            await self._begin_storing()
 
     async def flush(self) -> None:
-        if not self._buffer:
+        await self._begin_storing()
+        await self._finish_storing()
+
+    async def _begin_storing(self) -> None:
+        await self._finish_storing()
+        if self._buffer:
+            part, self._buffer = self._buffer, bytearray()
+            self._storing = asyncio.create_task(self._store(part))
+
+    async def _finish_storing(self) -> None:
+        if self._storing is None:
             return
-        part, self._buffer = self._buffer, bytearray()
-        try:
-            await self._store(part)
-        finally:
-            self._memory.held_bytes -= len(part)
+        # Whoever gives up waiting does not stop it.
+        await asyncio.wait([self._storing])
+        storing, self._storing = self._storing, None
+        if storing.exception() is not None:
+            # What follows a part that was not stored has no place.
+            self._memory.held_bytes -= len(self._buffer)
+            self._buffer.clear()
+        storing.result()
 
     async def _store(self, part: bytearray) -> None:
+        try:
+            await self._store_at(self._offset_bytes, part)
+        finally:
+            self._memory.held_bytes -= len(part)
+        self._offset_bytes += len(part)
+
+    async def _store_at(self, offset_bytes: int, part: bytearray) -> None:
         # Two writers of one offset must not share a path: the record keeps the one that came first.
-        path = f"{self._upload.prefix}{self._file_index}/{self._offset_bytes}-{uuid.uuid4().hex[:8]}"
+        path = f"{self._upload.prefix}{self._file_index}/{offset_bytes}-{uuid.uuid4().hex[:8]}"
         await asyncio.gather(self._artifacts.put(path, part), asyncio.to_thread(self._digest.update, part))
         try:
             await self._uploads.advance_file(
                 self._upload.tenant,
                 self._upload.upload_id,
                 file_index=self._file_index,
-                offset_bytes=self._offset_bytes,
+                offset_bytes=offset_bytes,
                 path=path,
                 size_bytes=len(part),
             )
@@ -191,7 +214,6 @@ class _FileWriter:
             # reply, in contrast, a record may name it.
             await self._artifacts.delete_prefix(path)
             raise
-        self._offset_bytes += len(part)
 
     async def close(self, sha256: bytes) -> None:
         await self.flush()

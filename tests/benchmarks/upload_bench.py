@@ -1,0 +1,124 @@
+"""Owns the measurement of one large upload: its rate, and the memory that the API takes (`make bench-upload`)."""
+
+import argparse
+import os
+import secrets
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+import psutil
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from study_bench import ROOT, describe_machine
+
+from brainmets.client import Client
+from redis_server import RedisServer
+
+MIB = 1 << 20
+# Just below the largest study that is taken by default, 1 GiB.
+SIZES_MIB = (64, 256, 1000)
+TIMES = 3
+WAIT_S = 30.0
+
+
+@contextmanager
+def running_api(folder: Path, redis_url: str) -> Iterator[tuple[psutil.Process, str]]:
+    """Run the API alone, as it is deployed, and give its process and its address."""
+    with socket.create_server(("127.0.0.1", 0)) as listen, socket.create_server(("127.0.0.1", 0)) as health:
+        addresses = [f"127.0.0.1:{opened.getsockname()[1]}" for opened in (listen, health)]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT / "services"),
+        "BRAINMETS_ARTIFACT_URL": (folder / "artifacts").as_uri(),
+        "BRAINMETS_REDIS_URL": redis_url,
+        "BRAINMETS_LISTEN_ADDRESS": addresses[0],
+        "BRAINMETS_HEALTH_ADDRESS": addresses[1],
+        "BRAINMETS_METRICS_ADDRESS": "127.0.0.1:0",
+        "BRAINMETS_TRITON_ADDRESS": "127.0.0.1:1",
+    }
+    command = (sys.executable, "-m", "brainmets.gateway", "api")
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
+        try:
+            with grpc.insecure_channel(addresses[1]) as channel:
+                request = health_pb2.HealthCheckRequest()
+                health_pb2_grpc.HealthStub(channel).Check(request, wait_for_ready=True, timeout=WAIT_S)
+            yield psutil.Process(process.pid), addresses[0]
+        finally:
+            process.terminate()
+
+
+def peak_mib(process: psutil.Process) -> float:
+    """Return the most memory that a process ever held, MiB."""
+    lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    (peak,) = (line for line in lines if line.startswith("VmHWM"))
+    return int(peak.split()[1]) / 1024
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--times", type=int, default=TIMES, help="uploads of each size; their median is told")
+    times = parser.parse_args().times
+    table = Table(title=f"One upload through the client, median of {times}", title_justify="left")
+    for heading in ("MB", "MB/s", "disk alone MB/s", "API's peak, MiB", "API's CPU s", "client's CPU s"):
+        table.add_column(heading, justify="right")
+    build = ROOT / "build"
+    with tempfile.TemporaryDirectory(dir=build) as name:
+        folder = Path(name)
+        redis = RedisServer(folder)
+        try:
+            for size in track(SIZES_MIB, console=Console(stderr=True)):
+                table.add_row(*measure(size * MIB, folder, redis.url, times=times))
+        finally:
+            redis.kill()
+    console = Console()
+    console.print(table)
+    console.print(describe_machine())
+
+
+def measure(size_bytes: int, folder: Path, redis_url: str, *, times: int) -> tuple[str, ...]:
+    """Return a line of the table: what uploads of a size cost, to an API that did nothing else."""
+    study = folder / "study-t1c.nii.gz"
+    study.write_bytes(secrets.token_bytes(size_bytes))
+    seconds = []
+    with running_api(folder, redis_url) as (api, address), Client(address) as client:
+        own_s = time.process_time()
+        for _ in range(times):
+            start_s = time.monotonic()
+            job = client.submit(study)
+            seconds.append(time.monotonic() - start_s)
+            client.delete(job.job_id)
+        own_s = (time.process_time() - own_s) / times
+        spent = api.cpu_times()
+        rate = size_bytes / statistics.median(seconds) / 1e6
+        numbers = (size_bytes / 1e6, rate, disk_rate(folder, size_bytes), peak_mib(api))
+        cpu = ((spent.user + spent.system) / times, own_s)
+    return (*(f"{number:.0f}" for number in numbers), *(f"{each:.1f}" for each in cpu))
+
+
+def disk_rate(folder: Path, size_bytes: int) -> float:
+    """Return the rate, MB/s, of writing as many bytes to the same disk in parts of 8 MiB, each synchronised."""
+    part = secrets.token_bytes(8 * MIB)
+    start_s = time.monotonic()
+    for index in range(max(1, size_bytes // len(part))):
+        path = folder / f"part-{index}"
+        with path.open("wb") as file:
+            file.write(part)
+            file.flush()
+            os.fsync(file.fileno())
+        path.unlink()
+    return size_bytes / (time.monotonic() - start_s) / 1e6
+
+
+if __name__ == "__main__":
+    main()

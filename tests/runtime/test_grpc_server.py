@@ -35,12 +35,14 @@ from brainmets.runtime.metrics import RpcMetrics
 from brainmets.runtime.shutdown import stop_on_signals
 from brainmets.runtime.tracing import export_traces
 from brainmets.v1 import model_service_pb2 as models
-from brainmets.v1 import model_service_pb2_grpc
+from brainmets.v1 import model_service_pb2_grpc, segmentation_service_pb2_grpc
+from brainmets.v1 import segmentation_service_pb2 as uploads
 from metric_pages import pointing
 from otlp_collector import Collector
 
 QUOTED = "a patient's name"
 PART = "brainmets.v1.ModelService"
+PIECE, READ_PIECES = bytes(256 * 1024), 256
 TILE = streams.PrepareStudyResponse(tile=streams.PreparedTile(index=0))
 
 
@@ -341,3 +343,48 @@ async def test_health_has_no_parts_that_nobody_named() -> None:
     """A misspelt part is a defect, not a new part."""
     with pytest.raises(KeyError):
         await Health(PART).note("inferense", serving=True)
+
+
+class Hesitant(segmentation_service_pb2_grpc.SegmentationServiceServicer):
+    """Reads an upload as fast as it comes, and then no further for a while."""
+
+    def __init__(self) -> None:
+        self.waits, self.may_end = asyncio.Event(), asyncio.Event()
+
+    async def WriteUpload(
+        self, request_iterator: AsyncIterator[uploads.WriteUploadRequest], context: Any
+    ) -> uploads.WriteUploadResponse:
+        """Read as many pieces as let gRPC find out how much the line carries."""
+        read = 0
+        async for _ in request_iterator:
+            read += 1
+            if read == READ_PIECES:
+                self.waits.set()
+                await self.may_end.wait()
+        return uploads.WriteUploadResponse()
+
+
+async def test_an_upload_that_waits_holds_little_memory() -> None:
+    """Of what a client would send on, a public server takes its window and no more."""
+    servicer, sent = Hesitant(), 0
+
+    async def pieces() -> AsyncIterator[uploads.WriteUploadRequest]:
+        nonlocal sent
+        for _ in range(2 * READ_PIECES):
+            sent += 1
+            yield uploads.WriteUploadRequest(chunk=PIECE)
+
+    server = build_server(PUBLIC_LIMITS, RpcMetrics(CollectorRegistry(), service="gateway", methods=()))
+    segmentation_service_pb2_grpc.add_SegmentationServiceServicer_to_server(servicer, server)
+    address = bind(server, "127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(address) as channel:
+        call = segmentation_service_pb2_grpc.SegmentationServiceStub(channel).WriteUpload(pieces())
+        await servicer.waits.wait()
+        await asyncio.sleep(0.5)
+        ahead_bytes = (sent - READ_PIECES) * len(PIECE)
+        servicer.may_end.set()
+        await call
+    await server.stop(None)
+    # Beside the window lie the message that is being read, and those that the client has given away already.
+    assert ahead_bytes <= (1 << 20) + 4 * len(PIECE)

@@ -1,6 +1,7 @@
-"""Owns the measurement of one large upload: its rate, and the memory that the API takes (`make bench-upload`)."""
+"""Owns the measurement of uploads, a large one and many at once: rate and the API's memory (`make bench-upload`)."""
 
 import argparse
+import asyncio
 import os
 import secrets
 import socket
@@ -21,12 +22,14 @@ from rich.progress import track
 from rich.table import Table
 from study_bench import ROOT, describe_machine
 
-from brainmets.client import Client
+from brainmets.client import AsyncClient, Client
 from redis_server import RedisServer
 
 MIB = 1 << 20
 # Just below the largest study that is taken by default, 1 GiB.
 SIZES_MIB = (64, 256, 1000)
+# A study of four sequences is half of it.
+MANY, MANY_MIB = (1, 8, 64), 16
 TIMES = 3
 WAIT_S = 30.0
 
@@ -69,41 +72,78 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--times", type=int, default=TIMES, help="uploads of each size; their median is told")
     times = parser.parse_args().times
-    table = Table(title=f"One upload through the client, median of {times}", title_justify="left")
-    for heading in ("MB", "MB/s", "disk alone MB/s", "API's peak, MiB", "API's CPU s", "client's CPU s"):
-        table.add_column(heading, justify="right")
-    build = ROOT / "build"
-    with tempfile.TemporaryDirectory(dir=build) as name:
+    one = _table(f"One upload through the client, median of {times}", "MB", "disk alone MB/s", "client's CPU s")
+    many = _table(f"Uploads of {MANY_MIB} MiB at once", "uploads")
+    with tempfile.TemporaryDirectory(dir=ROOT / "build") as name:
         folder = Path(name)
         redis = RedisServer(folder)
         try:
-            for size in track(SIZES_MIB, console=Console(stderr=True)):
-                table.add_row(*measure(size * MIB, folder, redis.url, times=times))
+            for size in track(SIZES_MIB, "one", console=Console(stderr=True)):
+                one.add_row(*measure(size * MIB, folder, redis.url, times=times))
+            for count in track(MANY, "many", console=Console(stderr=True)):
+                many.add_row(*measure_many(count, folder, redis.url))
         finally:
             redis.kill()
     console = Console()
-    console.print(table)
-    console.print(describe_machine())
+    console.print(one, many, describe_machine(), sep="\n")
+
+
+def _table(title: str, first: str, *others: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    for heading in (first, "MB/s", "API's peak, MiB", "API's CPU s", *others):
+        table.add_column(heading, justify="right")
+    return table
 
 
 def measure(size_bytes: int, folder: Path, redis_url: str, *, times: int) -> tuple[str, ...]:
     """Return a line of the table: what uploads of a size cost, to an API that did nothing else."""
-    study = folder / "study-t1c.nii.gz"
-    study.write_bytes(secrets.token_bytes(size_bytes))
+    study = _write_study(folder, size_bytes)
     seconds = []
     with running_api(folder, redis_url) as (api, address), Client(address) as client:
-        own_s = time.process_time()
+        idle_s, own_s = _cpu_s(api), time.process_time()
         for _ in range(times):
             start_s = time.monotonic()
             job = client.submit(study)
             seconds.append(time.monotonic() - start_s)
             client.delete(job.job_id)
         own_s = (time.process_time() - own_s) / times
-        spent = api.cpu_times()
-        rate = size_bytes / statistics.median(seconds) / 1e6
-        numbers = (size_bytes / 1e6, rate, disk_rate(folder, size_bytes), peak_mib(api))
-        cpu = ((spent.user + spent.system) / times, own_s)
-    return (*(f"{number:.0f}" for number in numbers), *(f"{each:.1f}" for each in cpu))
+        return (
+            f"{size_bytes / 1e6:.0f}",
+            f"{size_bytes / statistics.median(seconds) / 1e6:.0f}",
+            f"{peak_mib(api):.0f}",
+            f"{(_cpu_s(api) - idle_s) / times:.1f}",
+            f"{disk_rate(folder, size_bytes):.0f}",
+            f"{own_s:.1f}",
+        )
+
+
+def measure_many(count: int, folder: Path, redis_url: str) -> tuple[str, ...]:
+    """Return a line of the table: what so many clients at once cost an API that did nothing else."""
+    study = _write_study(folder, MANY_MIB * MIB)
+
+    async def upload(address: str) -> None:
+        async with AsyncClient(address) as client:
+            await client.submit(study)
+
+    async def upload_all(address: str) -> None:
+        await asyncio.gather(*(upload(address) for _ in range(count)))
+
+    with running_api(folder, redis_url) as (api, address):
+        idle_s, start_s = _cpu_s(api), time.monotonic()
+        asyncio.run(upload_all(address))
+        rate = count * MANY_MIB * MIB / (time.monotonic() - start_s) / 1e6
+        return (f"{count}", f"{rate:.0f}", f"{peak_mib(api):.0f}", f"{_cpu_s(api) - idle_s:.1f}")
+
+
+def _write_study(folder: Path, size_bytes: int) -> Path:
+    study = folder / "study-t1c.nii.gz"
+    study.write_bytes(secrets.token_bytes(size_bytes))
+    return study
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    spent = process.cpu_times()
+    return float(spent.user + spent.system)
 
 
 def disk_rate(folder: Path, size_bytes: int) -> float:

@@ -3,7 +3,7 @@
 import argparse
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -36,6 +36,7 @@ from brainmets.training.real_tiles import Tile, cut_real_tiles
 from brainmets.training.recalibration import recalibrate_network
 from brainmets.training.recipe import SHIPPED_MINUTES, train_shipped
 from brainmets.training.search import search_plan
+from brainmets.training.served_weights import digest_graph
 from brainmets.training.shelf import StudyShelf, fill_shelf
 from brainmets.training.splits import Part, draw_split, find_studies, load_split, save_split
 from brainmets.training.studies import draw_background, make_study
@@ -193,8 +194,11 @@ def _add_quantize(parser: argparse.ArgumentParser) -> None:
 
 def _train(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(arguments.threads)
+    plan = _plan(arguments)
+    if arguments.start is not None:
+        plan = replace(plan, started_from=digest_graph(arguments.start))
     with join_world() as world:
-        trainer = Trainer(_plan(arguments), folder=arguments.out, world=world, start=arguments.start)
+        trainer = Trainer(plan, folder=arguments.out, world=world, start=arguments.start)
         trainer.train(_study_source(arguments), _draw_validation(arguments))
 
 

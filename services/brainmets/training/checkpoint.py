@@ -31,6 +31,7 @@ class TrainingPlan:
         context: The slices that it sees, and whether it is planar or volumetric.
         widths: Feature maps of each level, the finest first.
         dropped: How often a patch does without a sequence that its study has, as a fraction.
+        started_from: SHA-256 of the served graph whose weights are trained on, lower-case hexadecimal; empty: none.
     """
 
     network: str
@@ -44,6 +45,7 @@ class TrainingPlan:
     context: Context = SERVED
     widths: tuple[int, ...] = WIDTHS
     dropped: float = DROPPED
+    started_from: str = ""
 
     def build_network(self) -> SegmentationNetwork:
         """Return the network with fresh parameters."""

@@ -104,6 +104,7 @@ def _describe_export(
         "temperature": decision.temperature,
         "operating_points": {str(name): asdict(point) for name, point in decision.points.items()},
         "seed": plan.seed,
+        **({"started_from_onnx_sha256": plan.started_from} if plan.started_from else {}),
         "updates": checkpoint.update,
         "training_minutes": round(checkpoint.elapsed_s / 60.0, 1),
         "batch_size": plan.batch_size,

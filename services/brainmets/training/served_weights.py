@@ -1,5 +1,6 @@
 """Owns the way back from a served graph to a network that can be trained on."""
 
+import hashlib
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
@@ -33,17 +34,9 @@ def load_served_weights(network: SegmentationNetwork, folder: Path) -> None:
     Raises:
         InvalidArgumentError: There is no graph, or it is of another network, of other widths or of another context.
     """
-    path = folder / VERSION / GRAPH_NAME
-    if not path.is_file():
-        raise InvalidArgumentError(
-            "There is no network to start from",
-            expected=f"a folder of a model repository with {VERSION}/{GRAPH_NAME}",
-            got="none",
-            remedy="name one that `export` wrote, model_repository/nested_unet for instance",
-        )
     served = {
         tensor.name.removeprefix(PREFIX): torch.from_numpy(numpy_helper.to_array(tensor).copy())
-        for tensor in onnx.load(path).graph.initializer
+        for tensor in onnx.load(_find_graph(folder)).graph.initializer
         if tensor.name.startswith(PREFIX)
     }
     if not served:
@@ -59,6 +52,27 @@ def load_served_weights(network: SegmentationNetwork, folder: Path) -> None:
                 parameter.copy_(value)
     if served:
         raise _refuse(f"a graph with {next(iter(served))}")
+
+
+def digest_graph(folder: Path) -> str:
+    """Return the SHA-256, lower-case hexadecimal, of the graph in a folder of the model repository.
+
+    Raises:
+        InvalidArgumentError: There is none.
+    """
+    return hashlib.sha256(_find_graph(folder).read_bytes()).hexdigest()
+
+
+def _find_graph(folder: Path) -> Path:
+    path = folder / VERSION / GRAPH_NAME
+    if not path.is_file():
+        raise InvalidArgumentError(
+            "There is no network to start from",
+            expected=f"a folder of a model repository with {VERSION}/{GRAPH_NAME}",
+            got="none",
+            remedy="name one that `export` wrote, model_repository/nested_unet for instance",
+        )
+    return path
 
 
 def _folded_parameters(network: SegmentationNetwork) -> dict[str, Tensor]:

@@ -76,6 +76,6 @@ def train_shipped(data: Sequences[Path], out: Path, *, minutes: float, start: Pa
 
 def _start(command: str, *arguments: object, quiet: bool = False) -> subprocess.Popen[bytes]:
     # Whoever is quiet gives way to the trainings.
-    manners = ("nice", "-n", "5") if quiet else ()
+    manners = ("nice", "-n", "10") if quiet else ()
     line = [*manners, sys.executable, "-m", "brainmets.training", command, *map(str, arguments)]
     return subprocess.Popen(line, stderr=subprocess.DEVNULL if quiet else None)  # noqa: S603 -- our own command

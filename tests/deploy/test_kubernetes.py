@@ -237,7 +237,7 @@ def test_images_have_a_tag_that_stays(installation: Installation) -> None:
     """Ours is the version of this package."""
     images = {container["image"] for pod in installation.pods.values() for container in pod.all_containers}
     for image in images:
-        name, _, tag = image.rpartition(":")
+        name, _, tag = image.partition("@")[0].rpartition(":")
         assert name
         assert re.search(r"\d+\.\d+\.\d+", tag)
         assert "brainmets/" not in image or tag == __version__

@@ -47,6 +47,7 @@ from network_policies import Edge, Endpoint, Port, find_edges
 MISSING_TOOL = find_missing_tool()
 pytestmark = pytest.mark.skipif(bool(MISSING_TOOL), reason=MISSING_TOOL)
 
+MONITORING = REPOSITORY / "deploy" / "monitoring" / "prometheus"
 SCHEMAS = REPOSITORY.parent / "shared" / "schemas"
 # The oldest release that the manifests are for: preStop.sleep is on by default, and has been for three of them.
 KUBERNETES_VERSION = "1.33"
@@ -572,6 +573,26 @@ def test_a_failed_canary_is_a_failed_job(canary: Installation) -> None:
     spec = canary.find("CronJob", "canary")["spec"]
     assert spec["jobTemplate"]["spec"]["backoffLimit"] == 0
     assert spec["concurrencyPolicy"] == "Forbid"
+
+
+def test_the_canary_is_the_one_that_alerts_ask_for(canary: Installation) -> None:
+    """By the names of the CronJob, of its Jobs and of the namespace; a few have to fail before somebody is woken."""
+    rules = {name: (MONITORING / f"{name}.yaml").read_text() for name in ("recording", "alerts")}
+    job = canary.find("CronJob", "canary")
+    name, namespace = job["metadata"]["name"], job["metadata"]["namespace"]
+    asked = [
+        dict(re.findall(r'(\w+)=~?"([^"]*)"', labels))
+        for text in rules.values()
+        for labels in re.findall(r"kube_(?:cron)?job_\w+\{([^}]*)\}", text)
+    ]
+    assert len(asked) == 4
+    for labels in asked:
+        assert re.fullmatch(labels["namespace"], namespace)
+        assert labels.get("cronjob", name) == name
+        assert re.fullmatch(labels.get("job_name", ".*"), f"{name}-29400000")
+    (silent_s,) = re.findall(r"canary_succeeded_timestamp_seconds:max > (\d+)", rules["alerts"])
+    (period_min,) = re.findall(r"^\*/(\d+) \* \* \* \*$", job["spec"]["schedule"])
+    assert int(silent_s) >= 3 * 60 * int(period_min)
 
 
 def test_the_canary_runs_in_the_image_that_has_the_client(canary: Installation) -> None:

@@ -71,6 +71,29 @@ GRACE_S = {
     "worker": WORKER_GRACE_S,
     "preprocessing": PREPROCESSING_GRACE_S,
 }
+# What no manifest sets: an installation's own wish, and its default is right until there is one (docs/operations.md).
+LEFT_AT_DEFAULT = {
+    "decoding_memory_bytes",
+    "decoding_time_s",
+    "input_lifetime_s",
+    "lease_s",
+    "log_format",
+    "max_attempts",
+    "max_queued_jobs",
+    "max_study_bytes",
+    "models",
+    "result_lifetime_s",
+    "studies_in_flight",
+    "tiles_in_flight",
+    "upload_lifetime_s",
+    # Triton is in another pod.
+    "triton_shares_memory",
+}
+SCALED_BY = {
+    "worker": "brainmets_gateway_jobs_outstanding",
+    "preprocessing": "brainmets_preprocessing_studies_active",
+    "triton": "nv_inference_pending_request_count",
+}
 # gRPC's resolver that takes all addresses of a name.
 EVERY_ADDRESS = "dns:///"
 # docs/operations.md: what a study takes, and a decoder at worst beside its volumes, which may be as much.
@@ -283,6 +306,16 @@ def test_every_variable_is_a_setting(installation: Installation) -> None:
             assert own <= {variable_name(field) for field in fields}
 
 
+def test_every_setting_is_a_variable_or_left_on_purpose() -> None:
+    """A new one asks for a decision, and is told to operators if it is theirs to set."""
+    installation = combine(EVERYTHING)
+    variables = {
+        name for component in SETTINGS for name in installation.environment_of(installation.pods[component].main)
+    }
+    fields = {field for kind in SETTINGS.values() for field in kind.model_fields}
+    assert {field for field in fields if variable_name(field) not in variables} == LEFT_AT_DEFAULT
+
+
 def test_addresses_lead_to_services(installation: Installation) -> None:
     """By name and port; a Service selects the pod that it is named for, and a port that the pod has."""
     api, worker = (installation.pods[name].main for name in ("api", "worker"))
@@ -418,14 +451,14 @@ def test_what_is_scaled_has_no_number_of_its_own(installation: Installation) -> 
 def test_scalers_ask_for_metrics_that_there_are(installation: Installation) -> None:
     """Of the scaler's own namespace; workers are scaled by queued and running in one series."""
     own = {metric.name(service) for metric in METRICS for service in metric.services}
-    known = own | {"nv_inference_pending_request_count"}
+    known = own | {SCALED_BY["triton"]}
     for scaler in installation.of_kind("ScaledObject"):
         query = scaler["spec"]["triggers"][0]["metadata"]["query"]
         match = re.fullmatch(r'(?:max|sum)\((\w+)\{namespace="([a-z-]+)"\}\)', query)
         assert match is not None
         assert match[1] in known
         assert match[2] == scaler["metadata"]["namespace"]
-        assert scaler["metadata"]["name"] != "worker" or match[1] == "brainmets_gateway_jobs_outstanding"
+        assert match[1] == SCALED_BY[scaler["metadata"]["name"]]
 
 
 def test_all_metrics_are_scraped(installation: Installation) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import typer
 import yaml
+from obstore.store import S3Store
 
 from brainmets import __version__
 from brainmets.client.commands import app
@@ -304,6 +305,16 @@ def test_every_variable_is_a_setting(installation: Installation) -> None:
             own = {item["name"] for item in container.get("env", ()) if item["name"].startswith(PREFIX)}
             fields = SETTINGS[component].model_fields if container["name"] in SETTINGS else ()
             assert own <= {variable_name(field) for field in fields}
+
+
+def test_every_other_variable_is_the_store_s_or_helps_another(installation: Installation) -> None:
+    """The artefact store's client knows its names, and refuses others; the rest stands in the value of another one."""
+    for component in SETTINGS:
+        container = installation.pods[component].main
+        helpers = set(re.findall(r"\$\((\w+)\)", json.dumps(container["env"])))
+        environment = installation.environment_of(container)
+        others = {name for name in environment if not name.startswith(PREFIX)} - helpers
+        S3Store("bucket", config={name.lower(): environment[name] for name in others})
 
 
 def test_every_setting_is_a_variable_or_left_on_purpose() -> None:

@@ -22,7 +22,7 @@ TEST = $(DATA)/metastasis_bratsmet_00110
 # Pytest's answer when nothing was selected.
 NO_TESTS := 5
 
-.PHONY: help run up down test check bench bench-record bench-engines load faults integration fuzz protos protos-baseline train evaluate export ablations deploy-check capacity dashboards docs clean
+.PHONY: help run up down test check bench bench-record bench-engines load faults integration fuzz protos protos-baseline train evaluate export ablations deploy-check lock-images capacity dashboards docs clean
 
 help: ## this list
 	@grep -hE '^[a-z -]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -140,6 +140,9 @@ deploy-check: ## render the deployment for Kubernetes and test it, the images an
 	@$(SETUP) test
 	@$(BIN)/python -m local.scanners
 	@$(BIN)/python -m pytest tests/deploy
+
+lock-images: ## put the digest of each image of others beside its tag, as the registries have it now
+	@$(PYTHON) -m local.image_digests
 
 capacity: ## compare the simulated rate with the bench, and print what studies an hour need (docs/capacity.md)
 	@$(SETUP) test

@@ -1,6 +1,7 @@
 # Builds TensorRT plans with the very TensorRT that serves them: docker build -f deploy/images/engine.Dockerfile .
 FROM nvcr.io/nvidia/tritonserver:26.07-py3
 LABEL org.opencontainers.image.title="brainmets engine" \
+      org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.description="Builds TensorRT plans of the brainmets networks. Research use only."
 # The image's own packages stay visible: among them TensorRT's, where the image has it.
 RUN python3 -m venv --without-pip --system-site-packages /opt/brainmets

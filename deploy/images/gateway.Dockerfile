@@ -1,5 +1,5 @@
 # The gateway: docker build -f deploy/images/gateway.Dockerfile . ; its argument is api or worker.
-FROM python:3.11-slim-bookworm AS packages
+FROM python:3.11.14-slim-bookworm AS packages
 RUN python -m venv /opt/brainmets
 COPY deploy/images/gateway.lock /tmp/gateway.lock
 # Versions are those of constraints.txt; the lock adds the hash of every wheel (deploy/images/lock.sh writes it).
@@ -8,8 +8,9 @@ COPY pyproject.toml README.md LICENSE /source/
 COPY services /source/services
 RUN /opt/brainmets/bin/pip install --no-cache-dir --no-deps /source
 
-FROM python:3.11-slim-bookworm
+FROM python:3.11.14-slim-bookworm
 LABEL org.opencontainers.image.title="brainmets gateway" \
+      org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.description="Takes studies over gRPC and works them off. Research use only." \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=packages /opt/brainmets /opt/brainmets

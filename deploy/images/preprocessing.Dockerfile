@@ -1,5 +1,5 @@
 # Preprocessing: docker build -f deploy/images/preprocessing.Dockerfile .
-FROM python:3.11-slim-bookworm AS packages
+FROM python:3.11.14-slim-bookworm AS packages
 RUN python -m venv /opt/brainmets
 COPY deploy/images/preprocessing.lock /tmp/preprocessing.lock
 # Versions are those of constraints.txt; the lock adds the hash of every wheel (deploy/images/lock.sh writes it).
@@ -8,8 +8,9 @@ COPY pyproject.toml README.md LICENSE /source/
 COPY services /source/services
 RUN /opt/brainmets/bin/pip install --no-cache-dir --no-deps /source
 
-FROM python:3.11-slim-bookworm
+FROM python:3.11.14-slim-bookworm
 LABEL org.opencontainers.image.title="brainmets preprocessing" \
+      org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.description="Decodes, aligns and normalises studies, and cuts them into tiles. Research use only." \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=packages /opt/brainmets /opt/brainmets

@@ -2,6 +2,7 @@
 # 26.07 reads what the networks are exported as (opset 18, IR 10; see onnx in constraints.txt).
 FROM nvcr.io/nvidia/tritonserver:26.07-py3
 LABEL org.opencontainers.image.title="brainmets triton" \
+      org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.description="Triton with the options that brainmets needs. Research use only."
 # Caches of CUDA and of TensorRT are written below HOME, and the root file system is read-only.
 ENV HOME=/tmp

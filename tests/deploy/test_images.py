@@ -11,6 +11,8 @@ import pytest
 import yaml
 
 from brainmets import __version__
+from brainmets.gateway.triton_connection import KEEPALIVE_INTERVAL_MS
+from brainmets.runtime.grpc_server import CONNECTION_AGE_MS
 from brainmets.runtime.settings import (
     PREFIX,
     ApiSettings,
@@ -56,9 +58,12 @@ def test_an_image_runs_as_nobody(path: Path) -> None:
 
 @pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.stem)
 def test_an_image_begins_with_a_tag_that_stays(path: Path) -> None:
-    """And says what it is."""
+    """And says what it is, and of which release."""
     text = path.read_text()
-    assert "org.opencontainers.image.title" in text
+    labels = dict(re.findall(r'org\.opencontainers\.image\.(\w+)="([^"]*)"', text))
+    assert labels["title"] == f"brainmets {path.stem}"
+    assert labels["version"] == __version__
+    assert "Research use only" in labels["description"]
     for image in re.findall(r"^FROM (\S+)", text, re.MULTILINE):
         assert re.search(r":\d+\.\d+", image)
 
@@ -71,6 +76,14 @@ def test_what_an_image_copies_is_there_and_not_ignored(path: Path) -> None:
         for source in sources.split():
             assert (DEPLOY.parent / source).exists()
             assert any(source == name or source.startswith(f"{name}/") for name in let_through)
+
+
+def test_locks_are_made_for_the_images_python() -> None:
+    """To the patch release."""
+    locked = dict(re.findall(r"^lock (\w+) (\S+)$", (IMAGES / "lock.sh").read_text(), re.MULTILINE))
+    for name in ("gateway", "preprocessing"):
+        images = re.findall(r"^FROM python:([\d.]+)-", (IMAGES / f"{name}.Dockerfile").read_text(), re.MULTILINE)
+        assert set(images) == {locked[name]}
 
 
 @pytest.mark.parametrize("path", LOCKS, ids=lambda path: path.stem)
@@ -140,6 +153,14 @@ def test_triton_starts_without_plans(tmp_path: Path, python: str) -> None:
     assert [(tmp_path / "models" / name / "configs" / "tensorrt.pbtxt").read_text() for name in "ab"] == ["a", "b"]
 
 
+def test_tritons_connections_end() -> None:
+    """After as long as preprocessing's, so that workers find pods that came later; their pings are let through."""
+    options = dict(re.findall(r"--grpc-([a-z0-9-]+)=(\d+)", (IMAGES / "triton.Dockerfile").read_text()))
+    assert int(options["max-connection-age"]) == CONNECTION_AGE_MS
+    assert int(options["max-connection-age-grace"]) > 0
+    assert int(options["http2-min-recv-ping-interval-without-data"]) < KEEPALIVE_INTERVAL_MS
+
+
 def test_triton_knows_its_options() -> None:
     """As far as the embedded server, which is older, tells."""
     server = TRITON_SERVER / "bin" / "tritonserver"
@@ -156,7 +177,7 @@ def test_triton_knows_its_options() -> None:
 def test_the_composed_images_have_tags_that_stay(services: Any) -> None:  # Any: YAML
     """Ours is the version of this package."""
     for service in services.values():
-        name, _, tag = service["image"].rpartition(":")
+        name, _, tag = service["image"].partition("@")[0].rpartition(":")
         assert re.search(r"\d+\.\d+\.\d+", tag)
         assert not name.startswith("brainmets/") or tag == __version__
 

@@ -330,7 +330,13 @@ async def test_what_a_worker_did_is_counted(bench: GatewayBench) -> None:
     assert bench.sample("worker_rpcs_total", method="PrepareStudy", code="OK") == 1
 
 
-CLINICAL = ("study_lesions", "lesion_volume_mm3", "study_spacing_mm", "network_agreement")
+CLINICAL = (
+    "study_lesions",
+    "lesion_volume_mm3",
+    "study_spacing_mm",
+    "study_intensity_ceiling_deviations",
+    "network_agreement",
+)
 
 
 @pytest.mark.parametrize("test", [False, True])

@@ -192,6 +192,11 @@ async def test_the_probability_is_the_networks_mean(segment: Segment, artifacts:
     np.testing.assert_allclose(probability, expected, atol=0.5 / 255 + 1e-6)
 
 
+async def test_the_brightest_of_the_t1c_is_told(segment: Segment) -> None:
+    """Where normalisation clipped it; tiles travel in half precision."""
+    assert (await segment()).t1c_ceiling == pytest.approx(0.9, rel=1e-3)
+
+
 async def test_what_decided_stands_in_the_result(segment: Segment) -> None:
     """Networks, operating point, findings and input."""
     result = (await segment()).result

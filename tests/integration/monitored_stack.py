@@ -20,18 +20,18 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, Self
 
-import pytest
 import yaml
 
 from debian_tool import find_debian_tool
 from integration.running_stack import RunningStack, wait_until
+from local.layout import DEBIAN
 from local.ports import HOST
 
 MONITORING = Path(__file__).parents[2] / "deploy" / "monitoring"
 PROMETHEUS = MONITORING / "prometheus"
 DASHBOARDS = MONITORING / "grafana" / "dashboards"
-# Debian's build knows no other place for it, so that unpacked elsewhere it does not start.
-ALERTMANAGER_TEMPLATE = Path("/usr/share/prometheus/alertmanager/default.tmpl")
+# Where Debian's build looks for its template, and no option names another place.
+ALERTMANAGER_SHARE = Path("/usr/share/prometheus/alertmanager")
 LAPSE = 60.0
 SCRAPE_S = 1.0
 START_TIMEOUT_S = 60.0
@@ -68,18 +68,17 @@ class MonitoredStack:
         """Start all three and wait until they answer."""
         with self._exit:
             self._write_files()
-            self._start("prometheus-redis-exporter", "prometheus-redis-exporter", *self._exporter_words)
+            exporter = find_debian_tool("prometheus-redis-exporter", package="prometheus-redis-exporter")
+            self._start(exporter, *self._exporter_words)
             self._start(
-                "prometheus-alertmanager",
-                "prometheus-alertmanager",
+                find_alertmanager(self._folder),
                 f"--config.file={self._folder / 'alertmanager.yaml'}",
                 f"--storage.path={self._folder / 'alertmanager'}",
                 f"--web.listen-address={HOST}:{self._alertmanager}",
                 "--cluster.listen-address=",
             )
             self._start(
-                "prometheus",
-                "prometheus",
+                find_debian_tool("prometheus", package="prometheus"),
                 f"--config.file={self._folder / 'prometheus.yaml'}",
                 f"--storage.tsdb.path={self._folder / 'prometheus'}",
                 f"--web.listen-address={HOST}:{self._prometheus}",
@@ -114,12 +113,11 @@ class MonitoredStack:
             alert["labels"]["alertname"]: (alert["status"]["state"], alert["receivers"][0]["name"]) for alert in alerts
         }
 
-    def _start(self, name: str, package: str, *words: str) -> None:
-        program = find_debian_tool(name, package=package)
-        if package == "prometheus-alertmanager" and not ALERTMANAGER_TEMPLATE.exists():
-            pytest.skip(f"needs {package} installed: Debian's build reads {ALERTMANAGER_TEMPLATE}")
-        log = self._exit.enter_context((self._folder / f"{name}.log").open("wb"))
-        process = subprocess.Popen([program, *words], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    def _start(self, program: str, *words: str) -> None:
+        log = self._exit.enter_context((self._folder / f"{Path(program).name}.log").open("wb"))
+        process = subprocess.Popen(
+            [program, *words], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self._folder
+        )
         self._exit.callback(_stop, process)
 
     def _write_files(self) -> None:
@@ -140,6 +138,22 @@ class MonitoredStack:
         written |= {name: accelerate(load(name)) for name in rule_files}
         for name, document in written.items():
             (self._folder / name).write_text(yaml.safe_dump(document))
+
+
+def find_alertmanager(folder: Path) -> str:
+    """Return Alertmanager's path: Debian's where it is installed, else a copy that finds its template in its package.
+
+    The copy looks for it below the folder, in which it has to run: `usr//share` is as long as `/usr/share`.
+    """
+    program = find_debian_tool("prometheus-alertmanager", package="prometheus-alertmanager")
+    if ALERTMANAGER_SHARE.exists():
+        return program
+    (folder / "usr").symlink_to(DEBIAN / "root" / "usr")
+    sought = bytes(ALERTMANAGER_SHARE)
+    copy = folder / "alertmanager-copy"
+    copy.write_bytes(Path(program).read_bytes().replace(sought, sought[1:].replace(b"/", b"//", 1)))
+    copy.chmod(0o755)
+    return str(copy)
 
 
 def load(name: str) -> Document:

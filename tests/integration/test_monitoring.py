@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 # is a line here that explains nothing any more.
 SILENT = {
     r"nv_gpu_|nv_energy_": "there is no GPU",
-    r"kubelet_volume_stats_": "there is no Kubernetes",
+    r"kubelet_volume_stats_|kube_job_|canary_succeeded": "there is no Kubernetes",
     r"redis_memory_max_bytes.* > 0": "the embedded Redis has no limit",
     r"ALERTS\{": "no alert fires while all is well",
     r"certificate_expiry": "the embedded stack speaks no TLS",

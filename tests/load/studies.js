@@ -14,6 +14,7 @@ const digest = sha256(study, "base64");
 const client = new grpc.Client();
 client.load([__ENV.PROTOS], "brainmets/v1/segmentation_service.proto");
 
+const studiesBegun = new Counter("studies_begun");
 const studyDuration = new Trend("study_duration", true);
 const filesReceived = new Counter("files_received");
 
@@ -41,6 +42,7 @@ export const options = {
 };
 
 export default function () {
+  studiesBegun.add(1);
   if (exec.vu.iterationInScenario === 0) {
     client.connect(__ENV.ADDRESS, { plaintext: true });
   }

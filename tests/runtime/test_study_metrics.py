@@ -17,7 +17,7 @@ RESULT = make_result(ball_mask(12.0, geometry=GEOMETRY, centre_mm=np.array([20.0
 def registry() -> CollectorRegistry:
     """What is told of one study whose networks agreed by 0.9."""
     registry = CollectorRegistry()
-    StudyMetrics(registry).note(RESULT, agreement=0.9)
+    StudyMetrics(registry).note(RESULT, agreement=0.9, t1c_ceiling=5.5)
     return registry
 
 
@@ -31,6 +31,8 @@ def registry() -> CollectorRegistry:
         ("candidates_outside_brain_total", {}, 2),
         ("study_spacing_mm_bucket", {"le": "0.7"}, 0),
         ("study_spacing_mm_bucket", {"le": "1.0"}, 1),
+        ("study_intensity_ceiling_deviations_bucket", {"le": "5.0"}, 0),
+        ("study_intensity_ceiling_deviations_bucket", {"le": "6.0"}, 1),
         ("findings_total", {"finding": "thick_slices", "severity": "warning"}, 1),
         ("findings_total", {"finding": "thick_slices", "severity": "severe"}, 0),
         ("network_agreement_bucket", {"le": "0.85"}, 0),
@@ -38,12 +40,12 @@ def registry() -> CollectorRegistry:
     ],
 )
 def test_a_study_is_counted(registry: CollectorRegistry, name: str, labels: dict[str, str], value: float) -> None:
-    """Its lesions, their volumes, its slices, its findings and how far the networks agree."""
+    """Its lesions, their volumes, its slices, its intensities, its findings and how far the networks agree."""
     assert registry.get_sample_value(f"brainmets_worker_{name}", labels) == value
 
 
 def test_one_network_alone_agrees_with_nobody() -> None:
     """There is nothing to be told, which is not 0."""
     registry = CollectorRegistry()
-    StudyMetrics(registry).note(RESULT, agreement=None)
+    StudyMetrics(registry).note(RESULT, agreement=None, t1c_ceiling=5.5)
     assert registry.get_sample_value("brainmets_worker_network_agreement_count") == 0

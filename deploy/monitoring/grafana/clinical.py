@@ -5,6 +5,7 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard, Row
 from monitoring.grafana.panels import Panel, build_bars, build_dashboard, build_graph, build_note
 
 LESIONS = "brainmets_worker_study_lesions"
+CEILING = "brainmets_worker_study_intensity_ceiling_deviations"
 
 
 def clinical() -> Dashboard:
@@ -129,6 +130,18 @@ def _inputs() -> list[Panel]:
                 "/ sum(increase(brainmets_worker_study_spacing_mm_count[28d]))",
             },
             note="A change of protocol shows here first.",
+        ),
+        build_graph(
+            "Brightest of the T1c",
+            "none",
+            {
+                "mean of a day": f"sum(increase({CEILING}_sum[1d])) / sum(increase({CEILING}_count[1d]))",
+                "mean of 28 days": f"sum(increase({CEILING}_sum[28d])) / sum(increase({CEILING}_count[28d]))",
+                "10 %": f"histogram_quantile(0.1, sum by (le) (rate({CEILING}_bucket[1d])))",
+                "90 %": f"histogram_quantile(0.9, sum by (le) (rate({CEILING}_bucket[1d])))",
+            },
+            note="How far the brightest two-hundredth of its brain lies above the mean, in standard deviations. Some 2 "
+            "without contrast medium, 5 or more with it, in public studies.",
         ),
         build_graph(
             "Studies refused",

@@ -57,6 +57,12 @@ def _objectives() -> list[Panel]:
             {"{{severity}}": 'count by (severity) (ALERTS{alertstate="firing", severity=~"page|ticket"})'},
             note="Those that fire; docs/runbooks.md tells what to do.",
         ),
+        build_figure(
+            "Last right canary",
+            "s",
+            {"{{namespace}}": "time() - brainmets:canary_succeeded_timestamp_seconds:max"},
+            note="How long ago. Kubernetes only, with the component canary. More than an hour is a page.",
+        ),
         build_graph(
             "Burn rate",
             "short",

@@ -75,7 +75,7 @@ class Attempts:
         if options.test:
             self.metrics.study.note_test()
         else:
-            self.metrics.study.note(segmented.result, agreement=segmented.agreement)
+            self.metrics.study.note(segmented.result, agreement=segmented.agreement, t1c_ceiling=segmented.t1c_ceiling)
         self.metrics.written_bytes.inc(sum(artifact.size_bytes for artifact in segmented.artifacts))
         result = result_to_proto(segmented.result).SerializeToString(deterministic=True)
         return Completion(result, segmented.artifacts, cache_key=key)

@@ -36,6 +36,11 @@ class BlendedStudy:
     t1c: Volume
     agreement: float | None = None
 
+    @property
+    def t1c_ceiling(self) -> float:
+        """The T1c's largest voxel, where normalisation clips it; standard deviations above the brain's mean."""
+        return float(self.t1c.voxels.max())
+
 
 @dataclass(frozen=True, slots=True)
 class TileFlow:

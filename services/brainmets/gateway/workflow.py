@@ -47,10 +47,11 @@ class Workbench:
 
 @dataclass(frozen=True, slots=True)
 class SegmentedStudy:
-    """A study's result, its stored artefacts, and how far its networks agreed (`BlendedStudy.agreement`)."""
+    """A study's result, its stored artefacts, and of `BlendedStudy` what is told of it in metrics."""
 
     result: SegmentationResult
     artifacts: tuple[StoredArtifact, ...]
+    t1c_ceiling: float
     agreement: float | None = None
 
 
@@ -89,4 +90,4 @@ async def segment_study(
 
     await report(Progress(Stage.WRITING))
     artifacts = await output.write(result_writers(decided, blended.t1c))
-    return SegmentedStudy(decided.result, artifacts, blended.agreement)
+    return SegmentedStudy(decided.result, artifacts, blended.t1c_ceiling, blended.agreement)

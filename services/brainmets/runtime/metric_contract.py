@@ -22,6 +22,8 @@ LESION_BUCKETS = (0, 1, 2, 3, 4, 6, 10, 15, 20, 50)
 VOLUME_BUCKETS_MM3 = (15.0, 35.0, 65.0, 115.0, 270.0, 525.0, 1770.0, 4190.0, 14140.0, 33510.0)
 # Volumetric T1c have 1 mm; a finding warns above 3 mm, and above 7.5 mm it refuses.
 SPACING_BUCKETS_MM = (0.7, 1.0, 1.2, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 7.5)
+# The T1 of three public studies, without their skulls: 1.4 to 2.4 before contrast medium, and 5.0 to 6.4 after it.
+CEILING_BUCKETS = (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0)
 # Dice of two networks that decide alike is near 1; below 0.5 they see different lesions.
 AGREEMENT_BUCKETS = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
 
@@ -205,6 +207,14 @@ STUDY_SPACING = Metric(
     _WORKER,
     unit="mm",
     buckets=SPACING_BUCKETS_MM,
+)
+STUDY_CEILING = Metric(
+    "study_intensity_ceiling",
+    Kind.HISTOGRAM,
+    "How far the brightest two-hundredth of the T1c's brain lies above its mean, in standard deviations.",
+    _WORKER,
+    unit="deviations",
+    buckets=CEILING_BUCKETS,
 )
 FINDINGS = Metric(
     "findings",

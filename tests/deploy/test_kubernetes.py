@@ -1,5 +1,6 @@
 """Every installation that can be rendered is confined, probed, bounded, and set up with settings that exist."""
 
+import itertools
 import json
 import re
 import subprocess
@@ -115,6 +116,11 @@ def choose_components() -> Iterator[tuple[str, ...]]:
         yield (store, *OPTIONS)
     yield from ((bucket, *(other for other in OPTIONS if other != option)) for option in OPTIONS)
     yield (*reversed(OPTIONS[:-1]), bucket, OPTIONS[-1])
+
+
+def choose_options() -> tuple[tuple[str, ...], ...]:
+    """Return every set of options, the empty one too."""
+    return tuple(chosen for count in range(len(OPTIONS) + 1) for chosen in itertools.combinations(OPTIONS, count))
 
 
 # The client's command of that name.
@@ -656,3 +662,15 @@ def test_plans_are_built_where_triton_runs() -> None:
     assert makers[0]["image"] == makers[1]["image"]
     assert plans.containers[0]["command"] == ["python", "-m", "brainmets.engine"]
     assert triton.main["args"] == ["--model-config-name=tensorrt"]
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("options", choose_options(), ids=" ".join)
+@pytest.mark.parametrize("store", STORES)
+def test_every_combination_renders_and_keeps_its_schemas(store: str, options: tuple[str, ...]) -> None:
+    """Components that nobody thought of together, too."""
+    installation = combine((store, *options))
+    test_all_processes_are_there(installation)
+    test_core_objects_have_no_unknown_field(installation)
+    test_custom_objects_keep_their_schemas(installation)
+    test_every_variable_is_a_setting(installation)

@@ -38,6 +38,7 @@ from brainmets.client.doctor import Check, examine
 from brainmets.client.endings import CanaryCode, ExitCode, errors_end_the_command
 from brainmets.client.errors import ServiceError, TlsFileError
 from brainmets.client.installed_commands import installed_command
+from brainmets.client.interruption import cancel_job
 from brainmets.client.phantom import Phantom
 from brainmets.client.service_options import Service, calls_service
 from brainmets.client.study_files import find_study_files
@@ -93,14 +94,12 @@ def segment(  # noqa: PLR0913, PLR0917 -- the options of a command line
         series=series,
         force=force,
     )
-    progress_console = Console(stderr=True)
-    with errors_end_the_command(progress_console):
+    console = Console(stderr=True)
+    with errors_end_the_command(console):
         files = find_study_files(study)
-        total_bytes = sum(file.size_bytes for file in files)
-        with (
-            service.client() as client,
-            StudyProgress(progress_console, total_bytes=total_bytes) as progress,
-        ):
+    progress = StudyProgress(console, total_bytes=sum(file.size_bytes for file in files))
+    with errors_end_the_command(console, interrupted=lambda: cancel_job(service, progress.job, console)):
+        with progress, service.client() as client:
             segmentation = client.segment(files, options, on_progress=progress.changed, on_sent=progress.sent)
         paths = segmentation.save(output)
     show_segmentation(segmentation, as_json=as_json, paths=paths)

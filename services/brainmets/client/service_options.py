@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import shlex
 from dataclasses import dataclass
 from pathlib import Path  # noqa: TC003 -- typer reads the options' types
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
@@ -51,6 +52,16 @@ class Service:
     def async_client(self) -> AsyncClient:
         """Return an asynchronous client of it; raises as `client`."""
         return AsyncClient(self.address, tls=self._tls())
+
+    def command(self, *words: str) -> str:
+        """Return a command line that calls this service, as it can be typed."""
+        options: list[str] = []
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value != field.default:
+                name = "--tls" if field.name == "use_tls" else f"--{field.name.replace('_', '-')}"
+                options += [name] if value is True else [name, str(value)]
+        return shlex.join(("brainmets", *words, *options))
 
     def _tls(self) -> Tls | None:
         files = (self.ca_file, self.cert, self.key)

@@ -188,12 +188,21 @@ async def test_the_doctor_names_a_network_that_is_not_ready(
     assert not remedies["Service"]
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere", "no-such-host.invalid:8500"])
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "no-such-host.invalid:8500"])
 async def test_the_doctor_says_what_to_do_where_nothing_answers(address: str) -> None:
     """In one table, with an exit code that says so."""
     result = await run("doctor", "--address", address)
     assert result.exit_code == ExitCode.FAILED
     assert "--address" in result.stdout
+
+
+@pytest.mark.parametrize("command", [("jobs",), ("doctor",), ("canary",), ("watch", "JOB")])
+@pytest.mark.parametrize("address", ["nowhere", "127.0.0.1:99999", ":8500"])
+async def test_what_is_no_address_is_a_wrong_command_line(command: tuple[str, ...], address: str) -> None:
+    """No service is looked for."""
+    result = await run(*command, "--address", address)
+    assert result.exit_code == 2
+    assert f"got {address}" in result.stderr
 
 
 async def test_the_doctor_knows_a_server_that_is_none_of_ours() -> None:

@@ -31,6 +31,21 @@ class PointName(StrEnum):
     SPECIFIC = "specific"
 
 
+_HIGHEST_PORT = 65535
+
+
+def read_address(text: str) -> str:
+    """Return an address of the command line or the environment.
+
+    Raises:
+        typer.BadParameter: It is not of the form host:port.
+    """
+    host, _, port = text.rpartition(":")
+    if not (host and re.fullmatch("[0-9]{1,5}", port) and 0 < int(port) <= _HIGHEST_PORT):
+        raise typer.BadParameter(f"expected host:port with a port from 1 to {_HIGHEST_PORT}, got {text}")
+    return text
+
+
 Study = Annotated[
     Path,
     typer.Argument(

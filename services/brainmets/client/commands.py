@@ -30,6 +30,7 @@ from brainmets.client.arguments import (
     Selections,
     Study,
     Threshold,
+    read_address,
     read_options,
     read_selections,
 )
@@ -133,7 +134,9 @@ def serve(
     artifacts: Annotated[
         str, typer.Option(metavar="DIR|URL", help="Folder or object store for studies and results.")
     ] = "artifacts",
-    address: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where the API is served.")] = "127.0.0.1:8500",
+    address: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="Where the API is served.", callback=read_address)
+    ] = "127.0.0.1:8500",
 ) -> None:
     """Run API, worker and preprocessing on this machine until Ctrl-C; BRAINMETS_* variables set the rest.
 

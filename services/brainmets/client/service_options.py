@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from brainmets.client.aio import AsyncClient
-from brainmets.client.arguments import FLAG
+from brainmets.client.arguments import FLAG, read_address
 from brainmets.client.sync import Client
 from brainmets.client.tls import Tls
 
@@ -24,16 +24,22 @@ _CA_HELP = "Certificates of the authority that signed the service's, PEM; implie
 _CERT_HELP = "This client's certificate, PEM, for a service that asks for one; implies --tls."
 
 
-def _option(metavar: str, variable: str, words: str, *, name: str | None = None) -> Any:  # Any: as typer.Option
+def _option(  # Any: as typer.Option
+    metavar: str, variable: str, words: str, *, name: str | None = None, callback: Callable[[str], str] | None = None
+) -> Any:
     names = () if name is None else (name,)
-    return typer.Option(*names, metavar=metavar, envvar=variable, help=words, rich_help_panel="Service")
+    return typer.Option(
+        *names, metavar=metavar, envvar=variable, help=words, rich_help_panel="Service", callback=callback
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
     """The service a command calls, as the command line or the environment says."""
 
-    address: Annotated[str, _option("HOST:PORT", "BRAINMETS_ADDRESS", "Where the gateway listens.")] = "127.0.0.1:8500"
+    address: Annotated[
+        str, _option("HOST:PORT", "BRAINMETS_ADDRESS", "Where the gateway listens.", callback=read_address)
+    ] = "127.0.0.1:8500"
     use_tls: Annotated[
         bool, _option(FLAG, "BRAINMETS_TLS", "Speak TLS, as a service on a network should.", name="--tls")
     ] = False

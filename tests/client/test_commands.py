@@ -245,6 +245,34 @@ async def test_models_tell_their_operating_points_and_cards(bench: GatewayBench)
     assert "UNKNOWN_MODEL" in unknown.stderr
 
 
+@pytest.mark.parametrize(
+    "command", [("segment", "STUDY"), ("fetch", "JOB"), ("submit", "--all", "COHORT"), ("doctor",)]
+)
+async def test_results_that_cannot_be_written_are_told_before_anything_is_sent(
+    tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    """A folder below a file, for one."""
+    (tmp_path / "file").touch()
+    result = await run(*command, "--output", str(tmp_path / "file" / "out"), "--address", "127.0.0.1:1")
+    assert result.exit_code == 2
+    assert "expected a folder for results, got a file" in " ".join(result.stderr.replace("│", " ").split())
+
+
+async def test_results_that_cannot_be_written_after_all_are_one_sentence(bench: GatewayBench, study: Path) -> None:
+    """Nobody, not even root, makes a folder in /proc."""
+    result = await run("segment", str(study), "--output", "/proc/brainmets", "--address", bench.address)
+    assert result.exit_code == ExitCode.FAILED
+    assert "got “No such file or directory”: /proc/brainmets" in " ".join(result.stderr.split())
+
+
+def test_an_answer_that_does_not_come_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    """A quarter of an hour is more than a test can wait."""
+    with pytest.raises(typer.Exit) as caught, errors_end_the_command(Console(stderr=True)):
+        raise TimeoutError
+    assert caught.value.exit_code == ExitCode.UNREACHED
+    assert "brainmets jobs" in capsys.readouterr().err
+
+
 async def test_tables_are_printed(bench: GatewayBench) -> None:
     """For people."""
     result = await run("models", "--address", bench.address)

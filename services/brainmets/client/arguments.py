@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from enum import StrEnum
 from pathlib import Path
@@ -46,6 +47,19 @@ def read_address(text: str) -> str:
     return text
 
 
+def read_output(folder: Path) -> Path:
+    """Return a folder for results, which need not be there yet; said before a study is sent, not after.
+
+    Raises:
+        typer.BadParameter: Nothing can be written there.
+    """
+    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not (existing.is_dir() and os.access(existing, os.W_OK)):
+        got = "one that may not be written to" if existing.is_dir() else "a file"
+        raise typer.BadParameter(f"expected a folder for results, got {got} at {existing}; name another")
+    return folder
+
+
 Study = Annotated[
     Path,
     typer.Argument(
@@ -54,7 +68,9 @@ Study = Annotated[
     ),
 ]
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's identifier, as `submit` and `jobs` show it.")]
-Output = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.")]
+Output = Annotated[
+    Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.", callback=read_output)
+]
 _DECISION = "What is decided"
 Networks = Annotated[
     ModelName,

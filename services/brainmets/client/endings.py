@@ -78,6 +78,15 @@ class errors_end_the_command:  # noqa: N801 - reads as a sentence where it is us
                 self._end(error.message, ExitCode.UNREACHED)
             case ServiceError():
                 self._end(f"{error.message} [{error.reason}]", ExitCode.FAILED)
+            case TimeoutError():
+                self._end(
+                    "expected an answer in time, got none; `brainmets jobs` shows what goes on", ExitCode.UNREACHED
+                )
+            case OSError():
+                # Of what was read or written here: the service's own are ServiceErrors.
+                self._end(
+                    f"expected a file that can be used, got “{error.strerror}”: {error.filename}", ExitCode.FAILED
+                )
             case KeyboardInterrupt():
                 interruption = self._interrupted()
                 self._end(interruption.sentence, ExitCode.INTERRUPTED, commands=interruption.commands)

@@ -30,6 +30,7 @@ from brainmets.client.arguments import (
     Study,
     Threshold,
     read_options,
+    read_output,
 )
 from brainmets.client.cohort import SUMMARY_NAME, CohortLine, Outcome, find_studies, segment_cohort
 from brainmets.client.endings import ExitCode, errors_end_the_command
@@ -54,7 +55,8 @@ def submit(  # noqa: PLR0913, PLR0917 -- the options of a command line
         typer.Option("--all", metavar=FLAG, help="STUDY is a folder of studies: segment all, results in --output."),
     ] = False,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="With --all, folder for the results.")
+        Path,
+        typer.Option("--output", "-o", metavar="DIR", help="With --all, folder for the results.", callback=read_output),
     ] = Path("out"),
     model: Networks = ModelName.MEAN,
     operating_point: Point = None,

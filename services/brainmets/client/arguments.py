@@ -113,12 +113,8 @@ Selections = Annotated[
         "--series", metavar="SEQUENCE=NUMBER", help="SeriesNumber to take for a sequence, as t1c=5; may be repeated."
     ),
 ]
-# An option that takes no value is shown without one.
-FLAG = ""
-Force = Annotated[
-    bool, typer.Option("--force", metavar=FLAG, help="Segment although a severe finding speaks against the study.")
-]
-AsJson = Annotated[bool, typer.Option("--json", metavar=FLAG, help="Print JSON instead of tables.")]
+Force = Annotated[bool, typer.Option("--force", help="Segment although a severe finding speaks against the study.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 # The contract's field has 32 bits.
 _SELECTION = re.compile(r"(\w+)=(-?[0-9]{1,9})")

@@ -15,7 +15,6 @@ import typer
 from rich.console import Console
 
 from brainmets.client.arguments import (
-    FLAG,
     RESEARCH_USE_ONLY,
     AsJson,
     Force,
@@ -52,7 +51,7 @@ def submit(  # noqa: PLR0913, PLR0917 -- the options of a command line
     service: Service,
     cohort: Annotated[
         bool,
-        typer.Option("--all", metavar=FLAG, help="STUDY is a folder of studies: segment all, results in --output."),
+        typer.Option("--all", help="STUDY is a folder of studies: segment all, results in --output."),
     ] = False,
     output: Annotated[
         Path,
@@ -69,7 +68,8 @@ def submit(  # noqa: PLR0913, PLR0917 -- the options of a command line
 ) -> None:
     """Send a study and print its job at once; with --all, segment a folder of studies, going on after a stop.
 
-    Examples: brainmets submit study/ · brainmets submit --all cohort/ --output results/
+    Example: brainmets submit study/
+    Example: brainmets submit --all cohort/ --output results/
     """
     options = read_options(
         model,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from brainmets.client.aio import AsyncClient
-from brainmets.client.arguments import FLAG, read_address
+from brainmets.client.arguments import read_address
 from brainmets.client.sync import Client
 from brainmets.client.tls import Tls
 
@@ -25,7 +25,12 @@ _CERT_HELP = "This client's certificate, PEM, for a service that asks for one; i
 
 
 def _option(  # Any: as typer.Option
-    metavar: str, variable: str, words: str, *, name: str | None = None, callback: Callable[[str], str] | None = None
+    metavar: str | None,
+    variable: str,
+    words: str,
+    *,
+    name: str | None = None,
+    callback: Callable[[str], str] | None = None,
 ) -> Any:
     names = () if name is None else (name,)
     return typer.Option(
@@ -41,7 +46,7 @@ class Service:
         str, _option("HOST:PORT", "BRAINMETS_ADDRESS", "Where the gateway listens.", callback=read_address)
     ] = "127.0.0.1:8500"
     use_tls: Annotated[
-        bool, _option(FLAG, "BRAINMETS_TLS", "Speak TLS, as a service on a network should.", name="--tls")
+        bool, _option(None, "BRAINMETS_TLS", "Speak TLS, as a service on a network should.", name="--tls")
     ] = False
     ca_file: Annotated[Path | None, _option("FILE", "BRAINMETS_CA_FILE", _CA_HELP)] = None
     cert: Annotated[Path | None, _option("FILE", "BRAINMETS_CERT", _CERT_HELP)] = None

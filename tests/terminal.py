@@ -12,6 +12,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import psutil
+
 # The child takes the terminal for its own: Ctrl-C typed there reaches it as a signal, as in a shell.
 CHILD = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); from brainmets.client.commands import app; app()"
 ROWS, COLUMNS = 24, 80
@@ -69,9 +71,10 @@ class Terminal:
         return code
 
     def close(self) -> None:
-        """Take the terminal away."""
+        """Take the terminal away, and kill what still runs in it."""
         if self.command.poll() is None:
-            self.command.kill()
+            for process in (*psutil.Process(self.command.pid).children(recursive=True), self.command):
+                process.kill()
             self.command.wait()
         self._reader.join()
         os.close(self._screen)

@@ -3,27 +3,17 @@
 import asyncio
 import shutil
 import socket
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from structlog.testing import capture_logs
 
 from brainmets.client import AsyncClient, JobState
 from brainmets.client.endings import ExitCode
-from gateway_bench import GatewayBench, running_gateway
+from gateway_bench import GatewayBench
 from terminal import CTRL_C, TIMEOUT_S, Terminal, terminal
 
 # Less than a command waits for a service that does not answer.
 AT_ONCE_S = 5.0
-
-
-@pytest.fixture
-async def idle(redis_url: str, tmp_path: Path) -> AsyncIterator[GatewayBench]:
-    """A gateway without a worker: a job waits until it is cancelled."""
-    with capture_logs():
-        async with running_gateway(redis_url, (tmp_path / "artifacts").as_uri()) as running:
-            yield running
 
 
 async def interrupt(command: Terminal, *, when: str) -> int:

@@ -75,7 +75,7 @@ async def test_a_job_is_submitted_watched_fetched_and_cancelled(
     fetched = await run("fetch", job_id, "--output", str(tmp_path / "out"), *at)
     assert (fetched.exit_code, len(list((tmp_path / "out").iterdir()))) == (ExitCode.OK, 5)
     # It has ended: nothing is left to cancel.
-    assert "had ended already: it is succeeded" in (await run("cancel", job_id, *at)).stdout
+    assert "had already succeeded" in (await run("cancel", job_id, *at)).stdout
     cancelled = await run("cancel", job_id, "--json", *at)
     assert json.loads(cancelled.stdout)["state"] == "succeeded"
     unknown = await run("watch", "no-such-job", *at)

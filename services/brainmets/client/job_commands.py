@@ -182,7 +182,7 @@ def cancel(job_id: JobId, service: Service, as_json: AsJson = False) -> None:
     """
     with errors_end_the_command(Console(stderr=True)), service.client() as client:
         job = client.cancel(job_id)
-    words = "is" if job.state is JobState.CANCELLED else "had ended already: it is"
+    words = "is" if job.state is JobState.CANCELLED else "had already"
     typer.echo(json.dumps(_row(job)) if as_json else f"{job.job_id} {words} {job.state}")
 
 

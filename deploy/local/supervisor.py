@@ -13,9 +13,9 @@ import threading
 import time
 from pathlib import Path
 
-from honcho.manager import Manager  # type: ignore[import-untyped]  # published without types
-from honcho.printer import Message  # type: ignore[import-untyped]  # as above
+from honcho.printer import Message  # type: ignore[import-untyped]  # published without types
 
+from brainmets.serving.processes import PatientManager
 from local.layout import ROOT
 from local.ports import Ports
 from local.processes import FOLDERS, Place, StackProcess, stack_processes
@@ -23,7 +23,7 @@ from local.shared_memory import free_left_over_regions
 from local.stack import Record
 
 _STOPPED = " stopped (rc="
-_START_POLL_S = 0.1
+_POLL_S = 0.1
 # A killed process is gone once the kernel has taken its memory apart.
 _KILL_TIMEOUT_S = 5.0
 
@@ -48,15 +48,8 @@ class _FirstToStop:
             self._record.note_failure(line.split(_STOPPED)[0])
 
 
-class _PatientManager(Manager):  # type: ignore[misc]  # as above
-    """Honcho's manager, which cannot stop processes of which it does not know yet that they started."""
-
-    def terminate(self) -> None:
-        """Stop every process, as soon as all have started."""
-        if self._all_started():
-            super().terminate()
-        else:
-            threading.Timer(_START_POLL_S, self.terminate).start()
+class _ThoroughManager(PatientManager):
+    """A manager that leaves nothing behind."""
 
     def kill_left_over(self) -> None:
         """Kill what processes that have ended left behind, such as the backends of a Triton that was killed."""
@@ -67,7 +60,7 @@ class _PatientManager(Manager):  # type: ignore[misc]  # as above
         while any(map(_is_group_alive, (process["pid"] for process in self._processes.values()))):
             if time.monotonic() > give_up_s:
                 return
-            time.sleep(_START_POLL_S)
+            time.sleep(_POLL_S)
 
 
 def _is_group_alive(leader: int) -> bool:
@@ -82,7 +75,7 @@ def main(place: Place, *, alone: bool) -> int:
     """Run until SIGTERM, Ctrl-C, the end of standard input, or the end of one process."""
     place.make_folders()
     record = Record.begin(place, pid=os.getpid())
-    manager = _PatientManager(_FirstToStop(record))
+    manager = _ThoroughManager(_FirstToStop(record))
     for process in stack_processes(place):
         manager.add_process(process.name, _command(process, place), env=dict(process.environment), cwd=str(ROOT))
     if not alone:

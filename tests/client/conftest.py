@@ -21,6 +21,14 @@ async def bench(redis_url: str, tmp_path: Path) -> AsyncIterator[GatewayBench]:
 
 
 @pytest.fixture
+async def idle(redis_url: str, tmp_path: Path) -> AsyncIterator[GatewayBench]:
+    """A gateway without a worker: a job waits until it is cancelled."""
+    with capture_logs():
+        async with running_gateway(redis_url, (tmp_path / "artifacts").as_uri()) as running:
+            yield running
+
+
+@pytest.fixture
 def study(tmp_path: Path) -> Path:
     """A folder with a T1c and a FLAIR."""
     folder = tmp_path / "study"

@@ -75,6 +75,7 @@ async def test_a_job_is_submitted_watched_fetched_and_cancelled(
     fetched = await run("fetch", job_id, "--output", str(tmp_path / "out"), *at)
     assert (fetched.exit_code, len(list((tmp_path / "out").iterdir()))) == (ExitCode.OK, 5)
     # It has ended: nothing is left to cancel.
+    assert "had already succeeded" in (await run("cancel", job_id, *at)).stdout
     cancelled = await run("cancel", job_id, "--json", *at)
     assert json.loads(cancelled.stdout)["state"] == "succeeded"
     unknown = await run("watch", "no-such-job", *at)
@@ -187,12 +188,21 @@ async def test_the_doctor_names_a_network_that_is_not_ready(
     assert not remedies["Service"]
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere", "no-such-host.invalid:8500"])
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "no-such-host.invalid:8500"])
 async def test_the_doctor_says_what_to_do_where_nothing_answers(address: str) -> None:
     """In one table, with an exit code that says so."""
     result = await run("doctor", "--address", address)
     assert result.exit_code == ExitCode.FAILED
     assert "--address" in result.stdout
+
+
+@pytest.mark.parametrize("command", [("jobs",), ("doctor",), ("canary",), ("watch", "JOB")])
+@pytest.mark.parametrize("address", ["nowhere", "127.0.0.1:99999", ":8500"])
+async def test_what_is_no_address_is_a_wrong_command_line(command: tuple[str, ...], address: str) -> None:
+    """No service is looked for."""
+    result = await run(*command, "--address", address)
+    assert result.exit_code == 2
+    assert f"got {address}" in result.stderr
 
 
 async def test_the_doctor_knows_a_server_that_is_none_of_ours() -> None:
@@ -233,6 +243,34 @@ async def test_models_tell_their_operating_points_and_cards(bench: GatewayBench)
     unknown = await run("models", "--card", "unet", "--address", bench.address)
     assert unknown.exit_code != ExitCode.OK
     assert "UNKNOWN_MODEL" in unknown.stderr
+
+
+@pytest.mark.parametrize(
+    "command", [("segment", "STUDY"), ("fetch", "JOB"), ("submit", "--all", "COHORT"), ("doctor",)]
+)
+async def test_results_that_cannot_be_written_are_told_before_anything_is_sent(
+    tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    """A folder below a file, for one."""
+    (tmp_path / "file").touch()
+    result = await run(*command, "--output", str(tmp_path / "file" / "out"), "--address", "127.0.0.1:1")
+    assert result.exit_code == 2
+    assert "expected a folder for results, got a file" in " ".join(result.stderr.replace("│", " ").split())
+
+
+async def test_results_that_cannot_be_written_after_all_are_one_sentence(bench: GatewayBench, study: Path) -> None:
+    """Nobody, not even root, makes a folder in /proc."""
+    result = await run("segment", str(study), "--output", "/proc/brainmets", "--address", bench.address)
+    assert result.exit_code == ExitCode.FAILED
+    assert "got “No such file or directory”: /proc/brainmets" in " ".join(result.stderr.split())
+
+
+def test_an_answer_that_does_not_come_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    """A quarter of an hour is more than a test can wait."""
+    with pytest.raises(typer.Exit) as caught, errors_end_the_command(Console(stderr=True)):
+        raise TimeoutError
+    assert caught.value.exit_code == ExitCode.UNREACHED
+    assert "brainmets jobs" in capsys.readouterr().err
 
 
 async def test_tables_are_printed(bench: GatewayBench) -> None:

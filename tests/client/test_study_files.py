@@ -36,7 +36,7 @@ def test_a_folder_is_read_by_names(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "names",
-    [(), ("notes.txt",), ("a-t2f.nii.gz",), ("a-t1c.nii.gz", "b-t1c.nii.gz")],
+    [(), ("notes.txt",), ("a-t2f.nii.gz",), ("a_t1ce.nii.gz",), ("a-t1c.nii.gz", "b-t1c.nii.gz")],
 )
 def test_a_folder_that_is_not_clear_is_refused(tmp_path: Path, names: tuple[str, ...]) -> None:
     """No T1c, or two of them."""
@@ -97,3 +97,9 @@ def test_a_path_that_is_not_there_is_refused(tmp_path: Path) -> None:
     """The sentence names it."""
     with pytest.raises(StudyPathError, match="nowhere"):
         find_study_files(tmp_path / "nowhere")
+
+
+def test_a_folder_whose_names_say_nothing_is_told_how_to_name_them(tmp_path: Path) -> None:
+    """Most studies come under other names."""
+    with pytest.raises(StudyPathError, match=r"name the T1 after contrast medium so.*or give that one file"):
+        find_study_files(folder_of(tmp_path, "a_t1ce.nii.gz", "a_flair.nii.gz"))

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import TypeVar
 
@@ -58,3 +59,20 @@ async def test_it_works_where_a_loop_already_runs(bench: GatewayBench) -> None:
     client = Client(bench.address)
     client.close()
     client.close()
+
+
+async def test_a_call_under_way_ends_with_its_client(idle: GatewayBench, study: Path) -> None:
+    """Whoever waits for it in another thread is told, and not left waiting for a loop that has stopped."""
+    client = await asyncio.to_thread(Client, idle.address)
+    job = await asyncio.to_thread(client.submit, study)
+    watched = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def wait() -> None:
+        with pytest.raises((ServiceError, CancelledError)):
+            client.wait(job.job_id, on_progress=lambda _: loop.call_soon_threadsafe(watched.set))
+
+    waiting = asyncio.create_task(asyncio.to_thread(wait))
+    await watched.wait()
+    await asyncio.to_thread(client.close)
+    await asyncio.wait_for(waiting, timeout=5.0)

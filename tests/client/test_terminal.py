@@ -1,6 +1,7 @@
 """What a terminal of 80 columns shows: nothing cut that is measured or typed next, and no bar that falls back."""
 
 import io
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -123,6 +124,12 @@ def test_a_bar_gives_way_to_an_error() -> None:
     # ESC [2K erases a line.
     assert watched(RUNNING, error=REFUSED).rstrip().endswith("\x1b[2K")
     assert not watched(RUNNING).rstrip().endswith("\x1b[2K")
+
+
+def test_a_bar_leaves_room_for_the_echo_of_ctrl_c() -> None:
+    """The terminal writes ^C behind it: a bar as wide as the terminal would break in two, and half of it stay."""
+    last = watched(replace(RUNNING, tiles_done=10, tiles_total=12)).split("\r")[-1]
+    assert len(re.sub(r"\x1b\[[0-9?;]*[A-Za-z]", "", last).rstrip("\n")) <= WIDTH - len("^C")
 
 
 def test_the_page_shows_the_screens_as_they_are() -> None:

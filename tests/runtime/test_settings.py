@@ -66,6 +66,13 @@ def test_a_password_is_masked() -> None:
     assert "hunter2" in settings.redis_url.get_secret_value()
 
 
+@pytest.mark.parametrize("url", ["redis", "http://redis:6379", "redis://redis:port/0"])
+def test_what_is_no_redis_is_refused(url: str) -> None:
+    """Before a process meets it as an error of a library."""
+    with pytest.raises(SettingsError, match="BRAINMETS_REDIS_URL: expected a URL as redis://host:port/0"):
+        load_settings(ApiSettings, NEEDED | {"BRAINMETS_REDIS_URL": url})
+
+
 @pytest.mark.parametrize("address", ["localhost", "localhost:70000", "a b:1", ":1"])
 def test_what_is_no_address_is_refused(address: str) -> None:
     """An address is a host and a port that exists."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from enum import StrEnum
 from pathlib import Path
@@ -31,6 +32,34 @@ class PointName(StrEnum):
     SPECIFIC = "specific"
 
 
+_HIGHEST_PORT = 65535
+
+
+def read_address(text: str) -> str:
+    """Return an address of the command line or the environment.
+
+    Raises:
+        typer.BadParameter: It is not of the form host:port.
+    """
+    host, _, port = text.rpartition(":")
+    if not (host and re.fullmatch("[0-9]{1,5}", port) and 0 < int(port) <= _HIGHEST_PORT):
+        raise typer.BadParameter(f"expected host:port with a port from 1 to {_HIGHEST_PORT}, got {text}")
+    return text
+
+
+def read_output(folder: Path) -> Path:
+    """Return a folder for results, which need not be there yet; said before a study is sent, not after.
+
+    Raises:
+        typer.BadParameter: Nothing can be written there.
+    """
+    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not (existing.is_dir() and os.access(existing, os.W_OK)):
+        got = "one that may not be written to" if existing.is_dir() else "a file"
+        raise typer.BadParameter(f"expected a folder for results, got {got} at {existing}; name another")
+    return folder
+
+
 Study = Annotated[
     Path,
     typer.Argument(
@@ -39,7 +68,9 @@ Study = Annotated[
     ),
 ]
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's identifier, as `submit` and `jobs` show it.")]
-Output = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.")]
+Output = Annotated[
+    Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.", callback=read_output)
+]
 _DECISION = "What is decided"
 Networks = Annotated[
     ModelName,
@@ -82,12 +113,8 @@ Selections = Annotated[
         "--series", metavar="SEQUENCE=NUMBER", help="SeriesNumber to take for a sequence, as t1c=5; may be repeated."
     ),
 ]
-# An option that takes no value is shown without one.
-FLAG = ""
-Force = Annotated[
-    bool, typer.Option("--force", metavar=FLAG, help="Segment although a severe finding speaks against the study.")
-]
-AsJson = Annotated[bool, typer.Option("--json", metavar=FLAG, help="Print JSON instead of tables.")]
+Force = Annotated[bool, typer.Option("--force", help="Segment although a severe finding speaks against the study.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 # The contract's field has 32 bits.
 _SELECTION = re.compile(r"(\w+)=(-?[0-9]{1,9})")

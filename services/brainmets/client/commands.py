@@ -8,16 +8,18 @@ import asyncio
 import json
 import time
 from dataclasses import asdict
+from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from typer.completion import get_completion_script  # type: ignore[attr-defined]  # imported there for others
 
 from brainmets import __version__
 from brainmets.client import job_commands
 from brainmets.client.arguments import (
-    FLAG,
     RESEARCH_USE_ONLY,
     AsJson,
     Force,
@@ -30,6 +32,7 @@ from brainmets.client.arguments import (
     Selections,
     Study,
     Threshold,
+    read_address,
     read_options,
     read_selections,
 )
@@ -38,14 +41,15 @@ from brainmets.client.doctor import Check, examine
 from brainmets.client.endings import CanaryCode, ExitCode, errors_end_the_command
 from brainmets.client.errors import ServiceError, TlsFileError
 from brainmets.client.installed_commands import installed_command
+from brainmets.client.interruption import cancel_job
 from brainmets.client.phantom import Phantom
+from brainmets.client.plain_help import PlainCommand, PlainGroup
 from brainmets.client.service_options import Service, calls_service
 from brainmets.client.study_files import find_study_files
 from brainmets.client.terminal import StudyProgress, check_table, model_report, show_segmentation
 
-app = typer.Typer(
-    help=f"Segment brain metastases in MRI. {RESEARCH_USE_ONLY}", no_args_is_help=True, add_completion=True
-)
+app = typer.Typer(help=f"Segment brain metastases in MRI. {RESEARCH_USE_ONLY}", no_args_is_help=True, cls=PlainGroup)
+_command = partial(app.command, cls=PlainCommand)
 
 
 def _print_version(asked: bool) -> None:  # noqa: FBT001 -- typer calls it so
@@ -58,14 +62,14 @@ def _print_version(asked: bool) -> None:  # noqa: FBT001 -- typer calls it so
 def _brainmets(
     _: Annotated[
         bool,
-        typer.Option("--version", metavar=FLAG, is_eager=True, callback=_print_version, help="Print the version."),
+        typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version."),
     ] = False,
 ) -> None:
     # Typer takes what all commands have in common from a function.
     return
 
 
-@app.command()
+@_command()
 @calls_service
 def segment(  # noqa: PLR0913, PLR0917 -- the options of a command line
     study: Study,
@@ -93,27 +97,25 @@ def segment(  # noqa: PLR0913, PLR0917 -- the options of a command line
         series=series,
         force=force,
     )
-    progress_console = Console(stderr=True)
-    with errors_end_the_command(progress_console):
+    console = Console(stderr=True)
+    with errors_end_the_command(console):
         files = find_study_files(study)
-        total_bytes = sum(file.size_bytes for file in files)
-        with (
-            service.client() as client,
-            StudyProgress(progress_console, total_bytes=total_bytes) as progress,
-        ):
+    progress = StudyProgress(console, total_bytes=sum(file.size_bytes for file in files))
+    with errors_end_the_command(console, interrupted=lambda: cancel_job(service, progress.job, console)):
+        with progress, service.client() as client:
             segmentation = client.segment(files, options, on_progress=progress.changed, on_sent=progress.sent)
         paths = segmentation.save(output)
     show_segmentation(segmentation, as_json=as_json, paths=paths)
 
 
-app.command()(job_commands.submit)
-app.command()(job_commands.watch)
-app.command()(job_commands.fetch)
-app.command()(job_commands.cancel)
-app.command()(job_commands.jobs)
+_command()(job_commands.submit)
+_command()(job_commands.watch)
+_command()(job_commands.fetch)
+_command()(job_commands.cancel)
+_command()(job_commands.jobs)
 
 
-@app.command()
+@_command()
 def inspect(study: Study, series: Selections = None, as_json: AsJson = False) -> None:
     """Show what of a study would be read, and why, without sending anything.
 
@@ -125,7 +127,7 @@ def inspect(study: Study, series: Selections = None, as_json: AsJson = False) ->
     raise typer.Exit(ExitCode.OK if readable else ExitCode.BAD_STUDY)
 
 
-@app.command()
+@_command()
 def serve(
     redis: Annotated[str, typer.Option(metavar="URL", help="A Redis that runs already.")] = "redis://127.0.0.1:6379/0",
     triton: Annotated[
@@ -134,11 +136,13 @@ def serve(
     artifacts: Annotated[
         str, typer.Option(metavar="DIR|URL", help="Folder or object store for studies and results.")
     ] = "artifacts",
-    address: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where the API is served.")] = "127.0.0.1:8500",
+    address: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="Where the API is served.", callback=read_address)
+    ] = "127.0.0.1:8500",
 ) -> None:
     """Run API, worker and preprocessing on this machine until Ctrl-C; BRAINMETS_* variables set the rest.
 
-    Example: brainmets serve --redis redis://127.0.0.1:6379/0 --triton 127.0.0.1:8001 --artifacts artifacts/
+    Example: brainmets serve --triton 127.0.0.1:8001 --artifacts artifacts/
     """
     with errors_end_the_command(Console(stderr=True)):
         command = installed_command("serve")
@@ -146,12 +150,12 @@ def serve(
     raise typer.Exit(ExitCode.OK if ended_in_order else ExitCode.FAILED)
 
 
-@app.command()
+@_command()
 @calls_service
 def doctor(service: Service, output: Output = Path("out"), as_json: AsJson = False) -> None:
     """Say what is wrong with this machine or its service, and how to mend it.
 
-    Example: brainmets doctor --address gateway:8500
+    Example: brainmets doctor
     """
     with errors_end_the_command(Console(stderr=True)):
         checks = asyncio.run(_examine(service, output))
@@ -167,7 +171,7 @@ async def _examine(service: Service, output: Path) -> tuple[Check, ...]:
         return await examine(client, service.address, output=output)
 
 
-@app.command()
+@_command()
 @calls_service
 def canary(
     service: Service,
@@ -181,7 +185,7 @@ def canary(
 ) -> None:
     """Send a drawn head with a known lesion and examine the answer. Exit: 0 right, 1 wrong answer, 2 no answer.
 
-    Example: brainmets canary --address gateway:8500 --json
+    Example: brainmets canary --json
     """
     # Never the same twice, whoever else sends one: a result of the cache would prove nothing.
     phantom = Phantom(time.time_ns() if seed is None else seed)
@@ -200,7 +204,7 @@ async def _send_canary(service: Service, phantom: Phantom, timeout_s: float) -> 
         return await send_canary(client, phantom, timeout_s=timeout_s)
 
 
-@app.command()
+@_command()
 @calls_service
 def models(
     service: Service,
@@ -222,3 +226,22 @@ def models(
         typer.echo(json.dumps([asdict(model) for model in listed]))
     else:
         Console().print(model_report(listed))
+
+
+class ShellName(StrEnum):
+    """Shells that can complete our command line."""
+
+    BASH = "bash"
+    ZSH = "zsh"
+    FISH = "fish"
+
+
+@_command()
+def completion(
+    shell: Annotated[ShellName, typer.Argument(metavar="SHELL", help=f"One of {', '.join(ShellName)}.")],
+) -> None:
+    """Print what teaches a shell to complete our commands and options; --install-completion does it for this one.
+
+    Example: source <(brainmets completion bash)
+    """
+    typer.echo(get_completion_script(prog_name="brainmets", complete_var="_BRAINMETS_COMPLETE", shell=shell))

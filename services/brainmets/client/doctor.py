@@ -87,8 +87,6 @@ def _check_space(output: Path) -> Check:
 
 async def _check_way(address: str) -> Check:
     host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
-        return Check("Connection", f"{address} is no host:port", "name the gateway with --address host:port")
     start_s = time.perf_counter()
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):

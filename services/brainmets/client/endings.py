@@ -15,8 +15,11 @@ from brainmets.client.errors import (
     StudyPathError,
     TlsFileError,
 )
+from brainmets.client.interruption import Interruption
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.console import Console
 
 QUALITY_REFUSED = "QUALITY_REFUSED"
@@ -47,9 +50,14 @@ class CanaryCode:
 
 
 class errors_end_the_command:  # noqa: N801 - reads as a sentence where it is used
-    """Prints an expected error as one sentence and ends the command with its exit code."""
+    """Prints an expected error as one sentence and ends the command with its exit code.
 
-    def __init__(self, console: Console, *, interrupted: str = "interrupted; a job that was sent is cancelled") -> None:
+    Args:
+        console: Where to print.
+        interrupted: Called on Ctrl-C; does what is to be done then, and says how it went.
+    """
+
+    def __init__(self, console: Console, *, interrupted: Callable[[], Interruption] = Interruption) -> None:
         self._console = console
         self._interrupted = interrupted
 
@@ -70,11 +78,24 @@ class errors_end_the_command:  # noqa: N801 - reads as a sentence where it is us
                 self._end(error.message, ExitCode.UNREACHED)
             case ServiceError():
                 self._end(f"{error.message} [{error.reason}]", ExitCode.FAILED)
+            case TimeoutError():
+                self._end(
+                    "expected an answer in time, got none; `brainmets jobs` shows what goes on", ExitCode.UNREACHED
+                )
+            case OSError():
+                # Of what was read or written here: the service's own are ServiceErrors.
+                self._end(
+                    f"expected a file that can be used, got “{error.strerror}”: {error.filename}", ExitCode.FAILED
+                )
             case KeyboardInterrupt():
-                self._end(self._interrupted, ExitCode.INTERRUPTED)
+                interruption = self._interrupted()
+                self._end(interruption.sentence, ExitCode.INTERRUPTED, commands=interruption.commands)
             case _:
                 return
 
-    def _end(self, sentence: str, code: int) -> None:
+    def _end(self, sentence: str, code: int, *, commands: tuple[str, ...] = ()) -> None:
         self._console.print(f"brainmets: {sentence}", style="red", markup=False, highlight=False)
+        for command in commands:
+            # Not broken into lines: it is there to be copied.
+            self._console.print(f"  {command}", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(code)

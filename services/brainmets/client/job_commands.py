@@ -15,7 +15,6 @@ import typer
 from rich.console import Console
 
 from brainmets.client.arguments import (
-    FLAG,
     RESEARCH_USE_ONLY,
     AsJson,
     Force,
@@ -30,10 +29,14 @@ from brainmets.client.arguments import (
     Study,
     Threshold,
     read_options,
+    read_output,
 )
 from brainmets.client.cohort import SUMMARY_NAME, CohortLine, Outcome, find_studies, segment_cohort
 from brainmets.client.endings import ExitCode, errors_end_the_command
+from brainmets.client.interruption import Interruption, leave_job
+from brainmets.client.jobs import JobState
 from brainmets.client.service_options import Service, calls_service
+from brainmets.client.study_files import find_study_files
 from brainmets.client.terminal import CohortProgress, StudyProgress, cohort_table, job_table, show_segmentation
 
 if TYPE_CHECKING:
@@ -48,10 +51,11 @@ def submit(  # noqa: PLR0913, PLR0917 -- the options of a command line
     service: Service,
     cohort: Annotated[
         bool,
-        typer.Option("--all", metavar=FLAG, help="STUDY is a folder of studies: segment all, results in --output."),
+        typer.Option("--all", help="STUDY is a folder of studies: segment all, results in --output."),
     ] = False,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="With --all, folder for the results.")
+        Path,
+        typer.Option("--output", "-o", metavar="DIR", help="With --all, folder for the results.", callback=read_output),
     ] = Path("out"),
     model: Networks = ModelName.MEAN,
     operating_point: Point = None,
@@ -64,7 +68,8 @@ def submit(  # noqa: PLR0913, PLR0917 -- the options of a command line
 ) -> None:
     """Send a study and print its job at once; with --all, segment a folder of studies, going on after a stop.
 
-    Examples: brainmets submit study/ · brainmets submit --all cohort/ --output results/
+    Example: brainmets submit study/
+    Example: brainmets submit --all cohort/ --output results/
     """
     options = read_options(
         model,
@@ -78,20 +83,34 @@ def submit(  # noqa: PLR0913, PLR0917 -- the options of a command line
     if cohort:
         _submit_all(study, options, output=output, service=service, as_json=as_json)
         return
-    with errors_end_the_command(Console(stderr=True)), service.client() as client:
-        job = client.submit(study, options)
+    console = Console(stderr=True)
+    with errors_end_the_command(console, interrupted=lambda: _sending_ended(service)):
+        files = find_study_files(study)
+        total_bytes = sum(file.size_bytes for file in files)
+        with StudyProgress(console, total_bytes=total_bytes) as progress, service.client() as client:
+            job = client.submit(files, options, on_sent=progress.sent)
     typer.echo(json.dumps(_row(job)) if as_json else job.job_id)
 
 
+def _sending_ended(service: Service) -> Interruption:
+    # The moment between the last byte and the answer is too short to be told from those before it.
+    return Interruption(
+        "interrupted while sending; if the service had the whole study, its job goes on and is listed by",
+        (service.command("jobs"),),
+    )
+
+
 def _submit_all(folder: Path, options: SegmentationOptions, *, output: Path, service: Service, as_json: bool) -> None:
-    progress_console = Console(stderr=True)
-    with errors_end_the_command(progress_console):
+    console = Console(stderr=True)
+    with errors_end_the_command(console):
         studies = find_studies(folder, output=output)
+    progress = CohortProgress(console, studies=len(studies))
+    with errors_end_the_command(console, interrupted=lambda: _cohort_left(service, progress)):
         with service.client() as client:
             # A service out of reach is told once, not for every study.
             next(client.jobs(page_size=1), None)
         output.mkdir(parents=True, exist_ok=True)
-        with CohortProgress(progress_console, studies=len(studies)) as progress:
+        with progress:
             lines = asyncio.run(_run_cohort(studies, options, output, service, progress))
     if as_json:
         typer.echo(json.dumps([asdict(line) for line in lines]))
@@ -101,6 +120,14 @@ def _submit_all(folder: Path, options: SegmentationOptions, *, output: Path, ser
         console.print(f"  {output / SUMMARY_NAME}", highlight=False, soft_wrap=True)
         console.print(f"[bold]{RESEARCH_USE_ONLY}[/bold]")
     raise typer.Exit(ExitCode.FAILED if any(line.outcome is Outcome.FAILED for line in lines) else ExitCode.OK)
+
+
+def _cohort_left(service: Service, progress: CohortProgress) -> Interruption:
+    return Interruption(
+        f"interrupted; {progress.ended_studies} of {progress.studies} studies have ended, and those that were sent go "
+        "on. The same command again takes them up; until then they are listed by",
+        (service.command("jobs"),),
+    )
 
 
 async def _run_cohort(
@@ -116,11 +143,11 @@ def watch(job_id: JobId, service: Service, as_json: AsJson = False) -> None:
 
     Example: brainmets watch "$(brainmets submit study/)"
     """
-    progress_console = Console(stderr=True)
+    console = Console(stderr=True)
     with (
-        errors_end_the_command(progress_console, interrupted="no longer watching; the job goes on"),
+        errors_end_the_command(console, interrupted=lambda: leave_job(service, job_id)),
+        StudyProgress(console) as progress,
         service.client() as client,
-        StudyProgress(progress_console) as progress,
     ):
         _check_known(client, job_id)
         segmentation = client.wait(job_id, on_progress=progress.changed)
@@ -133,9 +160,9 @@ def fetch(job_id: JobId, service: Service, output: Output = Path("out"), as_json
 
     Example: brainmets fetch JOB --output out/
     """
-    progress_console = Console(stderr=True)
-    with errors_end_the_command(progress_console, interrupted="not fetched; the job goes on"):
-        with service.client() as client, StudyProgress(progress_console) as progress:
+    console = Console(stderr=True)
+    with errors_end_the_command(console, interrupted=lambda: leave_job(service, job_id)):
+        with StudyProgress(console) as progress, service.client() as client:
             _check_known(client, job_id)
             segmentation = client.wait(job_id, on_progress=progress.changed)
         paths = segmentation.save(output)
@@ -155,7 +182,8 @@ def cancel(job_id: JobId, service: Service, as_json: AsJson = False) -> None:
     """
     with errors_end_the_command(Console(stderr=True)), service.client() as client:
         job = client.cancel(job_id)
-    typer.echo(json.dumps(_row(job)) if as_json else f"{job.job_id} is {job.state}")
+    words = "is" if job.state is JobState.CANCELLED else "had already"
+    typer.echo(json.dumps(_row(job)) if as_json else f"{job.job_id} {words} {job.state}")
 
 
 @calls_service

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import shlex
 from dataclasses import dataclass
 from pathlib import Path  # noqa: TC003 -- typer reads the options' types
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from brainmets.client.aio import AsyncClient
-from brainmets.client.arguments import FLAG
+from brainmets.client.arguments import read_address
 from brainmets.client.sync import Client
 from brainmets.client.tls import Tls
 
@@ -23,18 +24,29 @@ _CA_HELP = "Certificates of the authority that signed the service's, PEM; implie
 _CERT_HELP = "This client's certificate, PEM, for a service that asks for one; implies --tls."
 
 
-def _option(metavar: str, variable: str, words: str, *, name: str | None = None) -> Any:  # Any: as typer.Option
+def _option(  # Any: as typer.Option
+    metavar: str | None,
+    variable: str,
+    words: str,
+    *,
+    name: str | None = None,
+    callback: Callable[[str], str] | None = None,
+) -> Any:
     names = () if name is None else (name,)
-    return typer.Option(*names, metavar=metavar, envvar=variable, help=words, rich_help_panel="Service")
+    return typer.Option(
+        *names, metavar=metavar, envvar=variable, help=words, rich_help_panel="Service", callback=callback
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
     """The service a command calls, as the command line or the environment says."""
 
-    address: Annotated[str, _option("HOST:PORT", "BRAINMETS_ADDRESS", "Where the gateway listens.")] = "127.0.0.1:8500"
+    address: Annotated[
+        str, _option("HOST:PORT", "BRAINMETS_ADDRESS", "Where the gateway listens.", callback=read_address)
+    ] = "127.0.0.1:8500"
     use_tls: Annotated[
-        bool, _option(FLAG, "BRAINMETS_TLS", "Speak TLS, as a service on a network should.", name="--tls")
+        bool, _option(None, "BRAINMETS_TLS", "Speak TLS, as a service on a network should.", name="--tls")
     ] = False
     ca_file: Annotated[Path | None, _option("FILE", "BRAINMETS_CA_FILE", _CA_HELP)] = None
     cert: Annotated[Path | None, _option("FILE", "BRAINMETS_CERT", _CERT_HELP)] = None
@@ -51,6 +63,16 @@ class Service:
     def async_client(self) -> AsyncClient:
         """Return an asynchronous client of it; raises as `client`."""
         return AsyncClient(self.address, tls=self._tls())
+
+    def command(self, *words: str) -> str:
+        """Return a command line that calls this service, as it can be typed."""
+        options: list[str] = []
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value != field.default:
+                name = "--tls" if field.name == "use_tls" else f"--{field.name.replace('_', '-')}"
+                options += [name] if value is True else [name, str(value)]
+        return shlex.join(("brainmets", *words, *options))
 
     def _tls(self) -> Tls | None:
         files = (self.ca_file, self.cert, self.key)

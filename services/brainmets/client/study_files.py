@@ -156,7 +156,9 @@ def _files_by_sequence(folder: Path, paths: list[Path]) -> tuple[StudyFile, ...]
             raise StudyPathError(f"expected one {sequence} file in the folder, got {names}; move one away")
     found = dict(named)
     if "t1c" not in found:
+        got = f"only {', '.join(sorted(found))}" if found else "no name that ends so"
         raise StudyPathError(
-            f"expected a file named *-t1c.nii.gz in {folder}, got {', '.join(sorted(found)) or 'none of the sequences'}"
+            f"expected a file named *-t1c.nii.gz in {folder}, got {got}; name the T1 after contrast medium so, and the "
+            "others *-t1n *-t2w *-t2f, or give that one file instead of the folder"
         )
     return tuple(StudyFile(found[sequence], sequence) for sequence in SEQUENCES if sequence in found)

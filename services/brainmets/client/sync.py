@@ -49,7 +49,7 @@ class Client:
         """Close the connection and end the thread."""
         if self._loop.is_closed():
             return
-        self._run(self._client.close())
+        self._run(_close(self._client))
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -138,6 +138,15 @@ class Client:
 async def _open(address: str, tls: Tls | None) -> AsyncClient:
     """Make the client on its own loop, which grpc.aio binds to."""
     return AsyncClient(address, tls=tls)
+
+
+async def _close(client: AsyncClient) -> None:
+    """Close the client, and end what it began: a task that is left when its loop closes is told on the terminal."""
+    await client.close()
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
 
 
 async def _next_or_none(jobs: AsyncIterator[Job]) -> Job | None:

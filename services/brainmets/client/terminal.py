@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from rich.console import RenderableType
+    from rich.console import ConsoleOptions, RenderableType, RenderResult
 
     from brainmets.client.cohort import CohortLine
     from brainmets.client.doctor import Check
@@ -45,6 +45,28 @@ _STAGE_WORDS = {
 }
 
 
+# A terminal writes ^C behind a bar, which would break into two lines, and half of it stay, if there were no room.
+_ECHO_COLUMNS = 3
+
+
+class _Bar(Progress):
+    """Rich's progress bar, narrower than the terminal."""
+
+    def get_renderable(self) -> RenderableType:
+        """Return what is shown."""
+        return _Narrow(super().get_renderable())
+
+
+class _Narrow:
+    """Something shown without the terminal's last columns."""
+
+    def __init__(self, shown: RenderableType) -> None:
+        self._shown = shown
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield from console.render(self._shown, options.update_width(options.max_width - _ECHO_COLUMNS))
+
+
 class _PartsColumn(ProgressColumn):
     """How many of a study's parts are segmented; nothing while their number is not known, or none had to be."""
 
@@ -57,13 +79,17 @@ class StudyProgress:
     """Two bars for one study: bytes sent, where it is sent from here, then tiles inferred. Use as a context manager.
 
     They stay on the terminal when all went well, and give way to the sentence of an error.
+
+    Attributes:
+        job: What is known of the study's job; None before the service has named it.
     """
 
     def __init__(self, console: Console, *, total_bytes: int = 0) -> None:
-        self._upload = Progress(
+        self.job: Job | None = None
+        self._upload = _Bar(
             SpinnerColumn(), TextColumn("{task.description:<22}"), BarColumn(), DownloadColumn(), console=console
         )
-        self._tiles = Progress(
+        self._tiles = _Bar(
             SpinnerColumn(),
             TextColumn("{task.description:<22}"),
             BarColumn(),
@@ -90,6 +116,7 @@ class StudyProgress:
 
     def changed(self, job: Job) -> None:
         """Show where the job is."""
+        self.job = job
         if self._tile_task is None:
             self._upload.stop()
             self._tiles.start()
@@ -108,10 +135,17 @@ class StudyProgress:
 
 
 class CohortProgress:
-    """One bar for a cohort: studies that have ended. Use as a context manager."""
+    """One bar for a cohort: studies that have ended. Use as a context manager.
+
+    It gives way to the sentence of an error.
+
+    Attributes:
+        studies: How many there are.
+        ended_studies: How many of them have ended.
+    """
 
     def __init__(self, console: Console, *, studies: int) -> None:
-        self._bar = Progress(
+        self._bar = _Bar(
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(),
@@ -121,12 +155,15 @@ class CohortProgress:
             console=console,
         )
         self._task = self._bar.add_task("Segmenting", total=studies)
+        self.studies = studies
+        self.ended_studies = 0
 
     def __enter__(self) -> Self:
         self._bar.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        self._bar.live.transient = error is not None
         self._bar.stop()
 
     def ended(self, line: CohortLine) -> None:
@@ -134,6 +171,7 @@ class CohortProgress:
         if line.outcome == "failed":
             self._bar.console.print(f"{line.study}: {line.message} [{line.reason}]", style="red", markup=False)
         self._bar.advance(self._task)
+        self.ended_studies += 1
 
 
 def show_segmentation(segmentation: Segmentation, *, as_json: bool, paths: Iterable[Path] = ()) -> None:

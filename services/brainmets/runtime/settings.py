@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic.functional_validators import BeforeValidator
@@ -18,6 +19,7 @@ _MAX_PORT = 65535
 _DNS = re.compile(r"dns:(?://[A-Za-z0-9.:-]*/)?(?P<addresses>[^/,]+)")
 _ADDRESS_LIST = re.compile(r"ipv[46]:(?P<addresses>[^/]+)")
 _SOCKET = re.compile(r"unix:(?://)?/\S+")
+_REDIS_SCHEMES = {"redis", "rediss", "unix"}
 _GIB = 1024**3
 
 
@@ -54,6 +56,19 @@ def _checked_target(text: str) -> str:
     return text
 
 
+def _checked_redis_url(url: SecretStr) -> SecretStr:
+    try:
+        parts = urlsplit(url.get_secret_value())
+        # Read to be checked: it raises where it is no number.
+        known = parts.scheme in _REDIS_SCHEMES and parts.port != 0
+    except ValueError:
+        known = False
+    if not known:
+        message = "expected a URL as redis://host:port/0"
+        raise ValueError(message)
+    return url
+
+
 def _split_names(value: object) -> object:
     return tuple(name.strip() for name in value.split(",")) if isinstance(value, str) else value
 
@@ -63,6 +78,9 @@ Address = Annotated[str, AfterValidator(_checked_address)]
 
 Target = Annotated[str, AfterValidator(_checked_target)]
 """Servers to call, as gRPC names them: host:port, dns:///host:port, ipv4:address:port,address:port, unix:/path."""
+
+RedisUrl = Annotated[SecretStr, AfterValidator(_checked_redis_url)]
+"""redis://, rediss:// or unix://, as redis-py takes it."""
 
 ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
 ModelNames = Annotated[tuple[ModelName, ...], BeforeValidator(_split_names), Field(min_length=1)]
@@ -130,7 +148,7 @@ class GatewaySettings(ProcessSettings):
         max_attempts: How often a job is begun.
     """
 
-    redis_url: SecretStr = SecretStr("redis://127.0.0.1:8579/0")
+    redis_url: RedisUrl = SecretStr("redis://127.0.0.1:8579/0")
     artifact_url: Url
     triton_address: Target = "127.0.0.1:8501"
     models: ModelNames = ("nested_unet", "attention_unet")

@@ -4,12 +4,16 @@ import os
 import shlex
 import signal
 import sys
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from honcho.manager import Manager  # type: ignore[import-untyped]  # published without types
+import typer
+from rich.console import Console
 
+from brainmets.client.service_options import Service
 from brainmets.runtime.settings import (
     ApiSettings,
     LogFormat,
@@ -20,12 +24,18 @@ from brainmets.runtime.settings import (
     load_settings,
     variable_name,
 )
+from brainmets.serving import places
+from brainmets.serving.places import Places
+from brainmets.serving.processes import Screen, WatchedManager
+from brainmets.serving.readiness import Part, wait_until_ready
 
 _SIGNALLED = 128
+# What the command line names otherwise than the environment does.
+_OPTIONS = {"redis_url": "--redis", "triton_address": "--triton", "artifact_url": "--artifacts"}
 
 
 @dataclass(frozen=True, slots=True)
-class _Service:
+class _Process:
     """A process.
 
     Attributes:
@@ -41,24 +51,32 @@ class _Service:
     ports: Mapping[str, int]
 
 
-_SERVICES = (
-    _Service(
+_PROCESSES = (
+    _Process(
         "preprocessing",
         ("brainmets.preprocessing",),
         PreprocessingSettings,
-        {"listen_address": 10, "health_address": 82, "metrics_address": 92},
+        {
+            "listen_address": places.PREPROCESSING,
+            "health_address": places.PREPROCESSING_HEALTH,
+            "metrics_address": places.PREPROCESSING_METRICS,
+        },
     ),
-    _Service(
+    _Process(
         "api",
         ("brainmets.gateway", "api"),
         ApiSettings,
-        {"listen_address": 0, "health_address": 80, "metrics_address": 90},
+        {"listen_address": 0, "health_address": places.API_HEALTH, "metrics_address": places.API_METRICS},
     ),
-    _Service(
+    _Process(
         "worker",
         ("brainmets.gateway", "worker"),
         WorkerSettings,
-        {"preprocessing_address": 10, "health_address": 81, "metrics_address": 91},
+        {
+            "preprocessing_address": places.PREPROCESSING,
+            "health_address": places.WORKER_HEALTH,
+            "metrics_address": places.WORKER_METRICS,
+        },
     ),
 )
 
@@ -71,35 +89,66 @@ def serve(*, address: str, redis_url: str, triton_address: str, artifacts: str) 
         redis_url: The Redis that runs already.
         triton_address: host:port of the Triton that runs already.
         artifacts: A folder, or the URL of an object store.
+
+    Raises:
+        typer.BadParameter: The services cannot run with what is given.
     """
     given = {
         "redis_url": redis_url,
         "triton_address": triton_address,
         "artifact_url": artifacts if "://" in artifacts else Path(artifacts).absolute().as_uri(),
     }
-    manager = Manager()
-    try:
-        for service in _SERVICES:
-            environment = _environment(service, given, address)
-            load_settings(service.settings, environment)
-            words = (sys.executable, "-m", *service.words)
-            manager.add_process(service.name, shlex.join(words), env=environment)
-    except SettingsError as error:
-        sys.stderr.write(f"brainmets: {error}\n")
-        return False
+    here = Places.starting_at(address)
+    environments = [_environment(process, given, here) for process in _PROCESSES]
     if "://" not in artifacts:
         Path(artifacts).mkdir(parents=True, exist_ok=True)
+    console = Console(stderr=True)
+    screen = Screen(keeps_back=sys.stdout.isatty())
+
+    def tell_when_ready(stopping: threading.Event) -> None:
+        if wait_until_ready(_parts(here, redis_url, triton_address), stopping, console):
+            next_words = Service(address=here.called).command("segment", "STUDY")
+            words = f"Ready at {address}. Ctrl-C stops it; next: {next_words}"
+            console.print(words, style="bold green", markup=False, highlight=False, soft_wrap=True)
+            screen.open()
+
+    manager = WatchedManager(screen, tell_when_ready)
+    for process, environment in zip(_PROCESSES, environments, strict=True):
+        words = (sys.executable, "-m", *process.words)
+        manager.add_process(process.name, shlex.join(words), env=environment)
     manager.loop()
-    # Else one of them ended by itself, and the others with it.
-    return int(manager.returncode) in {_SIGNALLED + signal.SIGINT, _SIGNALLED + signal.SIGTERM}
+    if int(manager.returncode) in {_SIGNALLED + signal.SIGINT, _SIGNALLED + signal.SIGTERM}:
+        console.print("Stopped. Jobs that have not ended go on when it is started again.")
+        return True
+    screen.show_kept()
+    console.print("brainmets: one of the services ended, and the others with it; see its last lines above", style="red")
+    return False
 
 
-def _environment(service: _Service, given: Mapping[str, str], address: str) -> dict[str, str]:
-    host, _, port = address.rpartition(":")
-    if not port.isdecimal():
-        raise SettingsError(f"--address: expected host:port, got {address}")
-    addresses = {name: f"{host}:{int(port) + above}" for name, above in service.ports.items()}
+def _environment(process: _Process, given: Mapping[str, str], here: Places) -> dict[str, str]:
+    """Return what a process is started with, which it is sure to take."""
+    addresses = {name: here.at(above) for name, above in process.ports.items()}
     environment = {**os.environ, **{variable_name(name): value for name, value in {**given, **addresses}.items()}}
     if sys.stdout.isatty():
         environment.setdefault(variable_name("log_format"), LogFormat.CONSOLE)
+    try:
+        load_settings(process.settings, environment)
+    except SettingsError as error:
+        sentence = str(error)
+        for name, option in _OPTIONS.items():
+            sentence = sentence.replace(variable_name(name), option)
+        raise typer.BadParameter(sentence) from None
     return environment
+
+
+def _parts(here: Places, redis_url: str, triton_address: str) -> tuple[Part, ...]:
+    """Return what must serve, in the order in which it can."""
+    # Without what may stand before it: a password.
+    redis = urlsplit(redis_url).netloc.rpartition("@")[2]
+    preprocessing, api, worker = map(here.at, (places.PREPROCESSING_HEALTH, places.API_HEALTH, places.WORKER_HEALTH))
+    return (
+        Part("preprocessing to start", preprocessing, "brainmets.internal.v1.PreprocessingService"),
+        Part(f"the API to reach Redis at {redis}", api, "brainmets.v1.SegmentationService"),
+        Part("the worker to start", worker, "worker"),
+        Part(f"Triton at {triton_address} to load its networks", worker, "inference"),
+    )

@@ -1,0 +1,63 @@
+"""Owns when what `brainmets serve` has started is ready, and what a person sees until then."""
+
+import threading
+import time
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from rich.console import Console
+
+# Until then an answer is awaited without asking how long it will be.
+APPEARS_AFTER_S = 2.0
+_POLL_S = 0.2
+_QUESTION_TIMEOUT_S = 2.0
+_SERVING = health_pb2.HealthCheckResponse.SERVING
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Something that must serve.
+
+    Attributes:
+        words: What a person reads that is waited for.
+        address: host:port of a process's grpc.health.v1.
+        name: What is asked for there.
+    """
+
+    words: str
+    address: str
+    name: str
+
+
+def wait_until_ready(parts: Iterable[Part], stopping: threading.Event, console: Console) -> bool:
+    """Return True once all parts serve, and False when they are to stop before.
+
+    What is waited for is shown on the console when it takes long, if that is a terminal.
+    """
+    began_s = time.monotonic()
+    with ExitStack() as shown:
+        status = None
+        for part in parts:
+            while not _serves(part):
+                if stopping.wait(_POLL_S):
+                    return False
+                waited_s = time.monotonic() - began_s
+                if status is None and waited_s > APPEARS_AFTER_S:
+                    status = shown.enter_context(console.status(""))
+                if status is not None:
+                    status.update(f"Waiting for {part.words} ({waited_s:.0f} s)")
+    return True
+
+
+def _serves(part: Part) -> bool:
+    with grpc.insecure_channel(part.address) as channel:
+        try:
+            answer = health_pb2_grpc.HealthStub(channel).Check(
+                health_pb2.HealthCheckRequest(service=part.name), timeout=_QUESTION_TIMEOUT_S
+            )
+        except grpc.RpcError:
+            return False
+    return bool(answer.status == _SERVING)

@@ -37,17 +37,19 @@ def collector() -> Iterator[Collector]:
 
 
 @pytest.mark.parametrize(
-    ("process", "unwanted"),
+    ("module", "unwanted"),
     [
-        ("preprocessing", "opentelemetry"),
+        ("preprocessing.app", "opentelemetry"),
         # redis-py loads the part for metrics by itself, where it is installed.
-        ("gateway", "opentelemetry.sdk.trace"),
-        ("gateway", "opentelemetry.exporter"),
+        ("gateway.api", "opentelemetry.sdk.trace"),
+        ("gateway.api", "opentelemetry.exporter"),
+        ("gateway.crew", "opentelemetry.sdk.trace"),
+        ("gateway.crew", "opentelemetry.exporter"),
     ],
 )
-def test_a_process_that_traces_nothing_loads_nothing_for_it(process: str, unwanted: str) -> None:
+def test_a_process_that_traces_nothing_loads_nothing_for_it(module: str, unwanted: str) -> None:
     """Neither the SDK nor its interface."""
-    code = f"import sys, brainmets.{process}.app; print(*sys.modules)"
+    code = f"import sys, brainmets.{module}; print(*sys.modules)"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = answer.stdout.split()
     assert "brainmets.runtime.tracing" in loaded

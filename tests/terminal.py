@@ -14,8 +14,15 @@ from contextlib import contextmanager
 
 import psutil
 
-# The child takes the terminal for its own: Ctrl-C typed there reaches it as a signal, as in a shell.
-CHILD = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); from brainmets.client.commands import app; app()"
+# The child takes the terminal for its own: Ctrl-C typed there reaches it as a signal, as in a shell, also where whoever
+# runs the tests ignores it, as what is started in the background does.
+CHILD = """
+import fcntl, signal, termios
+signal.signal(signal.SIGINT, signal.default_int_handler)
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+from brainmets.client.commands import app
+app()
+"""
 ROWS, COLUMNS = 24, 80
 CTRL_C = b"\x03"
 SHOW_CURSOR, HIDE_CURSOR = "\x1b[?25h", "\x1b[?25l"

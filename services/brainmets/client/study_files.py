@@ -18,9 +18,9 @@ from brainmets.client.zip_stream import stream_zip, zip_size_bytes
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# The service takes up to 1 MiB. Of each stream that waits gRPC holds memory at both ends, more with larger messages:
-# with 64 uploads at once the API's peak is a seventh lower (docs/performance.md).
-CHUNK_BYTES = 256 << 10
+# The service takes up to 1 MiB. Smaller messages cost both ends more time, and larger ones the API more memory where many
+# uploads wait (docs/performance.md).
+CHUNK_BYTES = 512 << 10
 _NIFTI_SUFFIXES = (".nii", ".nii.gz")
 _SEQUENCE_IN_NAME = re.compile(r"[-_.](t1c|t1n|t2w|t2f)\.nii(\.gz)?$", re.IGNORECASE)
 # PS3.10 section 7.1: a preamble of 128 bytes, then four letters.

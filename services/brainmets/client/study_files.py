@@ -18,8 +18,8 @@ from brainmets.client.zip_stream import stream_zip, zip_size_bytes
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# The service takes up to 1 MiB. Smaller messages cost both ends more time, and larger ones the API more memory where many
-# uploads wait (docs/performance.md).
+# The service takes up to 1 MiB. Smaller messages cost both ends more time, and larger ones the API more memory where
+# many uploads wait (docs/performance.md).
 CHUNK_BYTES = 512 << 10
 _NIFTI_SUFFIXES = (".nii", ".nii.gz")
 _SEQUENCE_IN_NAME = re.compile(r"[-_.](t1c|t1n|t2w|t2f)\.nii(\.gz)?$", re.IGNORECASE)

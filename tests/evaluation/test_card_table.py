@@ -13,7 +13,7 @@ def test_the_document_has_the_figures_of_the_cards() -> None:
     cards = {
         name: load_facts(ROOT / "model_repository" / name / CARD_NAME) for name in ("nested_unet", "attention_unet")
     }
-    assert render_table(cards) in (ROOT / "docs" / "accuracy.md").read_text()
+    assert render_table(cards) in (ROOT / "docs" / "accuracy.md").read_text(encoding="utf-8")
 
 
 def test_intervals_stand_where_there_are_any() -> None:

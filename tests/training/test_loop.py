@@ -180,6 +180,7 @@ def read_log(folder: Path) -> list[tuple[int, float, float]]:
         return [(int(update), float(rate), float(loss)) for update, _, rate, loss in csv.reader(file)]
 
 
+@pytest.mark.integration
 def test_the_same_seed_has_the_same_loss_for_twenty_updates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On one machine a training can be followed again, loss by loss."""
     monkeypatch.setattr("brainmets.training.training_log.LOG_EVERY", 1)
@@ -189,6 +190,7 @@ def test_the_same_seed_has_the_same_loss_for_twenty_updates(tmp_path: Path, monk
     assert read_log(tmp_path / "one") == read_log(tmp_path / "other")
 
 
+@pytest.mark.integration
 def test_a_training_killed_with_kill_9_keeps_its_schedule(tmp_path: Path) -> None:
     """Started again it goes on from its last checkpoint, with the learning rates that it would have had."""
     script = Path(__file__).with_name("killed_training.py")

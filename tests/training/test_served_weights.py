@@ -33,7 +33,7 @@ def make_batches() -> list[Batch]:
     """Return three batches of noise, always the same."""
     noise = torch.Generator().manual_seed(7)
     nothing = torch.zeros(1)
-    return [Batch(torch.randn(4, SERVED.input_channels, 48, 32, generator=noise), nothing, nothing) for _ in range(3)]
+    return [Batch(torch.randn(2, SERVED.input_channels, 32, 32, generator=noise), nothing, nothing) for _ in range(3)]
 
 
 def plan_of(folder: Path) -> TrainingPlan:
@@ -105,8 +105,9 @@ def test_another_network_is_refused(folder: Path) -> None:
             load_served_weights(plan.build_network(), folder)
 
 
-def test_a_card_names_the_graph_that_training_started_from(folder: Path, tmp_path: Path) -> None:
+def test_a_card_names_the_graph_that_training_started_from(tmp_path: Path) -> None:
     """Whoever reads it can find out what a network was before."""
+    folder = MODEL_REPOSITORY / "attention_unet"
     state = start_from(folder).state_dict()
     plan = replace(plan_of(folder), started_from=digest_graph(folder))
     decided = replace(UNDECIDED, temperature=json.loads((folder / CARD_NAME).read_text())["temperature"])

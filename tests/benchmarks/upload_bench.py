@@ -4,7 +4,6 @@ import argparse
 import asyncio
 import os
 import secrets
-import socket
 import statistics
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from rich.table import Table
 from study_bench import ROOT, describe_machine
 
 from brainmets.client import AsyncClient, Client
+from free_addresses import free_addresses
 from redis_server import RedisServer
 
 MIB = 1 << 20
@@ -37,8 +37,7 @@ WAIT_S = 30.0
 @contextmanager
 def running_api(folder: Path, redis_url: str) -> Iterator[tuple[psutil.Process, str]]:
     """Run the API alone, as it is deployed, and give its process and its address."""
-    with socket.create_server(("127.0.0.1", 0)) as listen, socket.create_server(("127.0.0.1", 0)) as health:
-        addresses = [f"127.0.0.1:{opened.getsockname()[1]}" for opened in (listen, health)]
+    addresses = free_addresses(2)
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT / "services"),

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import re
-import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import requests
 import yaml
 
 from debian_tool import find_debian_tool
+from free_addresses import free_addresses
 from integration.running_stack import wait_until
 from local.errors import StackError
 from local.image_digests import DOCKER_HUB, Reference, ask_digest, find_files, find_images, lock_images
@@ -43,8 +43,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Docker's own registry with one image, which lets nobody in without a token; yields its address."""
     program = find_debian_tool("docker-registry", package="docker-registry")
     folder = tmp_path_factory.mktemp("registry")
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    (address,) = free_addresses()
     giver = ThreadingHTTPServer(("127.0.0.1", 0), TokenGiver)
     threading.Thread(target=giver.serve_forever, daemon=True).start()
     configuration = {
@@ -126,10 +125,9 @@ def test_nothing_is_written_when_an_image_is_unknown(registry: str, tmp_path: Pa
 
 def test_a_registry_that_does_not_answer_is_told() -> None:
     """With what was expected, and what to do."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    with pytest.raises(StackError, match=rf"a:1's manifest from 127.0.0.1:{port}, got no answer.*reachable"):
-        ask_digest(f"127.0.0.1:{port}/a:1")
+    (address,) = free_addresses()
+    with pytest.raises(StackError, match=f"a:1's manifest from {address}, got no answer.*reachable"):
+        ask_digest(f"{address}/a:1")
 
 
 @pytest.mark.parametrize(

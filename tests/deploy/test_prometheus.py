@@ -1,7 +1,6 @@
 """A real Prometheus scrapes what our processes tell, and every rule can be evaluated on it."""
 
 import json
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from prometheus_client import Histogram
 from brainmets.runtime.metric_contract import Service
 from brainmets.runtime.metrics_server import serve_metrics
 from debian_tool import find_debian_tool
+from free_addresses import free_addresses
 from monitoring.metrics.registries import build_registry
 
 PROMETHEUS = Path(__file__).resolve().parents[2] / "deploy" / "monitoring" / "prometheus"
@@ -38,8 +38,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Prometheus with our rules, which scrapes each service's metrics each second; yields where it answers."""
     binary = find_debian_tool("prometheus", package="prometheus")
     folder = tmp_path_factory.mktemp("prometheus")
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    (address,) = free_addresses()
     with ExitStack() as stack:
         registries = {job: [build_registry(service) for _ in range(REPLICAS)] for job, service in JOBS.items()}
         traced = Histogram(TRACED, "Points to a trace.", registry=registries["brainmets-worker"][0])

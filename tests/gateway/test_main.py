@@ -20,21 +20,13 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from brainmets.gateway.api import API_PARTS
 from brainmets.runtime.metric_contract import JOBS_ACCEPTED, MODEL_DIGEST, Service
 from certificates import write_certificate
+from free_addresses import free_addresses
 from metric_pages import built_page, read_page
 from redis_server import RedisServer
 
 SERVICES = Path(__file__).parents[2] / "services"
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 WAIT_S = 20.0
-
-
-def free_addresses(count: int) -> list[str]:
-    """Return addresses nobody listens on."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    addresses = [f"127.0.0.1:{opened.getsockname()[1]}" for opened in sockets]
-    for opened in sockets:
-        opened.close()
-    return addresses
 
 
 @pytest.fixture

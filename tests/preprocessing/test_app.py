@@ -16,18 +16,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from brainmets.preprocessing.servicer import SERVICE_NAME
 from brainmets.runtime.metric_contract import Service
+from free_addresses import free_addresses
 from metric_pages import built_page, read_page
 
 SERVICES = Path(__file__).parents[2] / "services"
-
-
-def free_addresses(count: int) -> list[str]:
-    """Return addresses nobody listens on."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    addresses = [f"127.0.0.1:{opened.getsockname()[1]}" for opened in sockets]
-    for opened in sockets:
-        opened.close()
-    return addresses
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ import torch
 
 from brainmets.gateway.model_contract import INPUT_NAME, OUTPUT_NAME
 from brainmets.imaging.errors import InvalidArgumentError
-from brainmets.training.checkpoint import Checkpoint, TrainingPlan
+from brainmets.training import __main__ as command
+from brainmets.training.checkpoint import Checkpoint, TrainingPlan, load_checkpoint, load_network
 from brainmets.training.context import SERVED, Context
 from brainmets.training.decisions import UNDECIDED
 from brainmets.training.export import make_random_tiles, publish_graph
@@ -22,8 +23,11 @@ from brainmets.training.networks.blocks import SegmentationNetwork
 from brainmets.training.patches import Batch
 from brainmets.training.served_network import ServedNetwork
 from brainmets.training.served_weights import digest_graph, load_served_weights, restore_normalisation
+from brainmets.training.shelf import StudyShelf
+from brainmets.training.studies import normalize_head
 from brainmets.training.world import World
 from local.layout import MODEL_REPOSITORY
+from phantom_heads import make_head
 
 # Rounding of float32, on probabilities and on log-odds of some ten.
 PROBABILITY_TOLERANCE, LOGIT_TOLERANCE = 1e-3, 5e-3
@@ -90,6 +94,26 @@ def test_a_training_that_is_begun_again_does_not_start_anew(tmp_path: Path) -> N
     changed = Trainer(plan, folder=tmp_path, world=World(), start=MODEL_REPOSITORY / "nested_unet")
     served = start_from(folder).state_dict()
     assert all(torch.equal(parameter, served[name]) for name, parameter in changed.network.state_dict().items())
+
+
+def test_the_command_trains_on_from_what_is_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After an update that moves nothing the network decides as the graph does: its normalisation was restored."""
+    folder = MODEL_REPOSITORY / "attention_unet"
+    shelf = StudyShelf(tmp_path / "shelf")
+    shelf.folder.mkdir()
+    head = make_head()
+    head.voxels *= np.random.default_rng(0).uniform(0.8, 1.2, size=head.shape)
+    shelf.put(normalize_head(head), number=1)
+    words = ("train", "--network", folder.name, "--shelf", shelf.folder, "--start", folder, "--out", tmp_path / "out")
+    rest = ("--updates", 1, "--batch-size", 2, "--learning-rate", 0, "--weight-decay", 0)
+    monkeypatch.setattr("sys.argv", ["training", *map(str, (*words, *rest))])
+    assert command.main() == 0
+    checkpoint = load_checkpoint(tmp_path / "out" / "checkpoint.pt")
+    assert checkpoint.plan.started_from == digest_graph(folder)
+    slices = make_batches()[0].slices
+    with torch.inference_mode():
+        served, trained_on = start_from(folder).eval()(slices), load_network(checkpoint)(slices)
+    assert (served - trained_on).abs().mean() < 0.02 * served.abs().mean()
 
 
 def test_another_network_is_refused(folder: Path) -> None:

@@ -95,8 +95,11 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="one folder below it for each network")
     parser.add_argument("--minutes", type=float, default=SHIPPED_MINUTES, help="for both, side by side")
     parser.add_argument("--start", type=Path, help="a model repository whose networks are trained on, for one cycle")
+    parser.add_argument("--seed", type=int, default=0, help="added to every seed: each further cycle needs its own")
     parser.set_defaults(
-        run=lambda given: train_shipped(given.data, given.out, minutes=given.minutes, start=given.start)
+        run=lambda given: train_shipped(
+            given.data, given.out, minutes=given.minutes, start=given.start, seed=given.seed
+        )
     )
 
 

@@ -20,6 +20,9 @@ from brainmets.training.studies import TrainingStudy
 PATCH_SIZE = 160
 # Share of patches that are cut around a lesion; the others show what a head looks like without.
 LESION_FRACTION = 0.6
+# Of these, a lesion's share is as the square root of its diameter: each has many slices to learn if it is large, and
+# one choice among all that is small is missed more easily.
+VOLUME_POWER = 1.0 / 6.0
 # Voxels that are tried until one is of the head, which fills about half of its box.
 HEAD_TRIES = 8
 # Studies that patches are cut from at a time, and batches until the oldest of them is replaced by a new one.
@@ -126,9 +129,10 @@ def _take(volumes: NDArray[np.generic], d: int, offsets: tuple[int, ...], *, bey
 
 
 def _choose_voxel(study: TrainingStudy, rng: np.random.Generator) -> tuple[int, int, int]:
-    """Return the voxel that a patch must show: of a lesion, each equally likely, or of the head."""
+    """Return the voxel that a patch must show: of a lesion, the larger the likelier, or of the head."""
     if study.lesion_voxels and chance(rng, LESION_FRACTION):
-        voxels = study.lesion_voxels[rng.integers(len(study.lesion_voxels))]
+        shares = np.array([len(voxels) for voxels in study.lesion_voxels]) ** VOLUME_POWER
+        voxels = study.lesion_voxels[rng.choice(len(shares), p=shares / shares.sum())]
         d, h, w = voxels[rng.integers(len(voxels))].tolist()
         return d, h, w
     for _ in range(HEAD_TRIES):

@@ -13,9 +13,8 @@ from brainmets.imaging.errors import InternalError
 SHIPPED_MINUTES = 143.0
 SHIPPED_CYCLES = 2
 SHELF_SEED = 11
-# Trained on, they go through one more cycle at a lower rate, with studies and patches of other seeds.
+# Trained on, they go through one more cycle at a lower rate.
 FURTHER_RATE = 8e-4
-FURTHER_SEEDS = 100
 # Memory that holds files, where there is some: studies are read from it many times.
 MEMORY_FOLDER = Path("/dev/shm")  # noqa: S108 -- Linux' own place for it
 
@@ -38,7 +37,9 @@ class ShippedTraining:
 SHIPPED = (ShippedTraining("nested_unet", 9000, seed=1), ShippedTraining("attention_unet", 18_000, seed=2))
 
 
-def train_shipped(data: Sequences[Path], out: Path, *, minutes: float, start: Path | None = None) -> None:
+def train_shipped(
+    data: Sequences[Path], out: Path, *, minutes: float, start: Path | None = None, seed: int = 0
+) -> None:
     """Train both networks; each shows a progress bar and leaves its checkpoint in a folder of its name.
 
     Args:
@@ -46,19 +47,19 @@ def train_shipped(data: Sequences[Path], out: Path, *, minutes: float, start: Pa
         out: Where the checkpoints go.
         minutes: For both, side by side.
         start: A model repository whose networks are trained on; without it they start anew.
+        seed: Added to every seed, so that another cycle draws other studies and patches.
 
     Raises:
         InternalError: One of the trainings failed; it said why.
     """
-    seeds = 0 if start is None else FURTHER_SEEDS
     place = MEMORY_FOLDER if MEMORY_FOLDER.is_dir() else None
     with tempfile.TemporaryDirectory(dir=place) as shelf:
-        drawing = _start("shelve", "--data", *data, "--shelf", shelf, "--seed", SHELF_SEED + seeds, quiet=True)
+        drawing = _start("shelve", "--data", *data, "--shelf", shelf, "--seed", SHELF_SEED + seed, quiet=True)
         try:
             trainings = [
                 _start(
                     "train", "--network", each.network, "--shelf", shelf, "--out", out / each.network,
-                    "--updates", each.updates, "--minutes", minutes, "--seed", each.seed + seeds,
+                    "--updates", each.updates, "--minutes", minutes, "--seed", each.seed + seed,
                     *(("--cycles", SHIPPED_CYCLES) if start is None else
                       ("--start", start / each.network, "--learning-rate", FURTHER_RATE)),
                 )

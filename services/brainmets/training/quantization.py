@@ -11,11 +11,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 from brainmets.imaging.errors import ModelContractError
 from brainmets.imaging.evaluation import overlap
+from brainmets.training.early_rounding import round_early
 from brainmets.training.export import GRAPH_NAME, INT8_NAME, VERSION
 from brainmets.training.heads import HALF
 from brainmets.training.model_card import CARD_NAME, load_facts, write_card
@@ -79,7 +81,11 @@ def round_graph(exact: Path, tiles: Iterable[Tile]) -> bytes:
             weight_type=QuantType.QInt8,
             extra_options={"OpTypesToExcludeOutputQuantization": ROUNDED_OPERATORS},
         )
-        return rounded.read_bytes()
+        graph = onnx.load(rounded)
+    round_early(graph)
+    onnx.checker.check_model(graph, full_check=True)
+    content: bytes = graph.SerializeToString(deterministic=True)
+    return content
 
 
 class _TileReader(CalibrationDataReader):  # type: ignore[misc] # published without types

@@ -1,8 +1,12 @@
 """Ctrl-C in a terminal of 80 columns, against a running gateway: what is said, and what is left."""
 
 import asyncio
+import os
 import shutil
+import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +18,13 @@ from terminal import CTRL_C, TIMEOUT_S, Terminal, terminal
 
 # Less than a command waits for a service that does not answer.
 AT_ONCE_S = 5.0
+# Answers Ctrl-C as a shell's command does, also where whoever runs the tests ignores it.
+ANSWERING_COMMAND = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from brainmets.command import main
+main()
+"""
 
 
 async def interrupt(command: Terminal, *, when: str) -> int:
@@ -83,6 +94,30 @@ async def test_an_interrupted_cohort_says_what_goes_on(idle: GatewayBench, study
         assert "0 of 1 studies have ended" in command.shown
         assert command.is_clean
     assert await states(idle) == [JobState.QUEUED]
+
+
+async def test_an_interrupted_canary_takes_its_study_with_it(idle: GatewayBench) -> None:
+    """It was nobody's, and nothing was learned from it."""
+    with terminal("canary", "--address", idle.address) as command:
+        await reach(idle, [JobState.QUEUED])
+        command.press(CTRL_C)
+        assert await asyncio.to_thread(command.wait) == ExitCode.INTERRUPTED
+        assert "is cancelled" in command.shown
+        assert "Traceback" not in command.shown
+    await reach(idle, [JobState.CANCELLED])
+
+
+def test_an_interrupt_before_anything_can_be_said_is_no_traceback(tmp_path: Path) -> None:
+    """While the command's own code is still being loaded."""
+    (tmp_path / "typer.py").write_text("import time\nprint('loading', flush=True)\ntime.sleep(60)\n")
+    words = [sys.executable, "-c", ANSWERING_COMMAND]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as command:
+        assert command.stdout is not None
+        assert command.stdout.readline() == b"loading\n"
+        command.send_signal(signal.SIGINT)
+        assert command.communicate(timeout=AT_ONCE_S) == (b"", b"")
+    assert command.returncode == -signal.SIGINT
 
 
 def test_an_interrupt_while_sending_is_no_traceback(study: Path) -> None:

@@ -1,12 +1,6 @@
-"""`python -m brainmets.client` and the `brainmets` command."""
+"""`python -m brainmets.client`: the `brainmets` command."""
 
-from brainmets.client.commands import app
-
-
-def main() -> None:
-    """Run the command line."""
-    app(prog_name="brainmets")
-
+from brainmets.command import main
 
 if __name__ == "__main__":
     main()

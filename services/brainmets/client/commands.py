@@ -195,6 +195,9 @@ def canary(
         reason = str(error) or f"expected an answer within {timeout_s:g} s, got none; see `brainmets doctor`"
         typer.echo(json.dumps({"seed": phantom.seed, "error": reason}) if as_json else f"canary unanswered: {reason}")
         raise typer.Exit(CanaryCode.NO_ANSWER) from None
+    except KeyboardInterrupt:
+        typer.echo("brainmets: interrupted; the canary's study is cancelled", err=True)
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
     typer.echo(json.dumps(asdict(report)) if as_json else report.words)
     raise typer.Exit(CanaryCode.WRONG_ANSWER if report.faults else CanaryCode.RIGHT)
 

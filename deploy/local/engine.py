@@ -7,7 +7,6 @@ overrides it.
 
 import hashlib
 import os
-from collections import OrderedDict
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -23,8 +22,6 @@ INPUT_NAME = "tile"
 # Instructions that multiply bytes and add them up in one step; without them int8 is slower and may saturate.
 INT8_INSTRUCTIONS = {"avx512_vnni", "avx_vnni", "amx_int8"}
 PROCESSORS = Path("/proc/cpuinfo")
-# All tiles of a study have one shape, and a few studies are under way at a time. One more shape costs 0.1 s.
-MAX_COMPILED_SHAPES = 8
 # Between an engine and ONNX Runtime in float32. bfloat16 moves a probability by about 0.01; what a broken exchange
 # of tensors answers correlates with nothing.
 MAX_PROBABILITY_DIFFERENCE = 0.1
@@ -67,36 +64,23 @@ class OnnxRuntimeEngine:
 
 
 class OpenVinoEngine:
-    """OpenVINO, compiled anew for each shape: some 10 % faster than one compilation for any shape."""
+    """OpenVINO, compiled once for tiles of any shape: each slab of each head has another."""
 
     def __init__(self, model: Path, *, threads: int, precision: str) -> None:
-        self._core = openvino.Core()
-        self._model = model
-        self._settings = {
+        settings = {
             "INFERENCE_PRECISION_HINT": precision,
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
             # Two networks pinned to the same core would wait for each other.
             "ENABLE_CPU_PINNING": False,
         }
-        self._compiled: OrderedDict[tuple[int, ...], openvino.InferRequest] = OrderedDict()
+        self._request = openvino.Core().compile_model(model, "CPU", settings).create_infer_request()
 
     def infer(self, tiles: Array) -> Array:
         """Return the probability of tiles."""
-        request = self._compiled.get(tiles.shape) or self._compile(tiles.shape)
-        self._compiled.move_to_end(tiles.shape)
         # Copied, because the next inference writes into the same memory.
-        probability: Array = np.array(request.infer([tiles], share_inputs=True, share_outputs=True)[0])
+        probability: Array = np.array(self._request.infer([tiles], share_inputs=True, share_outputs=True)[0])
         return probability
-
-    def _compile(self, shape: tuple[int, ...]) -> openvino.InferRequest:
-        model = self._core.read_model(self._model)
-        model.reshape({INPUT_NAME: list(shape)})
-        request = self._core.compile_model(model, "CPU", self._settings).create_infer_request()
-        self._compiled[shape] = request
-        if len(self._compiled) > MAX_COMPILED_SHAPES:
-            self._compiled.popitem(last=False)
-        return request
 
 
 def choose_kind(environment: Mapping[str, str], model: Path) -> EngineKind:

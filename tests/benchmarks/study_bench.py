@@ -7,6 +7,7 @@ bench` does both. It prints a table and writes build/bench.json; it asserts noth
 
 import argparse
 import json
+import math
 import os
 import platform
 import statistics
@@ -34,7 +35,7 @@ from brainmets.imaging.normalization import NormalizedVolume, normalize_study
 from brainmets.imaging.quality import assess_quality
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.study import Study, align_study
-from brainmets.imaging.tiling import TileGrid, crop_tile, extract_tile, plan_tiles, spread_channels
+from brainmets.imaging.tiling import TileGrid, crop_tile, cropped_shape, extract_tile, plan_tiles, spread_channels
 from brainmets.runtime.brain_weights import load_brain_network
 from brainmets.training.model_card import CARD_NAME, load_facts
 from brainmets.training.served_contract import TILES
@@ -100,7 +101,7 @@ def main() -> None:
             "sequences": list(prepared.normalized.sequences),
             "normalized_shape": list(prepared.normalized.geometry.shape),
             "tiles": len(prepared.tiles),
-            "tile_shape": list(prepared.tiles[0].shape[1:]),
+            "tile_shapes": [list(tile.shape[1:]) for tile in prepared.tiles],
             "wire_over_volume": wire_over_volume(prepared),
         },
         "preparation_alone_s": preparation_s,
@@ -140,7 +141,7 @@ def prepare(study: Path) -> PreparedTiles:
     timed("midline", lambda: find_midline(outline.brain, aligned.geometry))
     timed("assess", lambda: assess_quality(aligned, normalized))
     grid = timed("plan", lambda: plan_tiles(normalized.geometry.shape, CONTRACT, occupied=normalized.brain))
-    indices = range(len(grid.origins))
+    indices = range(len(grid.boxes))
     timed("cut", lambda: [tile_to_proto(crop_tile(normalized, grid, index=index), index=index) for index in indices])
     return PreparedTiles([spread(normalized, grid, index) for index in indices], normalized, grid, steps_s)
 
@@ -154,14 +155,9 @@ def spread(normalized: NormalizedVolume, grid: TileGrid, index: int) -> np.ndarr
 
 def wire_over_volume(prepared: PreparedTiles) -> float:
     """Return what travels from preprocessing to the worker over the cropped float16 volume's size."""
-    slices, rows, columns = prepared.grid.volume_shape
-    depth, height, width = prepared.grid.tile_shape
-    halo = prepared.grid.halo
-    sent = sum(
-        (min(slices, d + depth + halo) - max(0, d - halo)) * (min(rows, h + height) - h) * (min(columns, w + width) - w)
-        for d, h, w in prepared.grid.origins
-    )
-    return round(sent / (slices * rows * columns), 3)
+    grid = prepared.grid
+    sent = sum(math.prod(cropped_shape(grid, index=index)) for index in range(len(grid.boxes)))
+    return round(sent / math.prod(grid.volume_shape), 3)
 
 
 def measure(
@@ -204,8 +200,8 @@ def compare_with_monai(name: str, row: dict, prepared: PreparedTiles, kind: Engi
     model = ROOT / "model_repository" / name
     engine = open_engine(kind, model / "1" / "model.onnx", threads=len(os.sched_getaffinity(0)))
     accumulator = ProbabilityAccumulator(prepared.grid)
-    for index, (origin, tile) in enumerate(zip(prepared.grid.origins, prepared.tiles, strict=True)):
-        accumulator.add(ProbabilityTile(index, origin, engine.infer(tile)[0, 0]))
+    for index, tile in enumerate(prepared.tiles):
+        accumulator.add(ProbabilityTile(index, engine.infer(tile)[0, 0]))
     ours = accumulator.finish(prepared.normalized.geometry).voxels
     voxels = np.zeros((len(CONTRACT.sequences), *ours.shape), dtype=np.float32)
     voxels[[CONTRACT.sequences.index(each) for each in prepared.normalized.sequences]] = prepared.normalized.voxels

@@ -41,7 +41,7 @@ def tiles(tmp_path_factory: pytest.TempPathFactory) -> list[NDArray[np.float32]]
     normalized = normalize_study(aligned, outline_head(aligned.volumes[Sequence.T1C], load_brain_network()))
     grid = plan_tiles(normalized.geometry.shape, CONTRACT, occupied=normalized.brain)
     present, wanted = normalized.sequences, CONTRACT.sequences
-    cut = (extract_tile(normalized, grid, index=index).voxels for index in range(1, len(grid.origins), TILE_STEP))
+    cut = (extract_tile(normalized, grid, index=index).voxels for index in range(1, len(grid.boxes), TILE_STEP))
     return [spread_channels(voxels, present=present, wanted=wanted)[np.newaxis] for voxels in cut]
 
 

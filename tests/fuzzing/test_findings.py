@@ -133,7 +133,7 @@ def test_a_tile_that_ends_within_a_voxel_is_refused() -> None:
 def test_tiles_of_no_size_or_an_endless_one_are_refused(size: int) -> None:
     """Before anything of their size is allocated."""
     header, _ = prepared()
-    header.tile_shape[1] = size
+    header.tile_shapes[1] = size
     with pytest.raises(InternalError):
         header_from_proto(header)
 

@@ -72,7 +72,7 @@ class FlakyPreprocessing(preprocessing_service_pb2_grpc.PreprocessingServiceServ
         self.time_left_s.append(context.time_remaining())
         header = header_to_proto(HEADER)
         header.t1c_file_index += len(self.requests) if self.shifting else 0
-        tiles = [tile_to_proto(crop_tile(VOLUME, GRID, index=index), index=index) for index in range(len(GRID.origins))]
+        tiles = [tile_to_proto(crop_tile(VOLUME, GRID, index=index), index=index) for index in range(len(GRID.boxes))]
         answers = [messages.PrepareStudyResponse(header=header)]
         answers += [messages.PrepareStudyResponse(tile=tile) for tile in tiles[: len(tiles) - self.missing]]
         after, error = self.breaks.pop(0) if self.breaks else (len(answers), None)
@@ -144,7 +144,7 @@ async def prepared(preparer: GrpcStudyPreparer, *, deadline_s: float = 10.0) -> 
     return study.header, indices
 
 
-ALL = list(range(len(GRID.origins)))
+ALL = list(range(len(GRID.boxes)))
 
 
 async def test_header_and_tiles_arrive_in_order(preparer: GrpcStudyPreparer) -> None:
@@ -169,7 +169,7 @@ async def test_files_and_contract_are_asked_for(preparer: GrpcStudyPreparer, ser
     )
 
 
-@pytest.mark.parametrize("after", [0, 1, 3, len(GRID.origins)])
+@pytest.mark.parametrize("after", [0, 1, 3, len(GRID.boxes)])
 @pytest.mark.parametrize("error", [BROKEN, FULL])
 async def test_a_broken_stream_is_begun_again(
     preparer: GrpcStudyPreparer, service: FlakyPreprocessing, after: int, error: Exception

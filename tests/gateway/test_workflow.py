@@ -101,7 +101,7 @@ class MemoryPreparer:
             self.closed = True
 
     async def _cut(self, grid: TileGrid) -> AsyncIterator[Tile]:
-        for index in range(len(grid.origins)):
+        for index in range(len(grid.boxes)):
             if self.error is not None and index == self.error_after:
                 raise self.error
             yield extract_tile(self.volume, grid, index=index)

@@ -19,7 +19,7 @@ shapes = st.tuples(st.integers(1, 20), st.integers(1, 30), st.integers(1, 30))
 
 def make_tile(grid: TileGrid, index: int, *, value: float = 0.5) -> ProbabilityTile:
     """Return a tile that says the same everywhere."""
-    return ProbabilityTile(index, grid.origins[index], np.full(grid.tile_shape, value, dtype=np.float32))
+    return ProbabilityTile(index, np.full(grid.boxes[index].shape, value, dtype=np.float32))
 
 
 @given(shape=shapes, seed=st.integers(0, 2**32 - 1))
@@ -29,10 +29,9 @@ def test_cutting_and_blending_is_the_identity(shape: tuple[int, int, int], seed:
     normalized = normalized_volume(shape, channels=1)
     grid = plan_tiles(shape, CONTRACT)
     accumulator = ProbabilityAccumulator(grid)
-    for index in random.permutation(len(grid.origins)).tolist():
+    for index in random.permutation(len(grid.boxes)).tolist():
         tile = extract_tile(normalized, grid, index=index)
-        middle = tile.voxels[0, grid.halo : grid.halo + grid.tile_shape[0]]
-        accumulator.add(ProbabilityTile(index, tile.origin, middle))
+        accumulator.add(ProbabilityTile(index, tile.voxels[0, grid.halo : -grid.halo]))
     blended = accumulator.finish(axial_geometry(shape))
     np.testing.assert_allclose(blended.voxels, normalized.voxels[0], atol=1e-6)
 
@@ -42,8 +41,8 @@ def test_without_overlap_blending_is_bit_exact() -> None:
     normalized = normalized_volume((6, 8, 8), channels=1)
     grid = plan_tiles((6, 8, 8), CONTRACT)
     accumulator = ProbabilityAccumulator(grid)
-    for index, (slab, _, _) in enumerate(grid.origins):
-        accumulator.add(ProbabilityTile(index, grid.origins[index], normalized.voxels[0, slab : slab + 3]))
+    for index, box in enumerate(grid.boxes):
+        accumulator.add(ProbabilityTile(index, normalized.voxels[0, *box.slices]))
     np.testing.assert_array_equal(accumulator.finish(axial_geometry((6, 8, 8))).voxels, normalized.voxels[0])
 
 
@@ -53,7 +52,7 @@ def test_occupied_voxels_are_blended_whole(shape: tuple[int, int, int], seed: in
     occupied = np.random.default_rng(seed).random(shape) > 0.98
     grid = plan_tiles(shape, CONTRACT, occupied=occupied)
     accumulator = ProbabilityAccumulator(grid)
-    for index in range(len(grid.origins)):
+    for index in range(len(grid.boxes)):
         accumulator.add(make_tile(grid, index, value=1.0))
     np.testing.assert_allclose(accumulator.finish(axial_geometry(shape)).voxels[occupied], 1.0, atol=1e-6)
 
@@ -73,7 +72,7 @@ def test_a_left_out_tile_is_zero() -> None:
 def test_the_middle_of_a_tile_weighs_more_than_its_border() -> None:
     """Where two tiles disagree, the one whose middle is nearer prevails."""
     grid = plan_tiles((1, 4, 14), CONTRACT)
-    assert [column for _, _, column in grid.origins] == [0, 4, 8]
+    assert [box.start[2] for box in grid.boxes] == [0, 4, 8]
     accumulator = ProbabilityAccumulator(grid)
     for index, value in enumerate((0.0, 1.0, 1.0)):
         accumulator.add(make_tile(grid, index, value=value))
@@ -103,14 +102,13 @@ def test_a_missing_tile_is_refused() -> None:
 @pytest.mark.parametrize(
     "tile",
     [
-        ProbabilityTile(2, (0, 0, 0), np.zeros((3, 4, 4), dtype=np.float32)),
-        ProbabilityTile(-1, (3, 0, 0), np.zeros((3, 4, 4), dtype=np.float32)),
-        ProbabilityTile(1, (0, 0, 0), np.zeros((3, 4, 4), dtype=np.float32)),
-        ProbabilityTile(1, (3, 0, 0), np.zeros((5, 4, 4), dtype=np.float32)),
+        ProbabilityTile(2, np.zeros((3, 4, 4), dtype=np.float32)),
+        ProbabilityTile(-1, np.zeros((3, 4, 4), dtype=np.float32)),
+        ProbabilityTile(1, np.zeros((5, 4, 4), dtype=np.float32)),
     ],
 )
 def test_a_tile_of_another_grid_is_refused(tile: ProbabilityTile) -> None:
-    """An unknown index, another origin or another shape is not pasted anywhere."""
+    """An unknown index or another shape is not pasted anywhere."""
     accumulator = ProbabilityAccumulator(plan_tiles((6, 4, 4), CONTRACT))
     with pytest.raises(InternalError):
         accumulator.add(tile)

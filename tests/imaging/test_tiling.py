@@ -1,4 +1,4 @@
-"""Tiles cover what is occupied, have one shape, and cost little to send."""
+"""Tiles cover what is occupied, fit it slab by slab, and cost little to send."""
 
 import dataclasses
 from typing import Any
@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brainmets.imaging.errors import InternalError, ModelContractError
+from brainmets.imaging.geometry import Box
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.tile_contract import TileContract
 from brainmets.imaging.tiling import (
@@ -39,8 +40,8 @@ shapes = st.tuples(st.integers(1, 20), st.integers(1, 30), st.integers(1, 30))
 def covered(grid: TileGrid) -> np.ndarray:
     """Return which voxels of the volume are decided by some tile."""
     decided = np.zeros(grid.volume_shape, dtype=np.bool_)
-    for origin in grid.origins:
-        decided[tuple(slice(o, o + size) for o, size in zip(origin, grid.tile_shape, strict=True))] = True
+    for box in grid.boxes:
+        decided[box.slices] = True
     return decided
 
 
@@ -60,10 +61,23 @@ def test_every_occupied_voxel_is_covered(shape: tuple[int, int, int], seed: int)
 @given(shape=shapes)
 def test_tiles_keep_the_contract(shape: tuple[int, int, int]) -> None:
     """No tile is deeper or wider than the contract allows, and the network's poolings divide its plane."""
-    depth, height, width = plan_tiles(shape, SMALL).tile_shape
-    assert depth <= SMALL.depth
-    assert max(height, width) <= SMALL.max_size
-    assert height % SMALL.stride == width % SMALL.stride == 0
+    for box in plan_tiles(shape, SMALL).boxes:
+        depth, height, width = box.shape
+        assert depth <= SMALL.depth
+        assert max(height, width) <= SMALL.max_size
+        assert height % SMALL.stride == width % SMALL.stride == 0
+
+
+@given(shape=shapes, seed=st.integers(0, 2**32 - 1))
+def test_slabs_share_no_slice_and_have_one_shape(shape: tuple[int, int, int], seed: int) -> None:
+    """What the grid promises, and blending takes for granted."""
+    occupied = np.random.default_rng(seed).random(shape) > 0.98
+    slabs: dict[int, set[tuple[int, int, int]]] = {}
+    for box in plan_tiles(shape, SMALL, occupied=occupied).boxes:
+        slabs.setdefault(box.start[0], set()).add(box.shape)
+    assert all(len(shapes_of_one) == 1 for shapes_of_one in slabs.values())
+    ends = [start + shapes_of_one.pop()[0] for start, shapes_of_one in slabs.items()]
+    assert all(end <= start for end, start in zip(ends, list(slabs)[1:], strict=False))
 
 
 @given(length=st.integers(9, 100), overlap=st.floats(0.0, 0.9))
@@ -71,41 +85,49 @@ def test_neighbours_in_the_plane_overlap_enough(length: int, overlap: float) -> 
     """Tiles that split a plane share the contract's fraction of their size, to the voxel."""
     contract = dataclasses.replace(SMALL, overlap=overlap, max_size=40)
     grid = plan_tiles((1, length, 4), contract)
-    rows = [row for _, row, _ in grid.origins]
-    assert all(np.diff(rows) <= grid.tile_shape[1] * (1.0 - overlap) + 1.0)
+    rows = [box.start[1] for box in grid.boxes]
+    assert all(np.diff(rows) <= grid.boxes[0].shape[1] * (1.0 - overlap) + 1.0)
 
 
 @pytest.mark.parametrize("slices", range(21, 200))
 def test_slabs_are_even_in_number(slices: int) -> None:
     """Two instances of a network get as many slabs each."""
-    assert len(plan_tiles((slices, 16, 16), CONTRACT).origins) % 2 == 0
+    assert len(plan_tiles((slices, 16, 16), CONTRACT).boxes) % 2 == 0
 
 
 def test_a_thin_volume_is_one_slab() -> None:
     """What fits one slab is not split."""
-    grid = plan_tiles((20, 16, 16), CONTRACT)
-    assert (grid.tile_shape, grid.origins) == ((20, 16, 16), ((0, 0, 0),))
+    assert plan_tiles((20, 16, 16), CONTRACT).boxes == (Box((0, 0, 0), (20, 16, 16)),)
 
 
 def test_slabs_fit_the_occupied_box() -> None:
     """Slices and rows without a foreground are not decided."""
     occupied = np.zeros((60, 64, 64), dtype=np.bool_)
     occupied[10:50, 20:50, 30:33] = True
-    grid = plan_tiles(occupied.shape, CONTRACT, occupied=occupied)
-    assert grid.tile_shape == (20, 32, 16)
-    assert grid.origins == ((10, 20, 30), (30, 20, 30))
+    boxes = plan_tiles(occupied.shape, CONTRACT, occupied=occupied).boxes
+    assert boxes == (Box((10, 20, 30), (30, 52, 46)), Box((30, 20, 30), (50, 52, 46)))
+
+
+def test_each_slab_fits_its_own_plane() -> None:
+    """The top of a head costs less than its middle, and the last slab ends where the head does."""
+    occupied = np.zeros((60, 64, 64), dtype=np.bool_)
+    occupied[:20] = True
+    occupied[20:39, 20:50, 30:33] = True
+    boxes = plan_tiles(occupied.shape, CONTRACT, occupied=occupied).boxes
+    assert boxes == (Box((0, 0, 0), (20, 64, 64)), Box((20, 20, 30), (39, 52, 46)))
 
 
 def test_empty_tiles_are_left_out() -> None:
     """A tile between two islands of foreground is neither sent nor inferred."""
     occupied = np.zeros((80, 16, 16), dtype=np.bool_)
     occupied[[0, 79]] = True
-    assert plan_tiles(occupied.shape, CONTRACT, occupied=occupied).origins == ((0, 0, 0), (60, 0, 0))
+    starts = [box.start for box in plan_tiles(occupied.shape, CONTRACT, occupied=occupied).boxes]
+    assert starts == [(0, 0, 0), (60, 0, 0)]
 
 
 def test_nothing_occupied_needs_no_tile() -> None:
     """An empty foreground plans no tile."""
-    assert plan_tiles((8, 8, 8), CONTRACT, occupied=np.zeros((8, 8, 8), dtype=np.bool_)).origins == ()
+    assert plan_tiles((8, 8, 8), CONTRACT, occupied=np.zeros((8, 8, 8), dtype=np.bool_)).boxes == ()
 
 
 def test_a_tile_holds_its_voxels_and_its_context() -> None:
@@ -113,7 +135,7 @@ def test_a_tile_holds_its_voxels_and_its_context() -> None:
     normalized = normalized_volume((60, 16, 16), channels=2)
     grid = plan_tiles((60, 16, 16), CONTRACT)
     tile = extract_tile(normalized, grid, index=1)
-    assert tile.origin == (15, 0, 0)
+    assert grid.boxes[1] == Box((15, 0, 0), (30, 16, 16))
     np.testing.assert_array_equal(tile.voxels, normalized.voxels[:, 13:32])
 
 
@@ -133,10 +155,9 @@ def test_a_cropped_tile_is_restored(shape: tuple[int, int, int]) -> None:
     """What is sent of a tile is enough to have all of it."""
     normalized = normalized_volume(shape, channels=2)
     grid = plan_tiles(shape, SMALL)
-    for index in range(len(grid.origins)):
+    for index in range(len(grid.boxes)):
         tile = extract_tile(normalized, grid, index=index)
         restored = restore_tile(crop_tile(normalized, grid, index=index), grid, index=index)
-        assert restored.origin == tile.origin
         np.testing.assert_array_equal(restored.voxels, tile.voxels)
 
 
@@ -156,7 +177,7 @@ def test_a_brain_costs_little_more_than_its_voxels(slices: int, plane: tuple[int
     occupied = np.zeros(shape, dtype=np.bool_)
     occupied[margin:-margin, margin:-margin, margin:-margin] = True
     grid = plan_tiles(shape, CONTRACT, occupied=occupied)
-    sent = sum(np.prod(cropped_shape(grid, index=index)) for index in range(len(grid.origins)))
+    sent = sum(np.prod(cropped_shape(grid, index=index)) for index in range(len(grid.boxes)))
     assert sent <= 1.3 * np.prod(shape)
 
 

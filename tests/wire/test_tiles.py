@@ -57,7 +57,7 @@ def test_a_study_without_tiles_has_a_header() -> None:
     header = StudyHeader(
         HEADER.acquired, HEADER.normalized, HEADER.sequences, (), nothing, HEADER.midline, HEADER.t1c_file_index
     )
-    assert header_from_proto(sent(header)).grid.origins == ()
+    assert header_from_proto(sent(header)).grid.boxes == ()
 
 
 def test_a_header_that_never_told_of_a_brain_says_so() -> None:
@@ -67,7 +67,7 @@ def test_a_header_that_never_told_of_a_brain_says_so() -> None:
     assert header_from_proto(message).brain == UNKNOWN_BRAIN
 
 
-@pytest.mark.parametrize("field", ["acquired", "normalized", "tile_shape", "midline"])
+@pytest.mark.parametrize("field", ["acquired", "normalized", "tile_shapes", "origins", "midline"])
 def test_an_incomplete_header_is_refused(field: str) -> None:
     """A worker does not guess where tiles lie."""
     message = sent(HEADER)
@@ -84,12 +84,12 @@ def test_an_unknown_sequence_is_refused() -> None:
         header_from_proto(message)
 
 
-@pytest.mark.parametrize("index", range(len(HEADER.grid.origins)))
+@pytest.mark.parametrize("index", range(len(HEADER.grid.boxes)))
 def test_a_tile_reads_back_in_half_precision(index: int) -> None:
     """What lies beyond the volume is zero again, although it is not sent."""
     tile = extract_tile(VOLUME, HEADER.grid, index=index)
     received = tile_from_proto(tile_to_proto(crop_tile(VOLUME, HEADER.grid, index=index), index=index), HEADER)
-    assert (received.index, received.origin) == (tile.index, tile.origin)
+    assert received.index == tile.index
     np.testing.assert_array_equal(received.voxels, tile.voxels.astype(np.float16))
 
 
@@ -97,10 +97,10 @@ def test_only_the_inside_of_a_tile_is_sent() -> None:
     """The wire carries no zeros from beyond the volume."""
     wire_bytes = sum(
         len(tile_to_proto(crop_tile(VOLUME, HEADER.grid, index=index), index=index).voxels)
-        for index in range(len(HEADER.grid.origins))
+        for index in range(len(HEADER.grid.boxes))
     )
-    depth, height, width = HEADER.grid.tile_shape
-    assert wire_bytes < len(HEADER.grid.origins) * 2 * (depth + 4) * height * width * 2
+    shapes = [box.shape for box in HEADER.grid.boxes]
+    assert wire_bytes < sum(2 * (depth + 4) * height * width * 2 for depth, height, width in shapes)
 
 
 def test_a_tile_of_another_size_is_refused() -> None:
@@ -114,7 +114,7 @@ def test_a_tile_of_another_size_is_refused() -> None:
 def test_a_tile_that_was_not_planned_is_refused() -> None:
     """Its place is not known."""
     message = tile_to_proto(crop_tile(VOLUME, HEADER.grid, index=0), index=0)
-    message.index = len(HEADER.grid.origins)
+    message.index = len(HEADER.grid.boxes)
     with pytest.raises(InternalError):
         tile_from_proto(message, HEADER)
 

@@ -77,8 +77,8 @@ class GrpcStudyPreparer:
             self._on_received(len(response.tile.voxels))
             yield tile_from_proto(response.tile, header)
             count += 1
-        if count != len(header.grid.origins):
-            raise _broken_promise(f"{len(header.grid.origins)} tiles", got=str(count))
+        if count != len(header.grid.boxes):
+            raise _broken_promise(f"{len(header.grid.boxes)} tiles", got=str(count))
 
     async def _responses(
         self, request: messages.PrepareStudyRequest, deadline: Deadline

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ from brainmets.imaging.blending import ProbabilityAccumulator, ProbabilityTile
 from brainmets.imaging.errors import BrainmetsError
 from brainmets.imaging.probability_map import ProbabilityMap
 from brainmets.imaging.sequence import Sequence
-from brainmets.imaging.tiling import Tile, TileGrid, spread_channels
+from brainmets.imaging.tiling import Tile, cropped_shape, spread_channels
 from brainmets.imaging.volume import Volume
 
 # Prepared tiles that may wait for inference: more than a head at 1 mm has, so that preprocessing is done with a study
@@ -82,10 +83,9 @@ async def infer_tiles(prepared: PreparedStudy, plan: SegmentationPlan, flow: Til
 
 
 def _buffered_tiles(prepared: PreparedStudy) -> int:
-    header = prepared.header
-    slices, rows, columns = header.grid.tile_shape
-    tile_bytes = len(header.sequences) * (slices + 2 * header.grid.halo) * rows * columns * 2  # float16
-    return max(1, BUFFER_BYTES // tile_bytes)
+    grid = prepared.header.grid
+    voxels = max((math.prod(cropped_shape(grid, index=index)) for index in range(len(grid.boxes))), default=1)
+    return max(1, BUFFER_BYTES // (len(prepared.header.sequences) * voxels * 2))  # float16
 
 
 async def _drain(tiles: AsyncIterator[Tile], buffer: asyncio.Queue[Tile | None], *, readers: int) -> None:
@@ -113,11 +113,11 @@ class _Blend:
             wanted = self._plan.tiles.sequences
             voxels = spread_channels(tile.voxels, present=self._header.sequences, wanted=wanted)
             self._accumulator.add(await self._infer(tile, voxels))
-            _paste_t1c(tile, voxels[wanted.index(Sequence.T1C)], self._t1c, grid=self._header.grid)
+            self._paste_t1c(tile, voxels[wanted.index(Sequence.T1C)])
 
     async def _infer(self, tile: Tile, voxels: NDArray[np.float32]) -> ProbabilityTile:
-        total = len(self._plan.models) * len(self._header.grid.origins)
-        mean = np.zeros(self._header.grid.tile_shape, dtype=np.float32)  # (D, H, W)
+        total = len(self._plan.models) * len(self._header.grid.boxes)
+        mean = np.zeros(self._header.grid.boxes[tile.index].shape, dtype=np.float32)  # (D, H, W)
         probabilities = []
         for model in self._plan.models:
             probability = await self._flow.inferencer.infer(model, voxels, deadline=self._flow.deadline)
@@ -127,20 +127,15 @@ class _Blend:
             await self._flow.on_inferred(self._inferred, total)
         for first, second in itertools.pairwise(probabilities):
             self._agreement.add(first, second)
-        return ProbabilityTile(tile.index, tile.origin, mean)
+        return ProbabilityTile(tile.index, mean)
+
+    def _paste_t1c(self, tile: Tile, t1c: NDArray[np.float32]) -> None:
+        """Put a tile's T1c (D + 2 halo, H, W), without its context, where it came from."""
+        grid = self._header.grid
+        place, inside = grid.decided_place(tile.index)
+        self._t1c[place] = t1c[grid.halo : len(t1c) - grid.halo][inside]
 
     def finish(self) -> BlendedStudy:
         """Return the whole study once every tile was added."""
         geometry = self._header.normalized
         return BlendedStudy(self._accumulator.finish(geometry), Volume(self._t1c, geometry), self._agreement.dice)
-
-
-def _paste_t1c(tile: Tile, t1c: NDArray[np.float32], canvas: NDArray[np.float32], *, grid: TileGrid) -> None:
-    """Put a tile's T1c (D + 2 halo, H, W), without its context, where it came from; it may reach beyond the volume."""
-    slices = t1c[grid.halo : grid.halo + grid.tile_shape[0]]
-    place = tuple(
-        slice(start, min(start + size, limit))
-        for start, size, limit in zip(tile.origin, grid.tile_shape, canvas.shape, strict=True)
-    )
-    inside = tuple(slice(0, axis.stop - axis.start) for axis in place)
-    canvas[place] = slices[inside]

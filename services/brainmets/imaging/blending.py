@@ -1,5 +1,7 @@
 """Owns the way back from tiles to a volume: each is blended in as it comes, weighted where tiles overlap."""
 
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +10,7 @@ from numpy.typing import NDArray
 from brainmets.imaging.errors import InternalError
 from brainmets.imaging.geometry import Geometry
 from brainmets.imaging.probability_map import ProbabilityMap
-from brainmets.imaging.tiling import Index, TileGrid
+from brainmets.imaging.tiling import TileGrid
 
 # Standard deviation of a tile's weight as a fraction of its size: nnU-Net's value (Isensee et al. 2021,
 # Nature Methods 18:203, supplementary note 4). A network knows least about a tile's border.
@@ -20,13 +22,11 @@ class ProbabilityTile:
     """What a network says about one tile.
 
     Attributes:
-        index: The tile's place in `TileGrid.origins`.
-        origin: First voxel that it decides.
+        index: The tile's place in `TileGrid.boxes`.
         probability: (D, H, W), in [0, 1].
     """
 
     index: int
-    origin: Index
     probability: NDArray[np.float32]
 
 
@@ -39,12 +39,8 @@ class ProbabilityAccumulator:
 
     def __init__(self, grid: TileGrid) -> None:
         self._grid = grid
-        self._missing = set(range(len(grid.origins)))
+        self._missing = set(range(len(grid.boxes)))
         self._voxels = np.zeros(grid.volume_shape, dtype=np.float32)  # (D, H, W)
-        self._weights = tuple(
-            _axis_weights(sorted({origin[axis] for origin in grid.origins}), grid.tile_shape[axis], axis=axis)
-            for axis in range(3)
-        )
 
     def add(self, tile: ProbabilityTile) -> None:
         """Blend one tile in.
@@ -53,16 +49,12 @@ class ProbabilityAccumulator:
             InternalError: The tile is none of the grid's, or was added before.
         """
         self._check(tile)
-        place = tuple(
-            slice(start, min(start + size, limit))
-            for start, size, limit in zip(tile.origin, self._grid.tile_shape, self._grid.volume_shape, strict=True)
-        )
         weighted = tile.probability
-        for weights, start in zip(self._weights, tile.origin, strict=True):
-            if start in weights:
-                weighted = weighted * weights[start]
+        for weights in _tile_weights(self._grid, tile.index):
+            weighted = weighted * weights
         # A tile may pass the volume's far end; what lies there is decided about nothing.
-        self._voxels[place] += weighted[tuple(slice(0, axis.stop - axis.start) for axis in place)]
+        place, inside = self._grid.decided_place(tile.index)
+        self._voxels[place] += weighted[inside]
         self._missing.remove(tile.index)
 
     def finish(self, geometry: Geometry) -> ProbabilityMap:
@@ -72,31 +64,40 @@ class ProbabilityAccumulator:
             InternalError: A planned tile was never added.
         """
         if self._missing:
-            raise _misfit(f"{len(self._grid.origins)} tiles", f"all but {len(self._missing)} of them")
+            raise _misfit(f"{len(self._grid.boxes)} tiles", f"all but {len(self._missing)} of them")
         return ProbabilityMap(self._voxels, geometry)
 
     def _check(self, tile: ProbabilityTile) -> None:
-        origins = self._grid.origins
-        if not 0 <= tile.index < len(origins) or tile.origin != origins[tile.index]:
-            raise _misfit("a tile of the planned grid", f"tile {tile.index} at {tile.origin}")
+        boxes = self._grid.boxes
+        if not 0 <= tile.index < len(boxes):
+            raise _misfit("a tile of the planned grid", f"tile {tile.index}")
         if tile.index not in self._missing:
             raise _misfit("each tile once", f"tile {tile.index} again")
-        if tile.probability.shape != self._grid.tile_shape:
-            raise _misfit(f"a tile of shape {self._grid.tile_shape}", f"{tile.probability.shape}")
+        if tile.probability.shape != boxes[tile.index].shape:
+            raise _misfit(f"a tile of shape {boxes[tile.index].shape}", f"{tile.probability.shape}")
 
 
-def _axis_weights(starts: list[int], size: int, *, axis: int) -> dict[int, NDArray[np.float32]]:
-    """Return the share of each voxel that a tile has on this axis, by first voxel, where it overlaps others.
+def _tile_weights(grid: TileGrid, index: int) -> Iterator[NDArray[np.float32]]:
+    """Yield a tile's share of its voxels on each axis on which it overlaps others, shaped to multiply it (D, H, W)."""
+    box = grid.boxes[index]
+    neighbours = [other for other in grid.boxes if other.start[0] == box.start[0]]
+    for axis in (1, 2):
+        starts = {other.start[axis] for other in neighbours}
+        if len(starts) > 1:
+            shape = tuple(size if each == axis else 1 for each, size in enumerate(box.shape))
+            yield _axis_share(box.start[axis], starts, box.shape[axis]).reshape(shape)
 
-    The shares are shaped to multiply a tile (D, H, W).
-    """
+
+def _axis_share(start: int, starts: AbstractSet[int], size: int) -> NDArray[np.float32]:
+    """Return the share of each voxel that the tile that begins at `start` has, of all that begin at `starts`."""
     gaussian = np.exp(-0.5 * ((np.arange(size) - (size - 1) / 2) / (WEIGHT_SIGMA_FRACTION * size)) ** 2)
-    total = np.zeros(max(starts, default=0) + size)
-    for start in starts:
-        total[start : start + size] += gaussian
-    overlapping = [start for start in starts if any(0 < abs(start - other) < size for other in starts)]
-    shape = tuple(size if each == axis else 1 for each in range(3))
-    return {start: (gaussian / total[start : start + size]).astype(np.float32).reshape(shape) for start in overlapping}
+    total = np.zeros(size)
+    for other in starts:
+        shift = other - start
+        if abs(shift) < size:
+            total[max(0, shift) : size + min(0, shift)] += gaussian[max(0, -shift) : size - max(0, shift)]
+    share: NDArray[np.float32] = (gaussian / total).astype(np.float32)
+    return share
 
 
 def _misfit(expected: str, got: str) -> InternalError:

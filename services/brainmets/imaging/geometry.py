@@ -1,5 +1,6 @@
 """Owns where a volume's voxels lie in the patient: one grid, one affine, and boxes on it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
@@ -40,6 +41,20 @@ class Box:
         """Voxels on each axis."""
         d, h, w = (last - first for first, last in zip(self.start, self.stop, strict=True))
         return d, h, w
+
+    def clipped(self, shape: Index) -> "Box":
+        """Return the part of the box that lies inside an array (D, H, W)."""
+        axes = zip(self.start, self.stop, shape, strict=True)
+        return _box((max(0, first), min(last, limit)) for first, last, limit in axes)
+
+    def seen_from(self, origin: Index) -> "Box":
+        """Return the box with its voxels counted from another one."""
+        return _box((first - at, last - at) for first, last, at in zip(self.start, self.stop, origin, strict=True))
+
+
+def _box(axes: Iterable[tuple[int, int]]) -> Box:
+    d, h, w = axes
+    return Box((d[0], h[0], w[0]), (d[1], h[1], w[1]))
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,12 +1,13 @@
-"""Owns tiles: how a normalised volume is cut into equal pieces that a network decides one at a time.
+"""Owns tiles: how a normalised volume is cut into pieces that a network decides one at a time.
 
-A tile decides a slab of axial slices of the foreground's box and sees `halo` more on either side. A slice is
-decided once, unless the last slab is shifted back over it to stay inside the box; in the plane a tile covers
-the whole box unless that is larger than the contract allows.
+A tile decides a slab of axial slices and sees `halo` more on either side. In the plane it covers the box of what must
+be decided in its slab, so that the base and the top of a brain cost less than its middle; where that box is larger than
+the contract allows, several tiles share it and overlap.
 """
 
 import itertools
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,8 @@ from brainmets.imaging.tile_contract import TileContract
 
 Index = tuple[int, int, int]
 """A voxel index or a shape on the axes (slice, row, column)."""
+Place = tuple[slice, slice, slice]
+"""A part of an array on the same axes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +33,27 @@ class TileGrid:
 
     Attributes:
         volume_shape: (D, H, W) of the volume that is cut.
-        tile_shape: (D, H, W) that every tile decides, without its halo.
-        halo: Slices of context on either side.
-        origins: First decided voxel of each tile, never negative; a tile may pass the volume's far end.
+        halo: Slices of context on either side of what a tile decides.
+        boxes: What each tile decides. Those that begin with the same slice have one shape and may overlap; others share
+            no voxel. A box begins inside the volume and may pass its far end in the plane.
     """
 
     volume_shape: Index
-    tile_shape: Index
     halo: int
-    origins: tuple[Index, ...]
+    boxes: tuple[Box, ...]
+
+    def decided_place(self, index: int) -> tuple[Place, Place]:
+        """Return what a tile decides inside the volume: where that lies in the volume, and where in the decided box."""
+        return self._place(self.boxes[index])
+
+    def seen_place(self, index: int) -> tuple[Place, Place]:
+        """Return what a tile sees of the volume: where that lies in the volume, and where in the tile with its halo."""
+        box = self.boxes[index]
+        return self._place(Box((box.start[0] - self.halo, *box.start[1:]), (box.stop[0] + self.halo, *box.stop[1:])))
+
+    def _place(self, box: Box) -> tuple[Place, Place]:
+        inside = box.clipped(self.volume_shape)
+        return inside.slices, inside.seen_from(box.start).slices
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,18 +61,16 @@ class Tile:
     """One piece of a volume, with its context.
 
     Attributes:
-        index: Its place in `TileGrid.origins`.
-        origin: First voxel that it decides.
+        index: Its place in `TileGrid.boxes`.
         voxels: (C, D + 2 halo, H, W), normalised intensities, zero beyond the volume.
     """
 
     index: int
-    origin: Index
     voxels: NDArray[np.floating]
 
 
 def plan_tiles(shape: Index, contract: TileContract, *, occupied: NDArray[np.bool_] | None = None) -> TileGrid:
-    """Return the tiles that cover the box of the occupied voxels, without those that hold none of them.
+    """Return the tiles that cover the occupied voxels, without those that hold none of them.
 
     The number of slabs is even when there are several, because two instances of a network share them.
 
@@ -66,41 +79,52 @@ def plan_tiles(shape: Index, contract: TileContract, *, occupied: NDArray[np.boo
         contract: How the network wants its tiles.
         occupied: (D, H, W), the voxels that must be decided; all of them when left out.
     """
-    box = Box((0, 0, 0), shape) if occupied is None else find_bounding_box(occupied)
+    wanted = np.ones(shape, dtype=np.bool_) if occupied is None else occupied
+    boxes = tuple(
+        box
+        for start, stop in _plan_slabs(wanted, contract=contract)
+        for box in _plan_slab(start, stop, wanted[start:stop], contract=contract)
+        if wanted[box.slices].any()
+    )
+    return TileGrid(shape, contract.halo, boxes)
+
+
+def _plan_slabs(wanted: NDArray[np.bool_], *, contract: TileContract) -> Iterator[tuple[int, int]]:
+    """Yield the slabs' first slices and ends, of one depth but for the last, which may be thinner."""
+    box = find_bounding_box(wanted)
     if box is None:
-        return TileGrid(shape, (1, contract.stride, contract.stride), contract.halo, ())
-    depth, slabs = _plan_slabs(box.start[0], box.stop[0], contract=contract)
-    height, rows = _plan_plane(box.start[1], box.stop[1], limit=shape[1], contract=contract)
-    width, columns = _plan_plane(box.start[2], box.stop[2], limit=shape[2], contract=contract)
-    origins: tuple[Index, ...] = tuple(itertools.product(slabs, rows, columns))
-    if occupied is not None:
-        origins = tuple(
-            (d, h, w) for d, h, w in origins if occupied[d : d + depth, h : h + height, w : w + width].any()
-        )
-    return TileGrid(shape, (depth, height, width), contract.halo, origins)
-
-
-def _plan_slabs(start: int, stop: int, *, contract: TileContract) -> tuple[int, list[int]]:
-    """Return the slabs' depth and first slices."""
-    slices = stop - start
+        return
+    slices = box.shape[0]
     count = 1 if slices <= contract.depth else 2 * math.ceil(slices / contract.depth / 2)
     depth = math.ceil(slices / count)
-    # Where slabs outnumber their own slices, rounding up leaves the last ones nothing: they fall together.
-    starts = [min(start + slab * depth, stop - depth) for slab in range(count)]
-    return depth, sorted(set(starts))
+    for start in range(box.start[0], box.stop[0], depth):
+        yield start, min(start + depth, box.stop[0])
 
 
-def _plan_plane(start: int, stop: int, *, limit: int, contract: TileContract) -> tuple[int, list[int]]:
-    """Return the tiles' size and first voxels on one in-plane axis of a volume with `limit` voxels."""
+def _plan_slab(start: int, stop: int, wanted: NDArray[np.bool_], *, contract: TileContract) -> Iterator[Box]:
+    """Yield the tiles that share the plane of a slab, whose wanted voxels are given."""
+    plane = find_bounding_box(wanted)
+    if plane is None:
+        return
+    rows, columns = (
+        _plan_axis(plane.start[axis], plane.stop[axis], limit=wanted.shape[axis], contract=contract) for axis in (1, 2)
+    )
+    for (top, bottom), (left, right) in itertools.product(rows, columns):
+        yield Box((start, top, left), (stop, bottom, right))
+
+
+def _plan_axis(start: int, stop: int, *, limit: int, contract: TileContract) -> list[tuple[int, int]]:
+    """Return the tiles' first voxels and ends on one in-plane axis of a volume with `limit` voxels."""
     length = _round_up(stop - start, contract.stride)
+    start = max(0, min(start, limit - length))
     if length <= contract.max_size:
-        return length, [max(0, min(start, limit - length))]
+        return [(start, start + length)]
     fresh = 1.0 - contract.overlap
     count = 1 + math.ceil((length - contract.max_size) / (contract.max_size * fresh))
     # A rounding error must not lift a size that fits exactly above the largest.
     size = min(_round_up(length / (1.0 + (count - 1) * fresh), contract.stride), contract.max_size)
-    start = max(0, min(start, limit - length))
-    return size, [start + round(step * (length - size) / (count - 1)) for step in range(count)]
+    firsts = [start + round(step * (length - size) / (count - 1)) for step in range(count)]
+    return [(first, first + size) for first in firsts]
 
 
 def _round_up(length: float, stride: int) -> int:
@@ -114,12 +138,13 @@ def extract_tile(normalized: NormalizedVolume, grid: TileGrid, *, index: int) ->
 
 def crop_tile(normalized: NormalizedVolume, grid: TileGrid, *, index: int) -> NDArray[np.float32]:
     """Return a tile's part inside the volume, a view: what is worth sending (see `restore_tile`)."""
-    return normalized.voxels[:, *_source(grid, index)]
+    inside, _ = grid.seen_place(index)
+    return normalized.voxels[:, *inside]
 
 
 def cropped_shape(grid: TileGrid, *, index: int) -> Index:
     """Return the shape (D, H, W) of a tile's part inside the volume."""
-    d, h, w = (axis.stop - axis.start for axis in _source(grid, index))
+    d, h, w = (axis.stop - axis.start for axis in grid.seen_place(index)[0])
     return d, h, w
 
 
@@ -165,31 +190,8 @@ def spread_channels(
 
 
 def _place_tile(voxels: NDArray[np.floating], grid: TileGrid, *, index: int) -> Tile:
-    depth, height, width = grid.tile_shape
+    depth, height, width = grid.boxes[index].shape
     placed = np.zeros((len(voxels), depth + 2 * grid.halo, height, width), dtype=voxels.dtype)
-    placed[:, *_target(grid, index)] = voxels
-    return Tile(index, grid.origins[index], placed)
-
-
-def _source(grid: TileGrid, index: int) -> tuple[slice, slice, slice]:
-    """Return where a tile with its halo lies in the volume, cut off at the volume's ends."""
-    d, h, w = grid.origins[index]
-    depth, height, width = grid.tile_shape
-    slices, rows, columns = grid.volume_shape
-    return (
-        slice(max(0, d - grid.halo), min(slices, d + depth + grid.halo)),
-        slice(h, min(rows, h + height)),
-        slice(w, min(columns, w + width)),
-    )
-
-
-def _target(grid: TileGrid, index: int) -> tuple[slice, slice, slice]:
-    """Return where that part lies in the tile."""
-    d, h, w = grid.origins[index]
-    slices, rows, columns = _source(grid, index)
-    first = d - grid.halo
-    return (
-        slice(slices.start - first, slices.stop - first),
-        slice(rows.start - h, rows.stop - h),
-        slice(columns.start - w, columns.stop - w),
-    )
+    _, inside = grid.seen_place(index)
+    placed[:, *inside] = voxels
+    return Tile(index, placed)

@@ -89,7 +89,7 @@ async def cut_tiles(prepared: PreparedStudy, workshop: Workshop) -> AsyncGenerat
     """Yield a study's tiles in order of index, some cut ahead of the one that is asked for."""
     under_way: deque[asyncio.Task[messages.PreparedTile]] = deque()
     try:
-        for index in range(len(prepared.header.grid.origins)):
+        for index in range(len(prepared.header.grid.boxes)):
             under_way.append(asyncio.create_task(workshop.run("stream", _cut, prepared, index=index)))
             if len(under_way) > TILES_AHEAD:
                 yield await under_way.popleft()

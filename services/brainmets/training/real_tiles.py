@@ -23,6 +23,6 @@ def cut_real_tiles(labelled: LabelledStudy) -> Iterator[Tile]:
     normalized = normalize_study(aligned, outline_head(aligned.volumes[Sequence.T1C], load_brain_network()))
     grid = plan_tiles(normalized.foreground.shape, TILES, occupied=normalized.brain)
     present, wanted = normalized.sequences, TILES.sequences
-    for index in range(len(grid.origins)):
+    for index in range(len(grid.boxes)):
         voxels = extract_tile(normalized, grid, index=index).voxels
         yield spread_channels(voxels, present=present, wanted=wanted)[np.newaxis]

@@ -96,8 +96,8 @@ class Scorer:
         grid = plan_tiles(normalized.foreground.shape, self._tiles, occupied=normalized.brain)
         accumulator = ProbabilityAccumulator(grid)
         present, wanted = normalized.sequences, self._tiles.sequences
-        for index, origin in enumerate(grid.origins):
+        for index in range(len(grid.boxes)):
             tile = spread_channels(extract_tile(normalized, grid, index=index).voxels, present=present, wanted=wanted)
             (probability,) = session.run([OUTPUT_NAME], {INPUT_NAME: tile[np.newaxis]})
-            accumulator.add(ProbabilityTile(index, origin, probability[0, 0]))
+            accumulator.add(ProbabilityTile(index, probability[0, 0]))
         return accumulator.finish(normalized.geometry)

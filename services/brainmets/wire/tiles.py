@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from brainmets.imaging.brain_mask import UNKNOWN_BRAIN, BrainMask
 from brainmets.imaging.errors import BrainmetsError, InternalError, ModelContractError
 from brainmets.imaging.findings import Finding
-from brainmets.imaging.geometry import Geometry
+from brainmets.imaging.geometry import Box, Geometry
 from brainmets.imaging.half_precision import to_half
 from brainmets.imaging.midline import Midline
 from brainmets.imaging.sequence import Sequence
@@ -66,9 +66,9 @@ def header_to_proto(header: StudyHeader) -> messages.StudyHeader:
         normalized=geometry_to_proto(header.normalized),
         sequences=[sequence_to_proto(sequence) for sequence in header.sequences],
         findings=[finding_to_proto(finding) for finding in header.findings],
-        tile_shape=header.grid.tile_shape,
+        tile_shapes=[length for box in header.grid.boxes for length in box.shape],
         halo=header.grid.halo,
-        origins=[place for origin in header.grid.origins for place in origin],
+        origins=[place for box in header.grid.boxes for place in box.start],
         midline=(*header.midline.normal, header.midline.offset_mm),
         t1c_file_index=header.t1c_file_index,
         series=[series_use_to_proto(use) for use in header.series],
@@ -101,17 +101,28 @@ def header_from_proto(message: messages.StudyHeader) -> StudyHeader:
 
 
 def _grid_from_proto(message: messages.StudyHeader, normalized: Geometry) -> TileGrid:
-    depth, height, width = message.tile_shape
-    slices, rows, columns = (message.origins[axis::_AXES] for axis in range(_AXES))
-    if not 0 < (depth + 2 * message.halo) * height * width <= MAX_TILE_VOXELS:
-        text = f"tiles of no voxel, or of more than {MAX_TILE_VOXELS}"
-        raise ValueError(text)
-    return TileGrid(
-        volume_shape=normalized.shape,
-        tile_shape=(depth, height, width),
-        halo=message.halo,
-        origins=tuple(zip(slices, rows, columns, strict=True)),
+    boxes = tuple(
+        Box((d, h, w), (d + depth, h + height, w + width))
+        for (d, h, w), (depth, height, width) in zip(
+            _triples(message.origins), _triples(message.tile_shapes), strict=True
+        )
     )
+    if not all(_fits(box, normalized.shape, halo=message.halo) for box in boxes):
+        text = f"tiles of no voxel, beside the volume, or of more than {MAX_TILE_VOXELS}"
+        raise ValueError(text)
+    return TileGrid(volume_shape=normalized.shape, halo=message.halo, boxes=boxes)
+
+
+def _triples(numbers: Iterable[int]) -> list[tuple[int, int, int]]:
+    axes = [iter(numbers)] * _AXES
+    return list(zip(*axes, strict=True))
+
+
+def _fits(box: Box, volume: tuple[int, int, int], *, halo: int) -> bool:
+    """Tell whether a tile begins inside the volume, has voxels, and not more than can be held."""
+    depth, height, width = box.shape
+    begins_inside = all(0 <= first < limit for first, limit in zip(box.start, volume, strict=True))
+    return begins_inside and min(box.shape) > 0 and (depth + 2 * halo) * height * width <= MAX_TILE_VOXELS
 
 
 def _sequences_from_proto(numbers: Iterable[study_pb2.Sequence.ValueType]) -> tuple[Sequence, ...]:
@@ -141,8 +152,8 @@ def tile_from_proto(message: messages.PreparedTile, header: StudyHeader) -> Tile
     Raises:
         InternalError: The study has no such tile, or a tile of this index has another size.
     """
-    if message.index >= len(header.grid.origins):
-        raise _other_version(f"an index below {len(header.grid.origins)}", got=str(message.index))
+    if message.index >= len(header.grid.boxes):
+        raise _other_version(f"an index below {len(header.grid.boxes)}", got=str(message.index))
     shape = (len(header.sequences), *cropped_shape(header.grid, index=message.index))
     if len(message.voxels) != math.prod(shape) * WIRE_TYPE.itemsize:
         raise _other_version(f"voxels {shape}", got=f"{len(message.voxels)} bytes")

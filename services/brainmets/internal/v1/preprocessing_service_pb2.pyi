@@ -167,7 +167,7 @@ class StudyHeader(_message.Message):
     NORMALIZED_FIELD_NUMBER: _builtins.int
     SEQUENCES_FIELD_NUMBER: _builtins.int
     FINDINGS_FIELD_NUMBER: _builtins.int
-    TILE_SHAPE_FIELD_NUMBER: _builtins.int
+    TILE_SHAPES_FIELD_NUMBER: _builtins.int
     HALO_FIELD_NUMBER: _builtins.int
     ORIGINS_FIELD_NUMBER: _builtins.int
     MIDLINE_FIELD_NUMBER: _builtins.int
@@ -195,8 +195,8 @@ class StudyHeader(_message.Message):
         """Findings of decoding, choice, quality and alignment."""
 
     @_builtins.property
-    def tile_shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Decided slices, rows, columns of every tile."""
+    def tile_shapes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Flattened shapes (slices, rows, columns) of what each tile decides, in order of index."""
 
     @_builtins.property
     def origins(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
@@ -221,7 +221,7 @@ class StudyHeader(_message.Message):
         normalized: _result_pb2.Geometry | None = ...,
         sequences: _abc.Iterable[_study_pb2.Sequence.ValueType] | None = ...,
         findings: _abc.Iterable[_result_pb2.Finding] | None = ...,
-        tile_shape: _abc.Iterable[_builtins.int] | None = ...,
+        tile_shapes: _abc.Iterable[_builtins.int] | None = ...,
         halo: _builtins.int = ...,
         origins: _abc.Iterable[_builtins.int] | None = ...,
         midline: _abc.Iterable[_builtins.float] | None = ...,
@@ -231,7 +231,7 @@ class StudyHeader(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["acquired", b"acquired", "brain", b"brain", "normalized", b"normalized"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquired", b"acquired", "brain", b"brain", "findings", b"findings", "halo", b"halo", "midline", b"midline", "normalized", b"normalized", "origins", b"origins", "sequences", b"sequences", "series", b"series", "t1c_file_index", b"t1c_file_index", "tile_shape", b"tile_shape"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquired", b"acquired", "brain", b"brain", "findings", b"findings", "halo", b"halo", "midline", b"midline", "normalized", b"normalized", "origins", b"origins", "sequences", b"sequences", "series", b"series", "t1c_file_index", b"t1c_file_index", "tile_shapes", b"tile_shapes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from tritonclient.grpc.aio import InferenceServerClient
 
+from brainmets.gateway import tile_transport
 from brainmets.gateway.deadline import Deadline
 from brainmets.gateway.model_contract import ModelContract, read_contract
 from brainmets.gateway.tile_transport import SharedMemoryTransport
@@ -106,8 +107,11 @@ async def test_a_triton_that_forgot_the_memory_is_told_again(
     np.testing.assert_array_equal(before, await infer(triton, model, make_tile(model), transport=shared))
 
 
-async def test_nothing_is_left_after_closing(triton: InferenceServerClient, model: ModelContract) -> None:
+async def test_nothing_is_left_after_closing(
+    triton: InferenceServerClient, model: ModelContract, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Neither in Triton nor on the machine, also of a region that became too small."""
+    monkeypatch.setattr(tile_transport, "REGION_BYTES", 0)
     others = our_regions()
     transport = SharedMemoryTransport(triton)
     for size in (32, 64):

@@ -17,6 +17,9 @@ from brainmets.gateway.model_contract import INPUT_NAME
 from brainmets.gateway.triton_connection import triton_errors
 from brainmets.imaging.errors import DependencyUnavailableError
 
+# Tiles differ in size, and a region that is too small for the next one has to be made and told of anew. This holds the
+# largest of the shipped networks' contract; what is never written takes no memory.
+REGION_BYTES = 64 * 1024 * 1024
 # Making a region known is a record in Triton's memory.
 REGISTER_TIMEOUT_S = 5.0
 
@@ -94,7 +97,7 @@ class SharedMemoryTransport:
                 return region
             await self._drop(region)
         name = f"brainmets_tile_{os.getpid()}_{os.urandom(4).hex()}"
-        return _Region(SharedMemory(name, create=True, size=size_bytes))
+        return _Region(SharedMemory(name, create=True, size=max(size_bytes, REGION_BYTES)))
 
     async def _register(self, region: _Region) -> None:
         memory = region.memory

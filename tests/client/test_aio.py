@@ -108,6 +108,14 @@ async def test_a_job_can_be_submitted_and_waited_for(client: AsyncClient, study:
     assert len(segmentation.files) == 5
 
 
+async def test_a_job_is_watched_to_its_end(client: AsyncClient, study: Path) -> None:
+    """Each change once, and the iteration ends with the job."""
+    job = await client.submit(study)
+    states = [changed.state async for changed in client.watch(job.job_id)]
+    assert states[-1] is JobState.SUCCEEDED
+    assert JobState.SUCCEEDED not in states[:-1]
+
+
 async def test_a_repeated_submit_is_the_same_job(client: AsyncClient, study: Path) -> None:
     """Under one request_id."""
     first = await client.submit(study, request_id="mine")

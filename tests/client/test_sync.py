@@ -37,6 +37,7 @@ async def test_a_job_is_submitted_read_and_waited_for(bench: GatewayBench, study
     def work(client: Client) -> bool:
         job = client.submit(study)
         assert client.job(job.job_id).job_id == job.job_id
+        assert [changed.state.is_final for changed in client.watch(job.job_id)][-1]
         segmentation = client.wait(job.job_id)
         return segmentation.job.job_id == next(client.jobs()).job_id
 

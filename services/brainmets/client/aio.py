@@ -214,6 +214,13 @@ class AsyncClient:
         """Watch a job to its end and return its result with all artefacts."""
         return await self._watch_to_the_end(job_id, _Conversation(on_progress))
 
+    async def watch(self, job_id: str) -> AsyncIterator[Job]:
+        """Iterate over a job's changes: as it is now, each time it changes, and at last as it ended."""
+        request = segmentation_service_pb2.WatchJobRequest(job_id=job_id)
+        with self._errors():
+            async for response in self._segmentation.WatchJob(request, timeout=STUDY_TIMEOUT_S):
+                yield job_from_proto(response.job)
+
     async def job(self, job_id: str) -> Job:
         """Return one job."""
         with self._errors():

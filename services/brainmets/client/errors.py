@@ -84,14 +84,24 @@ class ServiceError(ClientError):
         reason: Stable upper-case word from google.rpc.ErrorInfo.
         metadata: Details such as file_index, expected, got and remedy.
         message: One sentence for a person.
+        retry_after_s: When a service that is full wants to be called again, seconds; None: it does not say.
     """
 
-    def __init__(self, *, code: grpc.StatusCode, reason: str, message: str, metadata: dict[str, str]) -> None:
+    def __init__(
+        self,
+        *,
+        code: grpc.StatusCode,
+        reason: str,
+        message: str,
+        metadata: dict[str, str],
+        retry_after_s: float | None = None,
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.reason = reason
         self.message = message
         self.metadata = metadata
+        self.retry_after_s = retry_after_s
 
     @property
     def is_transient(self) -> bool:
@@ -104,15 +114,17 @@ class ServiceError(ClientError):
 
 def error_from_status(status: status_pb2.Status) -> ServiceError:
     """Read a google.rpc.Status into an error."""
-    info = error_details_pb2.ErrorInfo()
+    info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
     for detail in status.details:
-        if detail.Is(info.DESCRIPTOR):
-            detail.Unpack(info)
+        for kind in (info, retry):
+            if detail.Is(kind.DESCRIPTOR):
+                detail.Unpack(kind)
     return ServiceError(
         code=_CODES.get(status.code, grpc.StatusCode.UNKNOWN),
         reason=info.reason or _CODES.get(status.code, grpc.StatusCode.UNKNOWN).name,
         message=status.message,
         metadata=dict(info.metadata),
+        retry_after_s=retry.retry_delay.ToMilliseconds() / 1000 if retry.HasField("retry_delay") else None,
     )
 
 

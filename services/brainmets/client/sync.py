@@ -94,15 +94,17 @@ class Client:
         """Watch a job to its end and return its result with all artefacts."""
         return self._run(self._client.wait(job_id, on_progress=on_progress))
 
+    def watch(self, job_id: str) -> Iterator[Job]:
+        """Iterate over a job's changes: as it is now, each time it changes, and at last as it ended."""
+        yield from self._each(self._client.watch(job_id))
+
     def job(self, job_id: str) -> Job:
         """Return one job."""
         return self._run(self._client.job(job_id))
 
     def jobs(self, *, page_size: int = 50) -> Iterator[Job]:
         """Iterate over all jobs, newest first, page by page."""
-        pages = self._client.jobs(page_size=page_size)
-        while (job := self._run(_next_or_none(pages))) is not None:
-            yield job
+        yield from self._each(self._client.jobs(page_size=page_size))
 
     def cancel(self, job_id: str) -> Job:
         """Cancel a job; one that has ended is returned as it is."""
@@ -123,6 +125,10 @@ class Client:
     def download(self, job_id: str, kind: job_pb2.ArtifactKind.ValueType) -> tuple[str, bytes]:
         """Return the file name and bytes of one artefact, checked against its SHA-256."""
         return self._run(self._client.download(job_id, kind))
+
+    def _each(self, jobs: AsyncIterator[Job]) -> Iterator[Job]:
+        while (job := self._run(_next_or_none(jobs))) is not None:
+            yield job
 
     def _run(self, call: Coroutine[object, object, Answer]) -> Answer:
         # Runs in a copy of the caller's context, so that a span that is active here is active there.

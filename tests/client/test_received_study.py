@@ -1,0 +1,56 @@
+"""Files under names that others chose, in a folder that does not outlive them."""
+
+from pathlib import Path
+
+import pytest
+
+from brainmets.client import StudyPathError
+from brainmets.client.received_study import ReceivedStudy
+
+NAMES = ["", ".", "..", "../../up", "..\\up", "/etc/passwd", "a\0b", "é" * 200, "t1c.nii.gz", "x" * 300, ".hidden"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_leads_nowhere_else(name: str) -> None:
+    """It is written into the folder under some name, and the folder is removed."""
+    with ReceivedStudy() as received:
+        path = received.path_for(name)
+        path.write_bytes(b"x")
+        folder = path.parent
+        assert [path] == list(folder.iterdir())
+        assert folder.name.startswith("brainmets-")
+    assert not folder.exists()
+
+
+def test_what_a_name_says_of_its_sequence_is_kept() -> None:
+    """As the service would be told of a folder of one's own."""
+    with ReceivedStudy() as received:
+        for name in ("study/../é-t1c.nii.gz", f"{'x' * 300}-t2f.nii.gz"):
+            received.path_for(name).write_bytes(b"x")
+        assert [file.sequence for file in received.files()] == ["t1c", "t2f"]
+
+
+def test_files_of_one_name_stay_two() -> None:
+    """Series of one examination number their files alike."""
+    with ReceivedStudy() as received:
+        paths = [received.path_for(name) for name in ("2-IM1", "IM1", "first/IM1", "second/IM1", "")]
+        assert len(set(paths)) == len(paths)
+
+
+def test_one_file_is_a_study_of_its_own() -> None:
+    """Whatever it is called."""
+    with ReceivedStudy() as received:
+        received.path_for("head.nii.gz").write_bytes(b"x")
+        (file,) = received.files()
+        assert file.sequence is None
+
+
+def test_an_error_tells_nothing_of_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is none of the sender's."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with ReceivedStudy() as received:
+        for name in ("notes.txt", "more.txt"):
+            received.path_for(name).write_text("no image")
+        with pytest.raises(StudyPathError, match=r"in what was sent, got none") as raised:
+            received.files()
+    assert str(tmp_path) not in str(raised.value)

@@ -1,7 +1,6 @@
 """`brainmets inspect`, from a path to what is printed."""
 
 import json
-import tomllib
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -11,13 +10,13 @@ from typer.testing import CliRunner
 
 from brainmets.client.commands import app
 from brainmets.client.endings import ExitCode
-from brainmets.client.installed_commands import COMMANDS_GROUP, installed_command
+from brainmets.client.installed_commands import installed_command
 from brainmets.inspection.command import MAX_STUDY_BYTES, inspect
+from entry_points import install_commands
 from gateway_bench import study_bytes, study_voxels
 from preparation_bench import nifti_bytes
 
 STUDYFORREST = Path(__file__).parents[3] / "shared/data/dicom_t1_studyforrest/dicoms"
-PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
 
 @pytest.fixture
@@ -31,13 +30,7 @@ def head(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def _installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Install the entry point that pyproject.toml declares, whatever is installed here."""
-    declared = tomllib.loads(PYPROJECT.read_text())["project"]["entry-points"][COMMANDS_GROUP]
-    folder = tmp_path / "site" / "brainmets_commands-1.dist-info"
-    folder.mkdir(parents=True)
-    folder.joinpath("METADATA").write_text("Metadata-Version: 2.1\nName: brainmets-commands\nVersion: 1\n")
-    lines = [f"[{COMMANDS_GROUP}]", *(f"{name} = {value}" for name, value in declared.items())]
-    folder.joinpath("entry_points.txt").write_text("\n".join(lines))
-    monkeypatch.syspath_prepend(folder.parent)
+    monkeypatch.syspath_prepend(install_commands(tmp_path / "site"))
 
 
 def run(*arguments: str) -> Result:

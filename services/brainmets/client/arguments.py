@@ -114,6 +114,9 @@ Selections = Annotated[
     ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Segment although a severe finding speaks against the study.")]
+Listen = Annotated[
+    str, typer.Option(metavar="HOST:PORT", help="Where this machine listens for it.", callback=read_address)
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 # The contract's field has 32 bits.

@@ -23,6 +23,7 @@ from brainmets.client.arguments import (
     RESEARCH_USE_ONLY,
     AsJson,
     Force,
+    Listen,
     MinPeak,
     MinVolume,
     ModelName,
@@ -148,6 +149,21 @@ def serve(
         command = installed_command("serve")
         ended_in_order = command(address=address, redis_url=redis, triton_address=triton, artifacts=artifacts)
     raise typer.Exit(ExitCode.OK if ended_in_order else ExitCode.FAILED)
+
+
+@_command()
+@calls_service
+def rest(
+    service: Service,
+    listen: Listen = "127.0.0.1:8080",
+    max_study_bytes: Annotated[int, typer.Option(min=1, metavar="N", help="Largest request taken, bytes.")] = 1 << 30,
+) -> None:
+    """Offer the service over HTTP and JSON until Ctrl-C; without authentication, for this machine or behind a proxy.
+
+    Example: brainmets rest --listen 127.0.0.1:8080
+    """
+    with errors_end_the_command(Console(stderr=True)):
+        installed_command("rest")(service, listen=listen, max_study_bytes=max_study_bytes)
 
 
 @_command()

@@ -1,0 +1,1 @@
+"""The service over HTTP and JSON: a client of the published contract, and nothing more. Research use only."""

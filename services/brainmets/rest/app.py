@@ -1,0 +1,93 @@
+"""Owns the REST backend as an ASGI application around one client."""
+
+from http import HTTPStatus
+
+from fastapi import FastAPI, HTTPException
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from brainmets import __version__
+from brainmets.client import AsyncClient
+from brainmets.client.arguments import RESEARCH_USE_ONLY
+from brainmets.rest.problems import answer_problems
+from brainmets.rest.routes import routes
+from brainmets.rest.studies import MAX_FILES
+
+NOTICE_HEADER = "Brainmets-Notice"
+_ANYWHERE = {"0.0.0.0", "::"}  # noqa: S104 -- recognised here, not listened on
+
+
+def build_app(client: AsyncClient, *, host: str, max_study_bytes: int) -> FastAPI:
+    """Build the application.
+
+    Args:
+        client: Calls the service.
+        host: Where it listens. Requests to other names are refused, else any web page could have its visitor's browser
+            read results from this machine under a name of its own.
+        max_study_bytes: Largest request taken; beyond it the answer is 413.
+    """
+    app = FastAPI(
+        title="brainmets",
+        version=__version__,
+        description=f"Segments brain metastases in MRI. {RESEARCH_USE_ONLY}",
+        form_limits={"max_files": MAX_FILES},
+        # They would run scripts of others beside results.
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.client = client
+    hosts = ["*"] if host in _ANYWHERE else ["localhost", "127.0.0.1", host]
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)
+    app.add_middleware(_BoundedRequests, max_bytes=max_study_bytes)
+    app.add_middleware(_ResearchUseOnly)
+    answer_problems(app)
+    app.include_router(routes)
+    return app
+
+
+class _BoundedRequests:
+    """Ends the reading of a request that is too large, by what it announces or else by what came.
+
+    FastAPI's own bound would answer in plain text.
+    """
+
+    def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        announced_bytes = int(Headers(scope=scope).get("content-length", "0")) if scope["type"] == "http" else 0
+        received_bytes = 0
+
+        async def receive_bounded() -> Message:
+            nonlocal received_bytes
+            self._refuse_beyond(announced_bytes)
+            message = await receive()
+            received_bytes += len(message.get("body", b""))
+            self._refuse_beyond(received_bytes)
+            return message
+
+        await self._app(scope, receive_bounded, send)
+
+    def _refuse_beyond(self, size_bytes: int) -> None:
+        if size_bytes > self._max_bytes:
+            raise HTTPException(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                f"expected a request of at most {self._max_bytes} bytes, got a larger one; send one examination",
+            )
+
+
+class _ResearchUseOnly:
+    """Says with every answer what it is for, and that nobody on the way is to keep it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_marked(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update({NOTICE_HEADER: RESEARCH_USE_ONLY, "Cache-Control": "no-store"})
+            await send(message)
+
+        await self._app(scope, receive, send_marked)

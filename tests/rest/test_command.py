@@ -1,0 +1,53 @@
+"""`brainmets rest`, from the command line to Ctrl-C."""
+
+import os
+import socket
+from pathlib import Path
+
+import httpx
+import pytest
+from typer.testing import CliRunner
+
+from brainmets.client.commands import app
+from brainmets.client.endings import ExitCode
+from brainmets.client.installed_commands import installed_command
+from brainmets.rest.command import rest
+from entry_points import install_commands
+from free_addresses import free_addresses
+from terminal import CTRL_C, terminal
+
+WRONG_USAGE = 2
+
+
+@pytest.fixture(autouse=True)
+def _installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Find the command here, and in what is started from here."""
+    folder = install_commands(tmp_path / "site")
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(folder), os.environ.get("PYTHONPATH", ""))))
+
+
+def test_the_client_finds_it() -> None:
+    """By the entry point."""
+    assert installed_command("rest") is rest
+
+
+def test_it_answers_until_it_is_interrupted() -> None:
+    """With the bound and the service that it was told; then it ends in order."""
+    listen, nobody = free_addresses(2)
+    with terminal("rest", "--listen", listen, "--address", nobody, "--max-study-bytes", "10") as command:
+        command.wait_for("Listening")
+        answer = httpx.post(f"http://{listen}/v1/studies", files=[("files", b"0123456789")], trust_env=False)
+        assert answer.status_code == httpx.codes.REQUEST_ENTITY_TOO_LARGE
+        command.press(CTRL_C)
+        assert command.wait() == ExitCode.OK
+        assert "Stopped" in command.shown
+        assert "Traceback" not in command.shown
+
+
+def test_a_place_that_is_taken_is_told() -> None:
+    """Before anything is served."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        result = CliRunner().invoke(app, ["rest", "--listen", f"127.0.0.1:{taken.getsockname()[1]}"])
+    assert result.exit_code == WRONG_USAGE
+    assert "nothing listens" in " ".join(result.stderr.replace("│", " ").split())

@@ -1,0 +1,225 @@
+"""The REST backend against a whole gateway: what goes in, what comes out, and what is told of what went wrong."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncIterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from brainmets.client import AsyncClient, SegmentationOptions
+from brainmets.rest.app import NOTICE_HEADER
+from brainmets.rest.studies import MAX_FILES
+from brainmets.v1 import segmentation_service_pb2
+from free_addresses import free_addresses
+from gateway_bench import GatewayBench, study_bytes
+from rest_bench import MAX_STUDY_BYTES, running_backend
+
+Parts = tuple[str, tuple[str, bytes]]
+T1C: Parts = ("files", ("patient-t1c.nii.gz", study_bytes()))
+T2F: Parts = ("files", ("patient-t2f.nii.gz", study_bytes()))
+MEDIA_TYPES = {
+    "mask.nii.gz": "application/gzip",
+    "probability.nii.gz": "application/gzip",
+    "report.json": "application/json",
+    "lesions.csv": "text/csv; charset=utf-8",
+    "overlay.png": "image/png",
+}
+
+
+async def submit(http: httpx.AsyncClient, *files: Parts, **fields: Any) -> str:
+    """Send a study and return its job's path; Any: what a form holds."""
+    answer = await http.post("/v1/studies", files=files or (T1C,), data=fields)
+    assert answer.status_code == httpx.codes.ACCEPTED, answer.text
+    return str(answer.headers["Location"])
+
+
+def paths_below(folder: Path) -> set[Path]:
+    """Return what lies in a folder, however deep, but for what the gateway stores."""
+    return {path for path in folder.rglob("*") if "artifacts" not in path.parts}
+
+
+async def watch(http: httpx.AsyncClient, path: str) -> list[dict[str, Any]]:
+    """Return the jobs that are told until the stream ends."""
+    lines = (await http.get(f"{path}/events")).text.splitlines()
+    assert {line for line in lines if line.startswith("event:")} == {"event: job"}
+    return [json.loads(line.removeprefix("data:")) for line in lines if line.startswith("data:")]
+
+
+def problem(answer: httpx.Response, status: int) -> dict[str, Any]:
+    """Return a problem, which says of itself what it is."""
+    assert answer.headers["Content-Type"] == "application/problem+json", answer.text
+    told: dict[str, Any] = answer.json()
+    assert (answer.status_code, told["status"]) == (status, status), answer.text
+    return told
+
+
+async def test_a_study_comes_out_as_the_grpc_client_gets_it(bench: GatewayBench, http: httpx.AsyncClient) -> None:
+    """The same job, result and files, byte for byte, each of the type it is."""
+    path = await submit(http, T1C, T2F)
+    assert (await watch(http, path))[-1]["state"] == "succeeded"
+    job = (await http.get(path)).json()
+    async with AsyncClient(bench.address) as client:
+        segmentation = await client.wait(job["job_id"])
+    assert segmentation.sequences_used == ("t1c", "t2f")
+    assert {artifact["file_name"] for artifact in job["artifacts"]} == set(segmentation.files) == set(MEDIA_TYPES)
+    for artifact in job["artifacts"]:
+        answer = await http.get(f"{path}/artifacts/{artifact['file_name']}")
+        assert answer.content == segmentation.files[artifact["file_name"]]
+        assert hashlib.sha256(answer.content).hexdigest() == artifact["sha256"]
+        assert answer.headers["Content-Type"] == MEDIA_TYPES[artifact["file_name"]]
+    result = await http.get(f"{path}/result")
+    assert result.content == segmentation.files["report.json"]
+    assert len(result.json()["lesions"]) == 1
+    assert problem(await http.get(f"{path}/artifacts/other.txt"), httpx.codes.NOT_FOUND)
+
+
+async def test_options_reach_the_service(idle: GatewayBench, http: httpx.AsyncClient) -> None:
+    """Each field of the form."""
+    given = SegmentationOptions(
+        model="nested_unet",
+        operating_point="sensitive",
+        threshold=0.5,
+        min_lesion_volume_mm3=20.0,
+        min_peak_probability=0.75,
+        deadline_s=60.0,
+        force=True,
+        series={"t1c": 5, "t2f": 7},
+        test=True,
+    )
+    fields = asdict(given) | {"series": ["t1c=5", "t2f=7"]}
+    job_id = (await submit(http, **fields)).rpartition("/")[2]
+    answer = await idle.segmentation.GetJob(segmentation_service_pb2.GetJobRequest(job_id=job_id))
+    assert answer.job.options == given.to_proto()
+
+
+@pytest.mark.usefixtures("idle")
+async def test_a_repeated_request_is_the_same_job(http: httpx.AsyncClient) -> None:
+    """Under one request_id."""
+    assert await submit(http, request_id="mine") == await submit(http, request_id="mine")
+
+
+async def test_jobs_are_listed_cancelled_and_erased(http: httpx.AsyncClient) -> None:
+    """Newest first; what has no result yet is no result, and what is erased is unknown."""
+    paths = [await submit(http) for _ in range(3)]
+    listed = (await http.get("/v1/jobs", params={"limit": 2})).json()
+    assert [f"/v1/jobs/{job['job_id']}" for job in listed] == paths[:0:-1]
+    assert "queued" in problem(await http.get(f"{paths[0]}/result"), httpx.codes.CONFLICT)["detail"]
+    assert (await http.post(f"{paths[0]}/cancel")).json()["state"] == "cancelled"
+    for part in ("result", "artifacts/mask.nii.gz"):
+        assert "cancelled" in problem(await http.get(f"{paths[0]}/{part}"), httpx.codes.CONFLICT)["detail"]
+    assert (await http.delete(paths[0])).status_code == httpx.codes.NO_CONTENT
+    assert problem(await http.get(paths[0]), httpx.codes.NOT_FOUND)["reason"] == "UNKNOWN_JOB"
+
+
+@pytest.mark.parametrize("part", ["", "/events", "/result", "/artifacts/mask.nii.gz"])
+async def test_an_unknown_job_is_not_found(http: httpx.AsyncClient, part: str) -> None:
+    """Whatever of it is asked for, before a stream begins."""
+    assert problem(await http.get(f"/v1/jobs/{'0' * 32}{part}"), httpx.codes.NOT_FOUND)["reason"] == "UNKNOWN_JOB"
+
+
+async def test_models_and_their_cards_are_told(bench: GatewayBench, http: httpx.AsyncClient) -> None:
+    """As the gRPC client has them."""
+    models = (await http.get("/v1/models")).json()
+    assert [model["model_name"] for model in models] == ["attention_unet", "nested_unet"]
+    async with AsyncClient(bench.address) as client:
+        card = await client.model_card("nested_unet")
+    assert (await http.get("/v1/models/nested_unet/card")).json() == card
+    assert problem(await http.get("/v1/models/other/card"), httpx.codes.NOT_FOUND)
+
+
+@pytest.mark.usefixtures("bench")
+async def test_a_broken_study_is_told_with_the_services_words(http: httpx.AsyncClient) -> None:
+    """Its job fails, and there is no result to be had."""
+    path = await submit(http, ("files", ("head-t1c.nii.gz", study_bytes()[:5000])))
+    ended = (await watch(http, path))[-1]
+    assert ended["state"] == "failed"
+    assert ended["problem"]["reason"] == "MALFORMED_FILE"
+    assert ended["problem"]["metadata"]["remedy"]
+    assert "failed" in problem(await http.get(f"{path}/result"), httpx.codes.CONFLICT)["detail"]
+
+
+@pytest.mark.parametrize(
+    ("file_name", "fields"),
+    [
+        ("notes.txt", {}),
+        ("t1c.nii.gz", {"model": "other"}),
+        ("t1c.nii.gz", {"series": "t1c"}),
+        ("t1c.nii.gz", {"threshold": "much"}),
+    ],
+)
+async def test_what_cannot_be_sent_is_refused(
+    http: httpx.AsyncClient, spool: Path, file_name: str, fields: dict[str, str]
+) -> None:
+    """Before the service is asked; nothing of it stays, and nothing of this machine is told."""
+    answer = await http.post("/v1/studies", files=[("files", (file_name, b"no image"))], data=fields)
+    assert "expected" in problem(answer, httpx.codes.UNPROCESSABLE_ENTITY)["detail"]
+    assert str(spool) not in answer.text
+    assert not paths_below(spool)
+
+
+async def test_the_service_refuses_what_is_out_of_range(http: httpx.AsyncClient) -> None:
+    """In its own words."""
+    answer = await http.post("/v1/studies", files=[T1C], data={"threshold": "2"})
+    assert problem(answer, httpx.codes.BAD_REQUEST)["reason"] == "INVALID_ARGUMENT"
+
+
+async def test_nothing_of_an_upload_stays(http: httpx.AsyncClient, spool: Path) -> None:
+    """Once it is sent."""
+    await submit(http, T1C, T2F)
+    assert not paths_below(spool)
+
+
+async def test_a_name_leads_nowhere(http: httpx.AsyncClient, tmp_path: Path, spool: Path) -> None:
+    """Whatever a file calls itself, it is written into the temporary folder or not at all."""
+    before = paths_below(tmp_path)
+    for name in ("../../out-t1c.nii.gz", f"{tmp_path}/out-t1c.nii.gz", "..\\out-t1c.nii.gz"):
+        await submit(http, ("files", (name, study_bytes())), T2F)
+    assert paths_below(tmp_path) == before
+    assert not paths_below(spool)
+
+
+async def test_too_much_is_refused(http: httpx.AsyncClient, spool: Path) -> None:
+    """By its bytes, whether they were announced or not, and by its files; nothing of it stays."""
+    large = ("files", ("t1c.nii", bytes(MAX_STUDY_BYTES)))
+    announced = http.build_request("POST", "/v1/studies", files=[large])
+    assert "at most" in problem(await http.send(announced), httpx.codes.REQUEST_ENTITY_TOO_LARGE)["detail"]
+
+    async def body() -> AsyncIterator[bytes]:
+        yield announced.read()
+
+    head = {"Content-Type": announced.headers["Content-Type"]}
+    problem(await http.post("/v1/studies", content=body(), headers=head), httpx.codes.REQUEST_ENTITY_TOO_LARGE)
+    many = [("files", (f"{number}", b"x")) for number in range(MAX_FILES + 1)]
+    problem(await http.post("/v1/studies", files=many), httpx.codes.BAD_REQUEST)
+    assert not paths_below(spool)
+
+
+async def test_a_service_that_is_away_is_told() -> None:
+    """By whatever needs it."""
+    (nobody,) = free_addresses()
+    async with running_backend(nobody) as http:
+        answers = await asyncio.gather(http.get("/healthz"), http.post("/v1/studies", files=[T1C]))
+    for answer in answers:
+        told = problem(answer, httpx.codes.SERVICE_UNAVAILABLE)
+        assert told["reason"] == "SERVICE_UNREACHED"
+        assert nobody in str(told["detail"])
+
+
+async def test_every_answer_says_what_it_is_for(http: httpx.AsyncClient) -> None:
+    """Also one that refuses, and the description."""
+    for path in ("/healthz", "/v1/jobs", "/openapi.json", "/nothing-here"):
+        answer = await http.get(path)
+        assert "Research use only" in answer.headers[NOTICE_HEADER]
+        assert answer.headers["Cache-Control"] == "no-store"
+    assert "Research use only" in (await http.get("/openapi.json")).json()["info"]["description"]
+
+
+async def test_a_web_page_under_another_name_is_refused(http: httpx.AsyncClient) -> None:
+    """Its script would otherwise read results from its visitor's own machine."""
+    answer = await http.get("/v1/jobs", headers={"Host": "rebound.example"})
+    assert answer.status_code == httpx.codes.BAD_REQUEST

@@ -166,6 +166,17 @@ def rest(
         installed_command("rest")(service, listen=listen, max_study_bytes=max_study_bytes)
 
 
+@_command(name="app")
+@calls_service
+def webapp(service: Service, listen: Listen = "127.0.0.1:8501") -> None:
+    """Offer a page for people until Ctrl-C; without authentication, for this machine.
+
+    Example: brainmets app --listen 127.0.0.1:8501
+    """
+    with errors_end_the_command(Console(stderr=True)):
+        installed_command("app")(service, listen=listen)
+
+
 @_command()
 @calls_service
 def doctor(service: Service, output: Output = Path("out"), as_json: AsJson = False) -> None:

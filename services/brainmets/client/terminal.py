@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from brainmets.client.results import Finding, Segmentation, SeriesUse
 
 SEVERITY_STYLES = {"warning": "yellow", "severe": "bold red"}
-_STAGE_WORDS = {
+STAGE_WORDS = {
     "unspecified": "Waiting for a worker",
     "preparing": "Preparing",
     "inferring": "Segmenting",
@@ -120,7 +120,7 @@ class StudyProgress:
         if self._tile_task is None:
             self._upload.stop()
             self._tiles.start()
-            self._tile_task = self._tiles.add_task(_STAGE_WORDS["unspecified"], total=None)
+            self._tile_task = self._tiles.add_task(STAGE_WORDS["unspecified"], total=None)
         if job.state.is_final:
             # A finished job counts no tiles any more: the bar keeps those it had, none when nothing was computed.
             words = "Done, known before" if job.from_cache else "Done"
@@ -130,7 +130,7 @@ class StudyProgress:
         # What comes after inference counts none either, and the bar must not fall back.
         done = job.tiles_done if job.stage == "inferring" else None
         self._tiles.update(
-            self._tile_task, description=_STAGE_WORDS[job.stage], completed=done, total=job.tiles_total or None
+            self._tile_task, description=STAGE_WORDS[job.stage], completed=done, total=job.tiles_total or None
         )
 
 
@@ -305,7 +305,7 @@ def _state_words(job: Job) -> Text:
         return Text(f"failed\n{job.error.reason}", style="red")
     if job.stage == "inferring" and job.tiles_total:
         return Text(f"running\nsegmenting {100 * job.tiles_done // job.tiles_total} %")
-    return Text(f"running\n{_STAGE_WORDS[job.stage].lower()}" if job.state == "running" else job.state.value)
+    return Text(f"running\n{STAGE_WORDS[job.stage].lower()}" if job.state == "running" else job.state.value)
 
 
 def model_report(models: Iterable[Model]) -> Group:

@@ -1,0 +1,111 @@
+"""The page in front of a whole gateway, as Streamlit runs it."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+from structlog.testing import capture_logs
+
+from brainmets.client import AsyncClient
+from brainmets.client.arguments import RESEARCH_USE_ONLY
+from brainmets.client.service_options import Service
+from brainmets.webapp.command import PAGE
+from brainmets.webapp.page import read_service
+from free_addresses import free_addresses
+from gateway_bench import GatewayBench, running_gateway, study_bytes
+
+TIMEOUT_S = 60.0
+OpenPage = Callable[[str], Awaitable[AppTest]]
+Upload = tuple[str, bytes, str]
+T1C: Upload = ("patient-t1c.nii.gz", study_bytes(), "application/gzip")
+T2F: Upload = ("patient-t2f.nii.gz", study_bytes(), "application/gzip")
+
+
+@pytest.fixture
+async def bench(redis_url: str, tmp_path: Path) -> AsyncIterator[GatewayBench]:
+    """A gateway whose worker works."""
+    with capture_logs():
+        async with running_gateway(redis_url, (tmp_path / "artifacts").as_uri()) as running, running.working():
+            yield running
+
+
+@pytest.fixture
+def open_page(monkeypatch: pytest.MonkeyPatch) -> OpenPage:
+    """Open the page as `brainmets app` has it opened for a service; it runs in a thread, beside the gateway."""
+
+    async def open_for(address: str) -> AppTest:
+        monkeypatch.setattr("sys.argv", [str(PAGE), json.dumps(asdict(Service(address)), default=str)])
+        return await asyncio.to_thread(AppTest.from_file(str(PAGE), default_timeout=TIMEOUT_S).run)
+
+    return open_for
+
+
+async def segment(page: AppTest, *uploads: Upload) -> AppTest:
+    """Send a study as a person does."""
+    page.file_uploader[0].set_value(list(uploads))
+    await asyncio.to_thread(page.button[0].click().run)
+    assert not page.exception
+    return page
+
+
+async def test_a_study_goes_in_and_its_lesions_come_out(bench: GatewayBench, open_page: OpenPage) -> None:
+    """The statement, the table and every file, as the client has them; with the words that must not be missing."""
+    page = await segment(await open_page(bench.address), T1C, T2F)
+    async with AsyncClient(bench.address) as client:
+        (job,) = [job async for job in client.jobs()]
+        segmentation = await client.wait(job.job_id)
+    assert segmentation.sequences_used == ("t1c", "t2f")
+    assert page.markdown[0].value == segmentation.statement
+    (lesion,) = segmentation.lesions
+    row = page.dataframe[0].value.iloc[0]
+    assert (row["Side"], row["Volume, mm³"]) == (lesion.side, round(lesion.volume_mm3))
+    assert [button.label for button in page.get("download_button")] == list(segmentation.files)
+    assert RESEARCH_USE_ONLY in page.warning[0].value
+    assert not page.error
+
+
+async def test_what_is_chosen_reaches_the_service(bench: GatewayBench, open_page: OpenPage) -> None:
+    """Networks and operating point, of those that it offers."""
+    page = await open_page(bench.address)
+    assert [box.value for box in page.selectbox] == ["mean", "balanced"]
+    page.selectbox[0].select("nested_unet")
+    page.selectbox[1].select("sensitive")
+    await segment(page, T1C)
+    assert "nested_unet. Operating point: sensitive" in page.caption[0].value
+
+
+@pytest.mark.parametrize(
+    ("uploads", "words"),
+    [
+        ((), "choose one first"),
+        ((("notes.txt", b"no image", "text/plain"),), "expected a NIfTI file"),
+        ((("head-t1c.nii.gz", study_bytes()[:5000], "application/gzip"),), "expected"),
+    ],
+)
+async def test_what_is_no_study_is_told(
+    bench: GatewayBench, open_page: OpenPage, uploads: tuple[Upload, ...], words: str
+) -> None:
+    """In a sentence, here or by the service; nothing is shown as a result, also not the one before."""
+    page = await segment(await open_page(bench.address), T1C)
+    assert page.subheader
+    await segment(page, *uploads)
+    assert words in page.error[0].value
+    assert not page.subheader
+
+
+async def test_a_service_that_is_away_is_told(open_page: OpenPage) -> None:
+    """With what to do."""
+    (nobody,) = free_addresses()
+    page = await open_page(nobody)
+    assert nobody in page.error[0].value
+    assert not page.exception
+
+
+def test_the_page_calls_the_service_that_the_command_names() -> None:
+    """With its files, whose paths travel as words."""
+    service = Service("gateway:1", use_tls=True, ca_file=Path("ca.pem"))
+    assert read_service(json.dumps(asdict(service), default=str)) == service

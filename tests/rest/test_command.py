@@ -8,9 +8,11 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
+from brainmets.client import AsyncClient
 from brainmets.client.commands import app
 from brainmets.client.endings import ExitCode
 from brainmets.client.installed_commands import installed_command
+from brainmets.rest.app import build_app
 from brainmets.rest.command import rest
 from entry_points import install_commands
 from free_addresses import free_addresses
@@ -43,6 +45,19 @@ def test_it_answers_until_it_is_interrupted() -> None:
         assert command.wait() == ExitCode.OK
         assert "Stopped" in command.shown
         assert "Traceback" not in command.shown
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "localhost"])
+async def test_it_is_called_by_the_name_under_which_it_listens(host: str) -> None:
+    """And by those of this machine, but by no other."""
+    async with AsyncClient() as client:
+        transport = httpx.ASGITransport(build_app(client, host=host, max_study_bytes=1))
+        async with httpx.AsyncClient(transport=transport, base_url=f"http://{host}:8080") as http:
+            codes = [
+                (await http.get("/openapi.json", headers={"Host": name})).status_code
+                for name in (f"{host}:8080", "localhost:1", "rebound.example")
+            ]
+    assert codes == [httpx.codes.OK, httpx.codes.OK, httpx.codes.BAD_REQUEST]
 
 
 def test_a_place_that_is_taken_is_told() -> None:

@@ -1,5 +1,6 @@
 """Owns the REST backend as an ASGI application around one client."""
 
+import asyncio
 from http import HTTPStatus
 
 from fastapi import FastAPI, HTTPException
@@ -15,7 +16,7 @@ from brainmets.rest.routes import routes
 from brainmets.rest.studies import MAX_FILES
 
 NOTICE_HEADER = "Brainmets-Notice"
-_ANYWHERE = {"0.0.0.0", "::"}  # noqa: S104 -- recognised here, not listened on
+_ANYWHERE = {"0.0.0.0", "[::]"}  # noqa: S104 -- recognised here, not listened on
 
 
 def build_app(client: AsyncClient, *, host: str, max_study_bytes: int) -> FastAPI:
@@ -23,8 +24,8 @@ def build_app(client: AsyncClient, *, host: str, max_study_bytes: int) -> FastAP
 
     Args:
         client: Calls the service.
-        host: Where it listens. Requests to other names are refused, else any web page could have its visitor's browser
-            read results from this machine under a name of its own.
+        host: Where it listens, as in a URL. Requests to other names are refused, else any web page could have its
+            visitor's browser read results from this machine under a name of its own.
         max_study_bytes: Largest request taken; beyond it the answer is 413.
     """
     app = FastAPI(
@@ -37,6 +38,7 @@ def build_app(client: AsyncClient, *, host: str, max_study_bytes: int) -> FastAP
         redoc_url=None,
     )
     app.state.client = client
+    app.state.stopping = asyncio.Event()
     hosts = ["*"] if host in _ANYWHERE else ["localhost", "127.0.0.1", host]
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)
     app.add_middleware(_BoundedRequests, max_bytes=max_study_bytes)

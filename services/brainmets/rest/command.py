@@ -5,13 +5,27 @@ import socket
 
 import typer
 import uvicorn
+from fastapi import FastAPI
 from rich.console import Console
 
 from brainmets.client.service_options import Service
 from brainmets.rest.app import build_app
 
-# An event stream ends with its job, which may take longer than whoever stops us will wait.
-_GRACE_S = 3
+# For what is under way: a study that is being sent may take longer than whoever stops us will wait.
+_GRACE_S = 10
+
+
+class Server(uvicorn.Server):
+    """A server of our application, whose event streams end when it stops."""
+
+    def __init__(self, app: FastAPI) -> None:
+        super().__init__(uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=_GRACE_S))
+        self._stopping: asyncio.Event = app.state.stopping
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop once what is under way has been answered."""
+        self._stopping.set()
+        await super().shutdown(sockets)
 
 
 def rest(service: Service, *, listen: str, max_study_bytes: int) -> bool:
@@ -51,8 +65,10 @@ def _listen(address: str) -> socket.socket:
 
 async def _serve(service: Service, listen: str, max_study_bytes: int, opened: socket.socket, console: Console) -> None:
     async with service.async_client() as client:
-        host = listen.rpartition(":")[0].strip("[]")
-        app = build_app(client, host=host, max_study_bytes=max_study_bytes)
-        config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=_GRACE_S)
-        console.print(f"Listening at http://{listen}, described at /openapi.json. Ctrl-C stops it.", highlight=False)
-        await uvicorn.Server(config).serve(sockets=[opened])
+        app = build_app(client, host=listen.rpartition(":")[0], max_study_bytes=max_study_bytes)
+        console.print(
+            f"Listening at http://{listen}, described at /openapi.json. Ctrl-C stops it.",
+            highlight=False,
+            soft_wrap=True,
+        )
+        await Server(app).serve(sockets=[opened])

@@ -9,8 +9,9 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, File, Form, HTTPException, Query, Request, Response, UploadFile
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from brainmets.client import AsyncClient, Job, JobState, Model, SegmentationOptions, ServiceError
-from brainmets.rest.problems import RESPONSES, NoResultError, problem_of
+from brainmets.client import AsyncClient, Job, JobState, Model, SegmentationOptions
+from brainmets.rest.events import job_events
+from brainmets.rest.problems import RESPONSES, NoResultError
 from brainmets.rest.records import JobRecord
 from brainmets.rest.studies import read_options, received_study
 from brainmets.v1 import job_pb2
@@ -53,7 +54,8 @@ async def submit_study(
     response: Response,
     client: Caller,
     files: Annotated[
-        list[UploadFile], File(description="NIfTI files named *-t1c.nii.gz and so on, DICOM files, or one zip archive.")
+        list[UploadFile],
+        File(description="NIfTI files named *-t1c.nii.gz and so on, or DICOM files, loose or in a zip."),
     ],
     options: Annotated[SegmentationOptions, Depends(read_options)],
     request_id: Annotated[
@@ -85,13 +87,10 @@ async def read_job(job: KnownJob) -> JobRecord:
 
 
 @routes.get("/v1/jobs/{job_id}/events", response_class=EventSourceResponse)
-async def watch_job(client: Caller, job: KnownJob) -> AsyncIterable[ServerSentEvent]:
-    """Tell each change of a job as an event `job`, until it has ended; an event `problem` tells why it cannot."""
-    try:
-        async for changed in client.watch(job.job_id):
-            yield ServerSentEvent(event="job", data=JobRecord.of(changed))
-    except ServiceError as error:
-        yield ServerSentEvent(event="problem", data=problem_of(error))
+async def watch_job(request: Request, client: Caller, job: KnownJob) -> AsyncIterable[ServerSentEvent]:
+    """Tell each change of a job as an event `job`; an event `problem` tells why it cannot be watched on."""
+    async for event in job_events(client, job.job_id, request.app.state.stopping):
+        yield event
 
 
 @routes.post("/v1/jobs/{job_id}/cancel")

@@ -17,7 +17,7 @@ from brainmets.client.terminal import STAGE_WORDS
 
 OVERLAY_NAME = "overlay.png"
 _STUDY_WORDS = (
-    "Study: NIfTI files named …-t1c.nii.gz, and maybe …-t1n …-t2w …-t2f; or DICOM files; or one zip archive of them"
+    "Study: NIfTI files named …-t1c.nii.gz, and maybe …-t1n …-t2w …-t2f; or DICOM files, loose or in one zip archive"
 )
 _MEAN = "mean"
 _RESULT = "segmentation"

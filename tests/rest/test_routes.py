@@ -211,15 +211,16 @@ async def test_too_much_is_refused(http: httpx.AsyncClient, spool: Path) -> None
     assert not paths_below(spool)
 
 
-async def test_a_service_that_is_away_is_told() -> None:
-    """By whatever needs it."""
+async def test_a_service_that_is_away_is_told(spool: Path) -> None:
+    """By whatever needs it; nothing of an upload stays."""
     (nobody,) = free_addresses()
     async with running_backend(nobody) as http:
         answers = await asyncio.gather(http.get("/healthz"), http.post("/v1/studies", files=[T1C]))
     for answer in answers:
         told = problem(answer, httpx.codes.SERVICE_UNAVAILABLE)
         assert told["reason"] == "SERVICE_UNREACHED"
-        assert nobody in str(told["detail"])
+        assert nobody in told["detail"]
+    assert not paths_below(spool)
 
 
 async def test_every_answer_says_what_it_is_for(http: httpx.AsyncClient) -> None:

@@ -89,12 +89,17 @@ async def test_what_is_chosen_reaches_the_service(bench: GatewayBench, open_page
 async def test_what_is_no_study_is_told(
     bench: GatewayBench, open_page: OpenPage, uploads: tuple[Upload, ...], words: str
 ) -> None:
-    """In a sentence, here or by the service; nothing is shown as a result, also not the one before."""
-    page = await segment(await open_page(bench.address), T1C)
-    assert page.subheader
-    await segment(page, *uploads)
+    """In a sentence, here or by the service, and nothing is shown as a result."""
+    page = await segment(await open_page(bench.address), *uploads)
     assert words in page.error[0].value
     assert not page.subheader
+
+
+async def test_a_result_is_not_shown_beside_another_study(bench: GatewayBench, open_page: OpenPage) -> None:
+    """Once something else was sent, whatever became of it."""
+    page = await segment(await open_page(bench.address), T1C)
+    assert page.subheader
+    assert not (await segment(page)).subheader
 
 
 async def test_a_service_that_is_away_is_told(open_page: OpenPage) -> None:

@@ -101,7 +101,7 @@ export: ## choose temperature and operating points on validation data, write mod
 	@for network in $(NETWORKS); do $(TRAINING) export --checkpoint build/training/$$network/checkpoint.pt \
 	  --repository build/training/candidates --study $(VALIDATION); done
 	@$(EVALUATION) choose-points --model $(NETWORKS:%=build/training/candidates/%) --study $(VALIDATION) --synthetic 12 \
-	  --out build/training/decisions
+	  --both-ways --out build/training/decisions
 	@for network in $(NETWORKS); do $(TRAINING) export --checkpoint build/training/$$network/checkpoint.pt \
 	  --repository model_repository --study $(VALIDATION) --decision build/training/decisions/$$network.json; done
 	@$(TRAINING) quantize --model $(NETWORKS:%=model_repository/%) --study $(VALIDATION)

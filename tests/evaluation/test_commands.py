@@ -58,15 +58,15 @@ def test_the_rounded_graph_is_scored_when_asked(folder: Path, tmp_path: Path, mo
 
 
 def test_points_are_chosen_and_can_be_exported(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A decision for each network, with what it was chosen on."""
-    given = ("--study", folder, "--synthetic", 2, "--out", tmp_path, "--threads", 1)
+    """A decision for each network, with what it was chosen on: lesions in degraded heads and in heads as acquired."""
+    given = ("--study", folder, "--synthetic", 1, "--both-ways", "--out", tmp_path, "--threads", 1)
     assert run(monkeypatch, "choose-points", "--model", MODELS[1], *given) == 0
     decision = load_decision(tmp_path / "attention_unet.json")
     thresholds = [decision.points[name].threshold for name in OperatingPointName]
     assert thresholds == sorted(thresholds)
     assert json.loads((tmp_path / "attention_unet.json").read_text())["chosen_on"] == [
         "phantom-001/synthetic-0",
-        "phantom-001/synthetic-1-skull",
+        "phantom-001/synthetic-as-acquired-0",
     ]
 
 

@@ -1,6 +1,7 @@
 """Owns the evaluator's command line: score networks on labelled studies, and choose their operating points."""
 
 import argparse
+import itertools
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -37,6 +38,8 @@ from brainmets.training.splits import Part, find_studies, load_split
 # Drawn apart from every training seed, and figures apart from what chose the operating points.
 CHOICE_SEED = 20_000
 REPORT_SEED = 30_000
+# Between the seeds of studies that are degraded and of those that are not, where both are drawn.
+BOTH_WAYS_SEED = 1000
 
 
 def main() -> int:
@@ -105,6 +108,7 @@ def _print_table(arguments: argparse.Namespace) -> None:
 
 def _add_choose(parser: argparse.ArgumentParser) -> None:
     _add_studies(parser, seed=CHOICE_SEED)
+    parser.add_argument("--both-ways", action="store_true", help="with --synthetic: as many more, as acquired")
     parser.add_argument("--model", type=Path, nargs="+", required=True, help="folders of the model repository")
     parser.add_argument("--out", type=Path, required=True, help="folder for one JSON file a network")
     parser.set_defaults(run=_choose)
@@ -207,15 +211,24 @@ def _read_point(model: Path, arguments: argparse.Namespace) -> OperatingPoint:
 def _open_studies(arguments: argparse.Namespace) -> Iterator[LabelledStudy]:
     labels = tuple(arguments.labels)
     folders = _find_folders(arguments)
-    with tqdm(total=len(folders) * max(1, arguments.synthetic), unit="study") as bar:
+    ways = _find_ways(arguments)
+    with tqdm(total=len(folders) * max(1, len(ways) * arguments.synthetic), unit="study") as bar:
         for folder in folders:
             real = load_labelled_study(folder, reference=arguments.reference, labels=labels)
-            made = make_synthetic_studies(
-                real, count=arguments.synthetic, seed=arguments.seed, as_acquired=arguments.as_acquired
+            made = itertools.chain.from_iterable(
+                make_synthetic_studies(real, count=arguments.synthetic, seed=seed, as_acquired=as_acquired)
+                for as_acquired, seed in ways.items()
             )
             for labelled in made if arguments.synthetic else (real,):
                 yield labelled
                 bar.update()
+
+
+def _find_ways(arguments: argparse.Namespace) -> Mapping[bool, int]:
+    """Return whether studies are drawn as acquired, or not, or both, each with its seed."""
+    if getattr(arguments, "both_ways", False):
+        return {False: arguments.seed, True: arguments.seed + BOTH_WAYS_SEED}
+    return {arguments.as_acquired: arguments.seed}
 
 
 def _find_folders(arguments: argparse.Namespace) -> tuple[Path, ...]:

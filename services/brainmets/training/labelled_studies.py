@@ -144,7 +144,8 @@ def make_synthetic_studies(
             for channel, sequence in enumerate(Sequence)
             if present[channel]
         }
-        name = f"{held_out.name}/synthetic-{index}{'-skull' if skull else ''}"
+        kind = "synthetic-as-acquired" if as_acquired else "synthetic"
+        name = f"{held_out.name}/{kind}-{index}{'-skull' if skull else ''}"
         yield LabelledStudy(name, Study(volumes), LesionMask(head.target, geometry))
 
 

@@ -96,6 +96,7 @@ def test_a_part_of_a_split_is_scored(
     assert run(monkeypatch, "score", "--model", MODELS[1], *given, *whole, "--split-file", split) == 0
 
 
+@pytest.mark.integration
 def test_candidates_are_compared_on_the_same_studies(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -257,6 +257,7 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.part"))
 
 
+@pytest.mark.integration
 def test_u_net_plus_plus_exports_too(tmp_path: Path) -> None:
     """The nested network passes the same gate."""
     network = ServedNetwork(load_network(make_checkpoint(name="nested_unet")), context=SERVED)

@@ -65,6 +65,7 @@ def test_the_plans_channel_dropout_reaches_its_patches(tmp_path: Path, monkeypat
     assert not others.any()
 
 
+@pytest.mark.integration
 def test_a_volumetric_network_is_trained(tmp_path: Path) -> None:
     """A 3-D plan goes through the same loop, and its checkpoint says what it is."""
     plan = TrainingPlan("nested_unet", 1, minutes=10.0, batch_size=1, context=VOLUME, widths=(2, 2, 2, 2, 2))

@@ -44,6 +44,7 @@ def test_both_networks_are_trained_from_one_shelf(data: Path, tmp_path: Path, mo
         assert checkpoint.plan.started_from
 
 
+@pytest.mark.integration
 def test_without_backgrounds_it_ends_at_once(tmp_path: Path) -> None:
     """Instead of waiting for studies that nobody draws."""
     with pytest.raises(InternalError, match="not drawn"):

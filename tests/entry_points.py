@@ -1,7 +1,10 @@
 """Owns the entry points that pyproject.toml declares, as if they were installed, whatever is installed here."""
 
+import os
 import tomllib
 from pathlib import Path
+
+import pytest
 
 from brainmets.client.installed_commands import COMMANDS_GROUP
 
@@ -17,3 +20,10 @@ def install_commands(folder: Path) -> Path:
     lines = [f"[{COMMANDS_GROUP}]", *(f"{name} = {value}" for name, value in declared.items())]
     package.joinpath("entry_points.txt").write_text("\n".join(lines))
     return folder
+
+
+def find_commands(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Have our commands found here, and in what is started from here; the folder is made for them."""
+    install_commands(folder)
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(folder), os.environ.get("PYTHONPATH", ""))))

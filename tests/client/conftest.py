@@ -1,31 +1,15 @@
 """A whole gateway on loopback, and studies in a folder."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from structlog.testing import capture_logs
 
 from brainmets.formats.nifti import read_nifti
 from dicom_cases import write_series
-from gateway_bench import GatewayBench, running_gateway, study_bytes
+from gateway_bench import study_bytes
+from gateway_fixtures import bench, idle
 
-
-@pytest.fixture
-async def bench(redis_url: str, tmp_path: Path) -> AsyncIterator[GatewayBench]:
-    """A gateway whose worker works."""
-    # Else the gateway's events, of this process too, would stand among what a command prints.
-    with capture_logs():
-        async with running_gateway(redis_url, (tmp_path / "artifacts").as_uri()) as running, running.working():
-            yield running
-
-
-@pytest.fixture
-async def idle(redis_url: str, tmp_path: Path) -> AsyncIterator[GatewayBench]:
-    """A gateway without a worker: a job waits until it is cancelled."""
-    with capture_logs():
-        async with running_gateway(redis_url, (tmp_path / "artifacts").as_uri()) as running:
-            yield running
+__all__ = ["bench", "idle"]
 
 
 @pytest.fixture

@@ -98,6 +98,19 @@ async def test_tiles_at_a_time_do_not_mix(
         np.testing.assert_array_equal(answer, await infer(triton, model, tile))
 
 
+async def test_a_region_serves_tiles_of_any_size(
+    triton: InferenceServerClient, model: ModelContract, shared: SharedMemoryTransport
+) -> None:
+    """The next slab is larger, and no region is made and told of anew for it."""
+    others = set(our_regions())
+    regions = []
+    for size in (16, 64, 32):
+        await infer(triton, model, make_tile(model, size=size), transport=shared)
+        regions.append(set(our_regions()) - others)
+    assert regions == [regions[0]] * 3
+    assert len(regions[0]) == 1
+
+
 async def test_a_triton_that_forgot_the_memory_is_told_again(
     triton: InferenceServerClient, model: ModelContract, shared: SharedMemoryTransport
 ) -> None:

@@ -5,25 +5,12 @@ from pathlib import Path
 
 import httpx
 import pytest
-from structlog.testing import capture_logs
 
-from gateway_bench import GatewayBench, running_gateway
+from gateway_bench import GatewayBench
+from gateway_fixtures import bench, idle
 from rest_bench import running_backend
 
-
-@pytest.fixture
-async def idle(redis_url: str, tmp_path: Path) -> AsyncIterator[GatewayBench]:
-    """A gateway without a worker: a job waits until it is cancelled."""
-    with capture_logs():
-        async with running_gateway(redis_url, (tmp_path / "artifacts").as_uri()) as running:
-            yield running
-
-
-@pytest.fixture
-async def bench(idle: GatewayBench) -> AsyncIterator[GatewayBench]:
-    """A gateway whose worker works."""
-    async with idle.working():
-        yield idle
+__all__ = ["bench", "idle"]
 
 
 @pytest.fixture

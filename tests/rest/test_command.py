@@ -1,6 +1,5 @@
 """`brainmets rest`, from the command line to Ctrl-C."""
 
-import os
 import socket
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from brainmets.client.endings import ExitCode
 from brainmets.client.installed_commands import installed_command
 from brainmets.rest.app import build_app
 from brainmets.rest.command import rest
-from entry_points import install_commands
+from entry_points import find_commands
 from free_addresses import free_addresses
 from terminal import CTRL_C, terminal
 
@@ -24,9 +23,7 @@ WRONG_USAGE = 2
 @pytest.fixture(autouse=True)
 def _installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Find the command here, and in what is started from here."""
-    folder = install_commands(tmp_path / "site")
-    monkeypatch.syspath_prepend(folder)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(folder), os.environ.get("PYTHONPATH", ""))))
+    find_commands(monkeypatch, tmp_path / "site")
 
 
 def test_the_client_finds_it() -> None:

@@ -6,11 +6,13 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from brainmets.imaging.errors import ModelContractError
 from brainmets.training import __main__ as command
 from brainmets.training.quantization import MIN_AGREEMENT_DICE, quantize_network
+from brainmets.training.served_contract import INPUT_NAME
 from local.engine import sample_tile
 from phantom_heads import save_labelled_phantom
 
@@ -33,6 +35,9 @@ def test_the_rounded_graph_is_known_by_its_digest(folder: Path) -> None:
     quantize_network(folder, [tile, tile[..., ::-1].copy()])
     stated = json.loads((folder / "model_card.json").read_text())["int8"]
     assert stated["sha256"] == hashlib.sha256((folder / ROUNDED).read_bytes()).hexdigest()
+    nodes = onnx.load(folder / ROUNDED).graph.node
+    # Before its slices are stacked, not after.
+    assert INPUT_NAME in {node.input[0] for node in nodes if node.op_type == "QuantizeLinear"}
     assert MIN_AGREEMENT_DICE <= stated["agreement_dice"] <= 1.0
     for config in ("config.pbtxt", "configs/gpu.pbtxt"):
         assert stated["sha256"] in (folder / config).read_text()

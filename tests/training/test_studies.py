@@ -145,6 +145,20 @@ def test_patches_without_a_lesion_are_of_the_head() -> None:
     assert sum(shown) > 20
 
 
+def test_large_lesions_are_shown_more_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of 3200 voxels nearly four times as often as one of a single voxel, its sixth root; not 3200 times."""
+    monkeypatch.setattr(patches, "LESION_FRACTION", 1.0)
+    target = np.zeros((24, 40, 40), dtype=np.bool_)
+    target[:8, 10:30, 10:30] = True
+    lesions = (np.argwhere(target).astype(np.int16), np.array([[20, 20, 20]], dtype=np.int16))
+    target[20, 20, 20] = True
+    voxels = np.ones((CHANNELS, *target.shape), dtype=np.float16)
+    study = TrainingStudy(voxels, target, np.ones(target.shape, np.float16), lesions, (True,) * CHANNELS)
+    rng = np.random.default_rng(0)
+    large = [cut_patch(study, rng, context=SERVED)[1].sum() > 50 for _ in range(150)]
+    assert 0.68 < np.mean(large) < 0.92
+
+
 def test_channel_dropout_can_be_turned_off(study: TrainingStudy) -> None:
     """Without it a patch has every sequence that its study has; with it, it never lacks the T1c."""
     for dropped, expected in ((0.0, study.present), (1.0, (True, False, False, False))):

@@ -1,6 +1,5 @@
 """`brainmets app`, from the command line to Ctrl-C."""
 
-import os
 from pathlib import Path
 
 import httpx
@@ -11,7 +10,7 @@ from brainmets.client.commands import app as command_line
 from brainmets.client.endings import ExitCode
 from brainmets.client.installed_commands import installed_command
 from brainmets.webapp.command import app
-from entry_points import install_commands
+from entry_points import find_commands
 from free_addresses import free_addresses
 from terminal import CTRL_C, terminal
 
@@ -19,9 +18,7 @@ from terminal import CTRL_C, terminal
 @pytest.fixture(autouse=True)
 def _installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Find the command here, and in what is started from here."""
-    folder = install_commands(tmp_path / "site")
-    monkeypatch.syspath_prepend(folder)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(folder), os.environ.get("PYTHONPATH", ""))))
+    find_commands(monkeypatch, tmp_path / "site")
 
 
 def test_the_client_finds_it() -> None:

@@ -2,13 +2,12 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
-from structlog.testing import capture_logs
 
 from brainmets.client import AsyncClient
 from brainmets.client.arguments import RESEARCH_USE_ONLY
@@ -16,21 +15,13 @@ from brainmets.client.service_options import Service
 from brainmets.webapp.command import PAGE
 from brainmets.webapp.page import read_service
 from free_addresses import free_addresses
-from gateway_bench import GatewayBench, running_gateway, study_bytes
+from gateway_bench import GatewayBench, study_bytes
 
 TIMEOUT_S = 60.0
 OpenPage = Callable[[str], Awaitable[AppTest]]
 Upload = tuple[str, bytes, str]
 T1C: Upload = ("patient-t1c.nii.gz", study_bytes(), "application/gzip")
 T2F: Upload = ("patient-t2f.nii.gz", study_bytes(), "application/gzip")
-
-
-@pytest.fixture
-async def bench(redis_url: str, tmp_path: Path) -> AsyncIterator[GatewayBench]:
-    """A gateway whose worker works."""
-    with capture_logs():
-        async with running_gateway(redis_url, (tmp_path / "artifacts").as_uri()) as running, running.working():
-            yield running
 
 
 @pytest.fixture

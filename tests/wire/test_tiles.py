@@ -76,6 +76,15 @@ def test_an_incomplete_header_is_refused(field: str) -> None:
         header_from_proto(message)
 
 
+@pytest.mark.parametrize("row", [-1, VOLUME.geometry.shape[1]])
+def test_a_tile_beside_the_volume_is_refused(row: int) -> None:
+    """There is nothing to decide there, and nowhere to put what is decided."""
+    message = sent(HEADER)
+    message.origins[1] = row
+    with pytest.raises(InternalError):
+        header_from_proto(message)
+
+
 def test_an_unknown_sequence_is_refused() -> None:
     """Leaving a channel out would shift the others."""
     message = sent(HEADER)

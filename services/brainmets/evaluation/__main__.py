@@ -74,7 +74,9 @@ def _add_studies(parser: argparse.ArgumentParser, *, seed: int) -> None:
     parser.add_argument("--reference", type=Path, help="label map of a single study; else its *seg.nii.gz")
     parser.add_argument("--labels", type=int, nargs="+", default=CORE_LABELS, help="values that are tumour core")
     parser.add_argument("--synthetic", type=int, default=0, help="score so many studies implanted in each instead")
-    parser.add_argument("--as-acquired", action="store_true", help="with --synthetic: contrast and noise stay real")
+    ways = parser.add_mutually_exclusive_group()
+    ways.add_argument("--as-acquired", action="store_true", help="with --synthetic: contrast and noise stay real")
+    ways.add_argument("--both-ways", action="store_true", help="with --synthetic: so many of each kind")
     parser.add_argument("--seed", type=int, default=seed, help="draws the implanted studies")
     parser.add_argument("--threads", type=int, default=2)
 
@@ -108,7 +110,6 @@ def _print_table(arguments: argparse.Namespace) -> None:
 
 def _add_choose(parser: argparse.ArgumentParser) -> None:
     _add_studies(parser, seed=CHOICE_SEED)
-    parser.add_argument("--both-ways", action="store_true", help="with --synthetic: as many more, as acquired")
     parser.add_argument("--model", type=Path, nargs="+", required=True, help="folders of the model repository")
     parser.add_argument("--out", type=Path, required=True, help="folder for one JSON file a network")
     parser.set_defaults(run=_choose)
@@ -226,7 +227,7 @@ def _open_studies(arguments: argparse.Namespace) -> Iterator[LabelledStudy]:
 
 def _find_ways(arguments: argparse.Namespace) -> Mapping[bool, int]:
     """Return whether studies are drawn as acquired, or not, or both, each with its seed."""
-    if getattr(arguments, "both_ways", False):
+    if arguments.both_ways:
         return {False: arguments.seed, True: arguments.seed + BOTH_WAYS_SEED}
     return {arguments.as_acquired: arguments.seed}
 

@@ -20,8 +20,8 @@ from brainmets.training.studies import TrainingStudy
 PATCH_SIZE = 160
 # Share of patches that are cut around a lesion; the others show what a head looks like without.
 LESION_FRACTION = 0.6
-# Of these, a lesion's share is as the square root of its diameter: each has many slices to learn if it is large, and
-# one choice among all that is small is missed more easily.
+# A lesion is chosen by this power of its volume, which is the square root of its diameter: a large one has many more
+# slices to learn, and a small one must not be lost beside it.
 VOLUME_POWER = 1.0 / 6.0
 # Voxels that are tried until one is of the head, which fills about half of its box.
 HEAD_TRIES = 8

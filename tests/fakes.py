@@ -16,6 +16,7 @@ from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
 from brainmets.gateway.deadline import Deadline
 from brainmets.gateway.model_contract import ModelContract, ModelDescription, TensorSpec, read_contract
 from brainmets.imaging.errors import InferenceFailedError, UnknownModelError
+from brainmets.runtime.grpc_server import stop_server
 
 MODEL_NAMES = ("attention_unet", "nested_unet")
 PARAMETERS = {
@@ -182,4 +183,4 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         yield f"127.0.0.1:{port}"
-        await server.stop(None)
+        await stop_server(server)

@@ -20,7 +20,7 @@ from brainmets.internal.v1 import preprocessing_service_pb2_grpc
 from brainmets.preprocessing.app import build_servicer, open_workshop
 from brainmets.preprocessing.servicer import METHODS
 from brainmets.runtime.grpc_client import open_channel
-from brainmets.runtime.grpc_server import INTERNAL_LIMITS, PUBLIC_LIMITS, bind, build_server
+from brainmets.runtime.grpc_server import INTERNAL_LIMITS, PUBLIC_LIMITS, bind, build_server, stop_server
 from brainmets.runtime.health import Health
 from brainmets.runtime.metrics import PreprocessingMetrics, RpcMetrics
 from brainmets.runtime.settings import ApiSettings, PreprocessingSettings, WorkerSettings
@@ -143,4 +143,4 @@ async def _preprocessing(artifact_url: str) -> AsyncIterator[str]:
         try:
             yield address
         finally:
-            await server.stop(None)
+            await stop_server(server)

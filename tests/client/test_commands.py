@@ -21,6 +21,7 @@ from brainmets.client import AsyncClient, Model
 from brainmets.client.commands import app
 from brainmets.client.endings import ExitCode, errors_end_the_command
 from brainmets.client.errors import ServiceError
+from brainmets.runtime.grpc_server import stop_server
 from gateway_bench import GatewayBench, study_bytes
 
 
@@ -317,7 +318,7 @@ async def test_another_grpc_service_is_no_gateway() -> None:
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     result = await run("jobs", "--address", f"127.0.0.1:{port}")
-    await server.stop(None)
+    await stop_server(server)
     assert result.exit_code == ExitCode.UNREACHED
     assert "another gRPC service" in " ".join(result.stderr.split())
 

@@ -19,6 +19,7 @@ from brainmets.client.commands import app
 from brainmets.client.endings import ExitCode
 from brainmets.client.errors import TLS_REASON
 from brainmets.gateway.model_servicer import ModelServicer
+from brainmets.runtime.grpc_server import stop_server
 from brainmets.v1 import model_service_pb2_grpc
 from fakes import MODEL_NAMES, FakeCatalogue
 
@@ -74,7 +75,7 @@ async def serving(files: tuple[Path, Path] | None, clients: Authority | None = N
     try:
         yield f"127.0.0.1:{port}"
     finally:
-        await server.stop(None)
+        await stop_server(server)
 
 
 async def refusal(address: str, tls: Tls | None) -> ServiceError:

@@ -13,6 +13,7 @@ import pytest
 from active_span import active_span
 from brainmets.client import AsyncClient, Client, ServiceError
 from brainmets.client.phantom import Phantom
+from brainmets.runtime.grpc_server import stop_server
 from brainmets.v1 import job_pb2, model_service_pb2_grpc, segmentation_service_pb2_grpc
 
 TRACE_ID, SPAN_ID = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -59,7 +60,7 @@ async def listener() -> AsyncIterator[Listener]:
     listening.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     await server.start()
     yield listening
-    await server.stop(None)
+    await stop_server(server)
 
 
 def tracing() -> AbstractContextManager[None]:

@@ -32,7 +32,7 @@ from brainmets.imaging.tiling import crop_tile, extract_tile, plan_tiles
 from brainmets.internal.v1 import preprocessing_service_pb2 as messages
 from brainmets.internal.v1 import preprocessing_service_pb2_grpc
 from brainmets.runtime.grpc_client import open_channel
-from brainmets.runtime.grpc_server import INTERNAL_LIMITS, build_server
+from brainmets.runtime.grpc_server import INTERNAL_LIMITS, build_server, stop_server
 from brainmets.runtime.metrics import RpcMetrics
 from brainmets.v1 import study_pb2
 from brainmets.wire.tiles import StudyHeader, contract_to_proto, header_to_proto, tile_to_proto
@@ -103,7 +103,7 @@ async def serving(service: FlakyPreprocessing) -> AsyncIterator[str]:
     try:
         yield f"127.0.0.1:{port}"
     finally:
-        await server.stop(None)
+        await stop_server(server)
 
 
 @pytest.fixture
@@ -200,7 +200,7 @@ async def test_a_service_that_comes_up_later_is_waited_for(service: FlakyPreproc
         server.add_insecure_port(address)
         await server.start()
         assert await preparation == (HEADER, ALL)
-        await server.stop(None)
+        await stop_server(server)
 
 
 async def test_another_stream_than_before_the_break_is_refused(

@@ -11,7 +11,7 @@ from brainmets.preprocessing.app import build_servicer, open_workshop
 from brainmets.preprocessing.servicer import METHODS, SERVICE_NAME
 from brainmets.runtime.artifact_store import ArtifactStore
 from brainmets.runtime.grpc_client import open_channel
-from brainmets.runtime.grpc_server import INTERNAL_LIMITS, bind, build_server, publish
+from brainmets.runtime.grpc_server import INTERNAL_LIMITS, bind, build_server, publish, stop_server
 from brainmets.runtime.health import Health
 from brainmets.runtime.metrics import PreprocessingMetrics, RpcMetrics
 from brainmets.runtime.settings import PreprocessingSettings
@@ -38,7 +38,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[PreparationBench]:
                 stub = preprocessing_service_pb2_grpc.PreprocessingServiceStub(channel)
                 yield PreparationBench(stub, ArtifactStore.open(settings.artifact_url), registry)
         finally:
-            await server.stop(None)
+            await stop_server(server)
 
 
 @pytest.fixture

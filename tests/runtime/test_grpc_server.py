@@ -29,6 +29,7 @@ from brainmets.runtime.grpc_server import (
     publish,
     serve_health,
     serve_until,
+    stop_server,
 )
 from brainmets.runtime.health import Health
 from brainmets.runtime.metrics import RpcMetrics
@@ -115,7 +116,7 @@ async def running(tiles: Tiles | None = None, limits: ServerLimits = PUBLIC_LIMI
         try:
             yield started
         finally:
-            await server.stop(None)
+            await stop_server(server)
 
 
 async def fail(model_name: str, server: Running) -> BrainmetsError:
@@ -245,7 +246,7 @@ async def test_services_can_be_listed() -> None:
     """A tool that knows no protos finds out what the server answers."""
     async with running() as server:
         request = reflection_pb2.ServerReflectionRequest(list_services="")
-        answer = await anext(aiter(server.reflection.ServerReflectionInfo(iter([request]))))
+        (answer,) = [answer async for answer in server.reflection.ServerReflectionInfo(iter([request]))]
     names = {service.name for service in answer.list_services_response.service}
     assert {PART, "grpc.health.v1.Health"} <= names
 
@@ -256,7 +257,7 @@ async def test_a_taken_port_is_refused() -> None:
         second = build_server(PUBLIC_LIMITS, RpcMetrics(CollectorRegistry(), service="gateway", methods=()))
         with pytest.raises(OSError, match="in use"):
             bind(second, server.address)
-        await second.stop(None)
+        await stop_server(second)
 
 
 async def test_a_call_under_way_ends_well_when_the_server_stops() -> None:
@@ -274,6 +275,18 @@ async def test_a_call_under_way_ends_well_when_the_server_stops() -> None:
         signal.raise_signal(signal.SIGTERM)
         assert await call == models.ListModelsResponse()
         await serving
+
+
+async def test_no_call_outlives_its_server() -> None:
+    """A loop that ends frees what gRPC's core writes to, if tasks of gRPC are left."""
+    async with running() as server:
+        calls = [server.streams.PrepareStudy(streams.PrepareStudyRequest(job_id="endless")) for _ in range(16)]
+        for call in calls:
+            await call.read()
+        before = asyncio.all_tasks()
+        await stop_server(server.server)
+        left = {task for task in before & asyncio.all_tasks() if "rpc" in getattr(task.get_coro(), "__name__", "")}
+    assert not left
 
 
 async def test_calls_go_to_all_addresses_in_turn() -> None:
@@ -295,7 +308,7 @@ async def test_calls_go_to_all_addresses_in_turn() -> None:
             while 0 in await call(4):
                 pass
         assert await call(6) == [3, 3]
-        await first.server.stop(None)
+        await stop_server(first.server)
         assert await call(4) == [0, 4]
 
 
@@ -385,6 +398,6 @@ async def test_an_upload_that_waits_holds_little_memory() -> None:
         ahead_bytes = (sent - READ_PIECES) * len(PIECE)
         servicer.may_end.set()
         await call
-    await server.stop(None)
+    await stop_server(server)
     # Beside the window lie the message that is being read, and those that the client has given away already.
     assert ahead_bytes <= (1 << 20) + 4 * len(PIECE)

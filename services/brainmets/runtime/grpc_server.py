@@ -24,6 +24,8 @@ MAX_METADATA_BYTES = 16 * 1024
 # A caller asks for the addresses of a name when a connection ends, and so finds servers that came later. Calls under
 # way are not cut off: gRPC gives them as long as they take. Triton's image has the same age.
 CONNECTION_AGE_MS = 300_000
+# gRPC's tasks for a call that has ended are waited for so long, which they need a moment of.
+_CALL_ENDS_S = 1.0
 # gRPC's word for an age that is never reached.
 _ENDLESS_MS = 2**31 - 1
 _MIB = 1024 * 1024
@@ -120,7 +122,19 @@ async def serve_until(stopping: asyncio.Event, server: grpc.aio.Server, *, healt
     await server.start()
     await stopping.wait()
     await health.drain()
+    await stop_server(server, grace_s=grace_s)
+
+
+async def stop_server(server: grpc.aio.Server, *, grace_s: float | None = None) -> None:
+    """Take no new calls, give those under way `grace_s` seconds to end, or none, and wait until they are over.
+
+    gRPC's own `stop` returns before its tasks for the calls have ended. A loop that is closed then cancels them, and
+    frees what the core may still write the end of a call to.
+    """
     await server.stop(grace_s)
+    ending = [task for task in asyncio.all_tasks() if getattr(task.get_coro(), "__name__", "") == "_schedule_rpc_coro"]
+    if ending:
+        await asyncio.wait(ending, timeout=_CALL_ENDS_S)
 
 
 @asynccontextmanager
@@ -140,4 +154,4 @@ async def serve_health(health: Health, address: str) -> AsyncIterator[str]:
     try:
         yield bound
     finally:
-        await server.stop(None)
+        await stop_server(server)

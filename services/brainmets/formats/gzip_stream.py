@@ -60,7 +60,7 @@ class GzipStream:
                 raise GzipStreamError("a gzip stream that breaks off")
 
 
-def write_gzip(content: bytes) -> bytes:
+def write_gzip(content: bytes | memoryview) -> bytes:
     """Return the bytes as a gzip stream; equal bytes give equal streams."""
     stream: bytes = igzip.compress(content, compresslevel=_LEVEL, mtime=0)
     return stream

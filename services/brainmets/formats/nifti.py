@@ -179,9 +179,11 @@ def write_nifti(
             remedy="report it as a defect of brainmets",
         )
     header = _written_header(voxels.dtype, geometry, slope=slope)
-    extension = bytes(_OFFSET_BYTES - len(header.binaryblock))
+    content = np.zeros(_OFFSET_BYTES + voxels.nbytes, dtype=np.uint8)
+    content[: len(header.binaryblock)] = np.frombuffer(header.binaryblock, dtype=np.uint8)
     # NIfTI's first axis is its fastest; in C order it is our last.
-    return write_gzip(header.binaryblock + extension + voxels.astype(voxels.dtype.newbyteorder("<")).tobytes())
+    content[_OFFSET_BYTES:].view(voxels.dtype.newbyteorder("<")).reshape(voxels.shape)[...] = voxels
+    return write_gzip(content.data)
 
 
 def _written_header(

@@ -108,7 +108,7 @@ def test_what_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch, head: Pa
     monkeypatch.setattr(EntryPoint, "load", missing)
     result = run(str(head))
     assert result.exit_code == ExitCode.FAILED
-    assert "pip install 'brainmets[inspect]'" in " ".join(result.stderr.split())
+    assert "pip install 'PATH_OF_BRAINMETS[inspect]'" in " ".join(result.stderr.split())
 
 
 @pytest.mark.skipif(not STUDYFORREST.is_dir(), reason="needs the DICOM series of studyforrest in shared/data")

@@ -168,10 +168,10 @@ def rest(
 
 @_command(name="app")
 @calls_service
-def webapp(service: Service, listen: Listen = "127.0.0.1:8501") -> None:
+def webapp(service: Service, listen: Listen = "127.0.0.1:8081") -> None:
     """Offer a page for people until Ctrl-C; without authentication, for this machine.
 
-    Example: brainmets app --listen 127.0.0.1:8501
+    Example: brainmets app --listen 127.0.0.1:8081
     """
     with errors_end_the_command(Console(stderr=True)):
         installed_command("app")(service, listen=listen)

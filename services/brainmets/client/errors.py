@@ -65,7 +65,7 @@ class MissingExtraError(ClientError):
     def __init__(self, extra: str, *, missing: str) -> None:
         super().__init__(
             f"expected the packages that `brainmets {extra}` needs, got none named {missing}; "
-            f"install them with: pip install 'brainmets[{extra}]'"
+            f"install them with: pip install 'PATH_OF_BRAINMETS[{extra}]'"
         )
 
 

@@ -92,7 +92,7 @@ protos-baseline: ## make the contract of now the released one
 	@$(SETUP) test
 	@$(BIN)/buf build --exclude-source-info --path protos/brainmets/v1 -o protos/baseline.binpb
 
-train: ## train both networks by the recipe of the shipped ones, 143 minutes; DATA=folder of heads (docs/accuracy.md)
+train: ## train both networks, the first two of the shipped ones' five cycles, 143 minutes; DATA=folder of heads (docs/accuracy.md)
 	@$(SETUP) test
 	@$(TRAINING) train-shipped --data $(DATA) build/training/data --out build/training $(ARGS)
 

@@ -89,6 +89,14 @@ def test_neighbours_in_the_plane_overlap_enough(length: int, overlap: float) -> 
     assert all(np.diff(rows) <= grid.boxes[0].shape[1] * (1.0 - overlap) + 1.0)
 
 
+@pytest.mark.parametrize(("size", "overlap"), [(1, 0.5), (5, 0.8), (5, 0.9)])
+def test_no_tile_is_planned_twice(size: int, overlap: float) -> None:
+    """However small the step between two of them: else both would count in full."""
+    contract = dataclasses.replace(SMALL, stride=1, max_size=size, overlap=overlap)
+    boxes = plan_tiles((1, 30, 28), contract).boxes
+    assert len(set(boxes)) == len(boxes)
+
+
 @pytest.mark.parametrize("slices", range(21, 200))
 def test_slabs_are_even_in_number(slices: int) -> None:
     """Two instances of a network get as many slabs each."""

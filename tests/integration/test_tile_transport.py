@@ -13,13 +13,14 @@ import pytest
 from numpy.typing import NDArray
 from tritonclient.grpc.aio import InferenceServerClient
 
-from brainmets.gateway import tile_transport
+from brainmets.gateway import tile_transport, triton_tile_inferencer
 from brainmets.gateway.deadline import Deadline
 from brainmets.gateway.model_contract import ModelContract, read_contract
 from brainmets.gateway.tile_transport import SharedMemoryTransport
 from brainmets.gateway.triton_connection import connect_triton
 from brainmets.gateway.triton_model_catalogue import TritonModelCatalogue
 from brainmets.gateway.triton_tile_inferencer import TritonTileInferencer
+from brainmets.imaging.errors import DependencyUnavailableError
 from integration.running_stack import RunningStack, wait_until
 from local.ports import HOST
 
@@ -118,6 +119,21 @@ async def test_a_triton_that_forgot_the_memory_is_told_again(
     before = await infer(triton, model, make_tile(model), transport=shared)
     await triton.unregister_system_shared_memory()
     np.testing.assert_array_equal(before, await infer(triton, model, make_tile(model), transport=shared))
+
+
+async def test_a_call_that_broke_off_is_repeated(
+    triton: InferenceServerClient, model: ModelContract, shared: SharedMemoryTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Triton computes on, and keeps the memory that it reads: that passes, and is no refusal."""
+    tile = make_tile(model, size=256)
+    inferencer = TritonTileInferencer(triton, transport=shared)
+    # Known before, so that the next call breaks off while Triton computes.
+    before = await inferencer.infer(model, tile, deadline=Deadline.after(30))
+    monkeypatch.setattr(triton_tile_inferencer, "CALL_TIMEOUT_S", 0.1)
+    with pytest.raises(DependencyUnavailableError):
+        await inferencer.infer_once(model, tile, deadline=Deadline.after(30))
+    monkeypatch.undo()
+    np.testing.assert_array_equal(before, await inferencer.infer(model, tile, deadline=Deadline.after(30)))
 
 
 async def test_nothing_is_left_after_closing(

@@ -94,3 +94,15 @@ def test_parts_that_are_rounded_otherwise_keep_their_own() -> None:
     round_early(graph)
     assert sorted(rounded_values(graph)) == ["flat", "flat"]
     np.testing.assert_array_equal(answer(graph), expected)
+
+
+def test_values_with_scales_of_their_own_stay() -> None:
+    """Elsewhere a value would meet another's scale."""
+    graph = make_graph()
+    scale, middle = graph.graph.initializer[-2:]
+    scale.CopyFrom(numpy_helper.from_array(np.linspace(0.02, 0.05, 2 * CHANNELS, dtype=np.float32), scale.name))
+    middle.CopyFrom(numpy_helper.from_array(np.full(2 * CHANNELS, 120, dtype=np.uint8), middle.name))
+    expected = answer(graph)
+    round_early(graph)
+    assert rounded_values(graph) == ["large"]
+    np.testing.assert_array_equal(answer(graph), expected)

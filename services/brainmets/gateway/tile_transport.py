@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.shared_memory import SharedMemory
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -20,6 +21,8 @@ from brainmets.imaging.errors import DependencyUnavailableError
 # Tiles differ in size, and a region that is too small for the next one has to be made and told of anew. This holds the
 # largest of the shipped networks' contract; what is never written takes no memory.
 REGION_BYTES = 64 * 1024 * 1024
+# Where Linux keeps it.
+SHARED_MEMORY_FOLDER = Path("/dev/shm")  # noqa: S108
 # Making a region known is a record in Triton's memory.
 REGISTER_TIMEOUT_S = 5.0
 
@@ -51,10 +54,23 @@ class MessageTransport:
 
 @dataclass(slots=True, eq=False)
 class _Region:
-    """A piece of shared memory, and whether Triton knows it."""
+    """A piece of shared memory, how much of it is sure to be there, and whether Triton knows it."""
 
     memory: SharedMemory
+    reserved_bytes: int = 0
     known: bool = False
+
+    def write(self, voxels: NDArray[np.float32]) -> None:
+        """Put voxels at its beginning.
+
+        Raises:
+            DependencyUnavailableError: The machine has no room for them.
+        """
+        if voxels.nbytes > self.reserved_bytes:
+            # Else the kernel looks for room as voxels are written, and kills the process where it finds none.
+            _reserve(self.memory.name, voxels.nbytes)
+            self.reserved_bytes = voxels.nbytes
+        np.ndarray(voxels.shape, voxels.dtype, self.memory.buf)[:] = voxels
 
 
 class SharedMemoryTransport:
@@ -73,11 +89,11 @@ class SharedMemoryTransport:
         """Return an input that names a region with the voxels in it.
 
         Raises:
-            DependencyUnavailableError: Triton cannot be told of the region now.
+            DependencyUnavailableError: Triton cannot be told of the region now, or the machine has no room for it.
         """
         region = await self._take(voxels.nbytes)
         try:
-            np.ndarray(voxels.shape, voxels.dtype, region.memory.buf)[:] = voxels
+            region.write(voxels)
             if not region.known:
                 await self._register(region)
             tile = _new_input(voxels)
@@ -110,18 +126,35 @@ class SharedMemoryTransport:
         region.known = True
 
     async def _drop(self, region: _Region) -> None:
-        if region.known:
-            with suppress(DependencyUnavailableError), triton_errors(region.memory.name):
-                await self._client.unregister_system_shared_memory(
-                    region.memory.name, client_timeout=REGISTER_TIMEOUT_S
-                )
-        region.memory.close()
-        region.memory.unlink()
+        try:
+            if region.known:
+                with suppress(DependencyUnavailableError), triton_errors(region.memory.name):
+                    await self._client.unregister_system_shared_memory(
+                        region.memory.name, client_timeout=REGISTER_TIMEOUT_S
+                    )
+        finally:
+            region.memory.close()
+            region.memory.unlink()
 
     async def close(self) -> None:
         """Give every region back."""
-        await asyncio.gather(*(self._drop(region) for region in self._free))
-        self._free.clear()
+        regions, self._free = self._free, []
+        await asyncio.gather(*(self._drop(region) for region in regions))
+
+
+def _reserve(name: str, size_bytes: int) -> None:
+    descriptor = os.open(SHARED_MEMORY_FOLDER / name, os.O_RDWR)
+    try:
+        os.posix_fallocate(descriptor, 0, size_bytes)
+    except OSError as error:
+        raise DependencyUnavailableError(
+            "There is no room for a tile in shared memory",
+            expected=f"{size_bytes} bytes in {SHARED_MEMORY_FOLDER}",
+            got=os.strerror(error.errno),
+            remedy="give the container more shared memory, or unset BRAINMETS_TRITON_SHARES_MEMORY",
+        ) from error
+    finally:
+        os.close(descriptor)
 
 
 def _new_input(voxels: NDArray[np.float32]) -> InferInput:

@@ -21,10 +21,12 @@ RECONNECT_INTERVAL_MS = 250
 _PASSING = ("StatusCode.UNAVAILABLE", "StatusCode.RESOURCE_EXHAUSTED", "StatusCode.DEADLINE_EXCEEDED")
 # A Triton that was started again knows no shared memory of before.
 _FORGOTTEN_MEMORY = "Unable to find shared memory region"
+# One that still computes for a call that broke off keeps that call's memory, whatever it is told, until it is done.
+_BUSY_MEMORY = "already in manager"
 # A Python-based backend whose process died answers INTERNAL with the first words until it is started again, and
 # NOT_FOUND with the last while it is; a model that never was there is "not found".
 _DEAD_BACKEND = ("Stub process", "is not healthy", "has no available versions")
-_PASSING_WORDS = (*_DEAD_BACKEND, _FORGOTTEN_MEMORY)
+_PASSING_WORDS = (*_DEAD_BACKEND, _FORGOTTEN_MEMORY, _BUSY_MEMORY)
 
 
 def connect_triton(target: str) -> InferenceServerClient:

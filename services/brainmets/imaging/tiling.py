@@ -123,8 +123,9 @@ def _plan_axis(start: int, stop: int, *, limit: int, contract: TileContract) -> 
     count = 1 + math.ceil((length - contract.max_size) / (contract.max_size * fresh))
     # A rounding error must not lift a size that fits exactly above the largest.
     size = min(_round_up(length / (1.0 + (count - 1) * fresh), contract.stride), contract.max_size)
-    firsts = [start + round(step * (length - size) / (count - 1)) for step in range(count)]
-    return [(first, first + size) for first in firsts]
+    # Steps of less than a voxel would name a tile twice.
+    firsts = {start + round(step * (length - size) / (count - 1)) for step in range(count)}
+    return [(first, first + size) for first in sorted(firsts)]
 
 
 def _round_up(length: float, stride: int) -> int:

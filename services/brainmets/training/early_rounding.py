@@ -4,6 +4,7 @@ Rounding is the same for every value, wherever it lies, so that both orders give
 four times as fast as a float32, and before a slice is stacked with its neighbours, or enlarged, there are fewer.
 """
 
+import math
 from collections import Counter
 
 import onnx
@@ -40,9 +41,11 @@ def round_early(model: onnx.ModelProto) -> None:
 def _find(nodes: list[onnx.NodeProto], graph: onnx.GraphProto) -> tuple[onnx.NodeProto, onnx.NodeProto] | None:
     """Return a node that only moves values and the rounding that alone takes them, None when there is no more."""
     makers = {name: node for node in nodes for name in node.output}
+    # Rounded each by its own scale, values must stay where they are.
+    alike = {weight.name for weight in graph.initializer if math.prod(weight.dims) == 1}
     uses = Counter(name for node in nodes for name in node.input) + Counter(each.name for each in graph.output)
     for node in nodes:
-        maker = makers.get(node.input[0]) if node.op_type == ROUND else None
+        maker = makers.get(node.input[0]) if node.op_type == ROUND and node.input[1] in alike else None
         if maker is not None and uses[node.input[0]] == 1 and _only_moves(maker):
             return maker, node
     return None

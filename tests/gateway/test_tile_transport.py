@@ -1,0 +1,34 @@
+"""Shared memory on a machine that has too little of it; the rest is tested with the real Triton."""
+
+import errno
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from brainmets.gateway.tile_transport import SHARED_MEMORY_FOLDER, SharedMemoryTransport
+from brainmets.gateway.triton_connection import connect_triton
+from brainmets.imaging.errors import DependencyUnavailableError
+
+
+def our_regions() -> list[Path]:
+    """Return the regions of this process."""
+    return sorted(SHARED_MEMORY_FOLDER.glob(f"brainmets_tile_{os.getpid()}_*"))
+
+
+async def test_too_little_shared_memory_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel would end the process amid the voxels; what was taken is given back."""
+
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    async with connect_triton("127.0.0.1:1") as client:
+        transport = SharedMemoryTransport(client)
+        with pytest.raises(DependencyUnavailableError, match="shared memory") as caught:
+            async with transport.place(np.zeros((4, 5, 32, 32), dtype=np.float32)):
+                pass
+        await transport.close()
+    assert "No space left" in caught.value.got
+    assert our_regions() == []

@@ -13,7 +13,7 @@ import pytest
 
 from brainmets.client import AsyncClient, SegmentationOptions
 from brainmets.rest.app import NOTICE_HEADER
-from brainmets.rest.studies import MAX_FILES
+from brainmets.rest.studies import MAX_FIELD_BYTES, MAX_FIELDS, MAX_FILES
 from brainmets.v1 import segmentation_service_pb2
 from free_addresses import free_addresses
 from gateway_bench import GatewayBench, study_bytes
@@ -209,6 +209,16 @@ async def test_too_much_is_refused(http: httpx.AsyncClient, spool: Path) -> None
     many = [("files", (f"{number}", b"x")) for number in range(MAX_FILES + 1)]
     problem(await http.post("/v1/studies", files=many), httpx.codes.BAD_REQUEST)
     assert not paths_below(spool)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"series": ["t1c=5"] * (MAX_FIELDS + 1)}, {"unasked": "x" * (MAX_FIELD_BYTES + 1)}], ids=["many", "long"]
+)
+@pytest.mark.parametrize("files", [[T1C], None], ids=["multipart", "urlencoded"])
+async def test_fields_are_bounded(http: httpx.AsyncClient, fields: dict[str, Any], files: list[Parts] | None) -> None:
+    """In number and length, also one that nobody asks for: they are held in memory. Any: what a form holds."""
+    answer = await http.post("/v1/studies", files=files, data=fields)
+    assert "maximum" in problem(answer, httpx.codes.BAD_REQUEST)["detail"].lower()
 
 
 async def test_a_service_that_is_away_is_told(spool: Path) -> None:

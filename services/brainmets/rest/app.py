@@ -13,7 +13,7 @@ from brainmets.client import AsyncClient
 from brainmets.client.arguments import RESEARCH_USE_ONLY
 from brainmets.rest.problems import answer_problems
 from brainmets.rest.routes import routes
-from brainmets.rest.studies import MAX_FILES
+from brainmets.rest.studies import MAX_FIELD_BYTES, MAX_FIELDS, MAX_FILES
 
 NOTICE_HEADER = "Brainmets-Notice"
 _ANYWHERE = {"0.0.0.0", "[::]"}  # noqa: S104 -- recognised here, not listened on
@@ -32,7 +32,7 @@ def build_app(client: AsyncClient, *, host: str, max_study_bytes: int) -> FastAP
         title="brainmets",
         version=__version__,
         description=f"Segments brain metastases in MRI. {RESEARCH_USE_ONLY}",
-        form_limits={"max_files": MAX_FILES},
+        form_limits={"max_files": MAX_FILES, "max_fields": MAX_FIELDS, "max_part_size": MAX_FIELD_BYTES},
         # They would run scripts of others beside results.
         docs_url=None,
         redoc_url=None,

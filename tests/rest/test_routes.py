@@ -122,10 +122,29 @@ async def test_a_stream_ends_when_the_backend_does(idle: GatewayBench) -> None:
     """At once, and without a word of it; the job goes on."""
     async with asyncio.timeout(AT_ONCE_S), running_backend(idle.address) as http:
         request = http.build_request("GET", f"{await submit(http)}/events")
-        reading = asyncio.create_task((await http.send(request, stream=True)).aread())
-    told = (await reading).decode()
+        texts = (await http.send(request, stream=True)).aiter_text()
+        told = await anext(texts)
+        reading = asyncio.create_task(anext(texts, ""))
     assert told.count("event:") == told.count("event: job") == 1
     assert "queued" in told
+    assert not await reading
+
+
+async def test_streams_are_counted(idle: GatewayBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the bound one is told when to come back; one that its caller closes makes room."""
+    monkeypatch.setattr("brainmets.rest.app.MAX_STREAMS", 1)
+    async with running_backend(idle.address) as http:
+        path = await submit(http)
+        async with http.stream("GET", f"{path}/events"):
+            full = await http.get(f"{path}/events")
+            assert problem(full, httpx.codes.SERVICE_UNAVAILABLE)["reason"] == "SERVICE_UNAVAILABLE"
+            assert int(full.headers["Retry-After"]) > 0
+            assert (await http.get(path)).status_code == httpx.codes.OK
+        status = httpx.codes.SERVICE_UNAVAILABLE
+        async with asyncio.timeout(AT_ONCE_S):
+            while status != httpx.codes.OK:
+                async with http.stream("GET", f"{path}/events") as answer:
+                    status = answer.status_code
 
 
 @pytest.mark.parametrize("part", ["", "/events", "/result", "/artifacts/mask.nii.gz"])

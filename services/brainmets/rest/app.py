@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from brainmets import __version__
 from brainmets.client import AsyncClient
 from brainmets.client.arguments import RESEARCH_USE_ONLY
+from brainmets.rest.events import MAX_STREAMS
 from brainmets.rest.problems import answer_problems
 from brainmets.rest.routes import routes
 from brainmets.rest.studies import MAX_FIELD_BYTES, MAX_FIELDS, MAX_FILES
@@ -39,6 +40,7 @@ def build_app(client: AsyncClient, *, host: str, max_study_bytes: int) -> FastAP
     )
     app.state.client = client
     app.state.stopping = asyncio.Event()
+    app.state.streams = asyncio.Semaphore(MAX_STREAMS)
     hosts = ["*"] if host in _ANYWHERE else ["localhost", "127.0.0.1", host]
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)
     app.add_middleware(_BoundedRequests, max_bytes=max_study_bytes)

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, File, Form, HTTPException, Query, Reques
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from brainmets.client import AsyncClient, Job, JobState, Model, SegmentationOptions
-from brainmets.rest.events import job_events
+from brainmets.rest.events import hold_stream, job_events
 from brainmets.rest.problems import RESPONSES, NoResultError
 from brainmets.rest.records import JobRecord
 from brainmets.rest.studies import read_options, received_study
@@ -86,7 +86,7 @@ async def read_job(job: KnownJob) -> JobRecord:
     return JobRecord.of(job)
 
 
-@routes.get("/v1/jobs/{job_id}/events", response_class=EventSourceResponse)
+@routes.get("/v1/jobs/{job_id}/events", response_class=EventSourceResponse, dependencies=[Depends(hold_stream)])
 async def watch_job(request: Request, client: Caller, job: KnownJob) -> AsyncIterable[ServerSentEvent]:
     """Tell each change of a job as an event `job`; an event `problem` tells why it cannot be watched on."""
     async for event in job_events(client, job.job_id, request.app.state.stopping):

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from brainmets.client import AsyncClient, SegmentationOptions
-from brainmets.rest.app import NOTICE_HEADER
+from brainmets.rest.app import NOTICE_HEADER, build_app
 from brainmets.rest.studies import MAX_FIELD_BYTES, MAX_FIELDS, MAX_FILES
 from brainmets.v1 import segmentation_service_pb2
 from free_addresses import free_addresses
@@ -181,6 +181,8 @@ async def test_a_broken_study_is_told_with_the_services_words(http: httpx.AsyncC
         ("t1c.nii.gz", {"model": "other"}),
         ("t1c.nii.gz", {"series": "t1c"}),
         ("t1c.nii.gz", {"threshold": "much"}),
+        ("t1c.nii.gz", {"request_id": "x" * 129}),
+        ("t1c.nii.gz", {"request_id": "Zoë"}),
     ],
 )
 async def test_what_cannot_be_sent_is_refused(
@@ -191,6 +193,30 @@ async def test_what_cannot_be_sent_is_refused(
     assert "expected" in problem(answer, httpx.codes.UNPROCESSABLE_ENTITY)["detail"]
     assert str(spool) not in answer.text
     assert not paths_below(spool)
+
+
+@pytest.mark.parametrize("field", ["request_id", "series"])
+async def test_no_charset_makes_an_answer_break(http: httpx.AsyncClient, field: str) -> None:
+    """One that decodes to half a character, which no answer can repeat."""
+    answer = await http.post(
+        "/v1/studies",
+        files=[T1C],
+        data={field: "\\ud800"},
+        headers={"Content-Type": "multipart/form-data; boundary=B; charset=unicode_escape"},
+    )
+    assert "ud800" not in problem(answer, httpx.codes.UNPROCESSABLE_ENTITY)["detail"]
+
+
+async def test_a_defect_is_a_problem_that_tells_nothing_of_it() -> None:
+    """But what every answer tells. A client that is closed is one."""
+    async with AsyncClient() as closed:
+        app = build_app(closed, host="127.0.0.1", max_study_bytes=MAX_STUDY_BYTES)
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
+        answer = await http.get("/v1/models")
+    assert "losed" not in str(problem(answer, httpx.codes.INTERNAL_SERVER_ERROR))
+    assert "Research use only" in answer.headers[NOTICE_HEADER]
+    assert answer.headers["Cache-Control"] == "no-store"
 
 
 async def test_the_service_refuses_what_is_out_of_range(http: httpx.AsyncClient) -> None:

@@ -3,7 +3,8 @@
 import asyncio
 from http import HTTPStatus
 
-from fastapi import FastAPI, HTTPException
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -12,11 +13,12 @@ from brainmets import __version__
 from brainmets.client import AsyncClient
 from brainmets.client.arguments import RESEARCH_USE_ONLY
 from brainmets.rest.events import MAX_STREAMS
-from brainmets.rest.problems import answer_problems
+from brainmets.rest.problems import answer_problem, answer_problems
 from brainmets.rest.routes import routes
 from brainmets.rest.studies import MAX_FIELD_BYTES, MAX_FIELDS, MAX_FILES
 
 NOTICE_HEADER = "Brainmets-Notice"
+_MARKS = {NOTICE_HEADER: RESEARCH_USE_ONLY, "Cache-Control": "no-store"}
 _ANYWHERE = {"0.0.0.0", "[::]"}  # noqa: S104 -- recognised here, not listened on
 
 
@@ -46,8 +48,15 @@ def build_app(client: AsyncClient, *, host: str, max_study_bytes: int) -> FastAP
     app.add_middleware(_BoundedRequests, max_bytes=max_study_bytes)
     app.add_middleware(_ResearchUseOnly)
     answer_problems(app)
+    app.add_exception_handler(Exception, _answer_defect)
     app.include_router(routes)
     return app
+
+
+def _answer_defect(_: Request, __: Exception) -> JSONResponse:
+    """Tell nothing of it, which the log does; marked here, because it is answered outside of all middlewares."""
+    detail = "expected an answer, got a defect of this backend, which its log tells; report it"
+    return answer_problem(HTTPStatus.INTERNAL_SERVER_ERROR, detail, headers=_MARKS)
 
 
 class _BoundedRequests:
@@ -91,7 +100,7 @@ class _ResearchUseOnly:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_marked(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update({NOTICE_HEADER: RESEARCH_USE_ONLY, "Cache-Control": "no-store"})
+                MutableHeaders(scope=message).update(_MARKS)
             await send(message)
 
         await self._app(scope, receive, send_marked)

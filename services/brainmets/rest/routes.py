@@ -27,6 +27,8 @@ MEDIA_TYPES: Final = {
 _FILE: Final[dict[str, Any]] = {  # Any: what OpenAPI holds
     "content": {media_type: {} for media_type in sorted(set(MEDIA_TYPES.values()))}
 }
+# As the contract has it.
+_LONGEST_REQUEST_ID = 128
 # Of pages of 50, as the client asks for them.
 _MOST_JOBS = 1000
 
@@ -59,7 +61,12 @@ async def submit_study(
     ],
     options: Annotated[SegmentationOptions, Depends(read_options)],
     request_id: Annotated[
-        str | None, Form(description="Idempotency key: the same key and bytes answer the same job.")
+        str | None,
+        Form(
+            description="Idempotency key, printable ASCII: the same key and bytes answer the same job.",
+            max_length=_LONGEST_REQUEST_ID,
+            pattern="^[ -~]*$",
+        ),
     ] = None,
 ) -> JobRecord:
     """Send a study; its job is answered at once, and its Location."""

@@ -195,6 +195,39 @@ async def test_what_cannot_be_sent_is_refused(
     assert not paths_below(spool)
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        {"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "http://127.0.0.1:1"},
+        {"Origin": "null"},
+    ],
+)
+async def test_pages_of_others_change_nothing(http: httpx.AsyncClient, head: dict[str, str]) -> None:
+    """Whatever browsers tell of them; they may ask, for no browser shows them the answer."""
+    path = await submit(http)
+    answers = await asyncio.gather(
+        http.post("/v1/studies", files=[T1C], headers=head),
+        http.post(f"{path}/cancel", headers=head),
+        http.delete(path, headers=head),
+    )
+    for answer in answers:
+        problem(answer, httpx.codes.FORBIDDEN)
+        assert "Research use only" in answer.headers[NOTICE_HEADER]
+    assert [job["state"] for job in (await http.get("/v1/jobs", headers=head)).json()] == ["queued"]
+
+
+async def test_pages_of_its_own_address_may(http: httpx.AsyncClient) -> None:
+    """By what the browser says, or else by the address; so may those of a proxy's address."""
+    own = f"http://{http.base_url.netloc.decode()}"
+    proxied = {"Sec-Fetch-Site": "same-origin", "Origin": "https://hospital.example"}
+    for head in ({"Origin": own}, proxied, {"Sec-Fetch-Site": "none"}):
+        answer = await http.post("/v1/studies", files=[T1C], headers=head)
+        assert answer.status_code == httpx.codes.ACCEPTED
+
+
 @pytest.mark.parametrize("field", ["request_id", "series"])
 async def test_no_charset_makes_an_answer_break(http: httpx.AsyncClient, field: str) -> None:
     """One that decodes to half a character, which no answer can repeat."""

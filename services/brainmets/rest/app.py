@@ -19,6 +19,7 @@ from brainmets.rest.studies import MAX_FIELD_BYTES, MAX_FIELDS, MAX_FILES
 
 NOTICE_HEADER = "Brainmets-Notice"
 _MARKS = {NOTICE_HEADER: RESEARCH_USE_ONLY, "Cache-Control": "no-store"}
+_READING = {"GET", "HEAD"}
 _ANYWHERE = {"0.0.0.0", "[::]"}  # noqa: S104 -- recognised here, not listened on
 
 
@@ -44,6 +45,7 @@ def build_app(client: AsyncClient, *, host: str, max_study_bytes: int) -> FastAP
     app.state.stopping = asyncio.Event()
     app.state.streams = asyncio.Semaphore(MAX_STREAMS)
     hosts = ["*"] if host in _ANYWHERE else ["localhost", "127.0.0.1", host]
+    app.add_middleware(_OwnPages)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)
     app.add_middleware(_BoundedRequests, max_bytes=max_study_bytes)
     app.add_middleware(_ResearchUseOnly)
@@ -57,6 +59,32 @@ def _answer_defect(_: Request, __: Exception) -> JSONResponse:
     """Tell nothing of it, which the log does; marked here, because it is answered outside of all middlewares."""
     detail = "expected an answer, got a defect of this backend, which its log tells; report it"
     return answer_problem(HTTPStatus.INTERNAL_SERVER_ERROR, detail, headers=_MARKS)
+
+
+class _OwnPages:
+    """Refuses what a page of another place has its visitor's browser change; it stands behind the check of `Host`.
+
+    A browser sends a form without asking, whosever page it stands on. Programs say nothing of pages.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] not in _READING and _is_of_another_page(Headers(scope=scope)):
+            detail = "expected a program or a page of this address, got a page of another; send it from one of these"
+            await answer_problem(HTTPStatus.FORBIDDEN, detail)(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
+def _is_of_another_page(headers: Headers) -> bool:
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    if site is not None:
+        # Behind a proxy it holds where addresses differ.
+        return site not in {"same-origin", "none"}
+    # Browsers name no site to plain HTTP beyond this machine, and old ones never.
+    return origin is not None and origin.partition("://")[2] != headers.get("host")
 
 
 class _BoundedRequests:

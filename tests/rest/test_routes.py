@@ -299,6 +299,23 @@ async def test_fields_are_bounded(http: httpx.AsyncClient, fields: dict[str, Any
     assert "maximum" in problem(answer, httpx.codes.BAD_REQUEST)["detail"].lower()
 
 
+async def test_too_much_ends_a_stream(http: httpx.AsyncClient, caplog: pytest.LogCaptureFixture) -> None:
+    """Before it begins, or else by its connection; neither leaves a traceback."""
+    path = f"{await submit(http)}/events"
+    large = bytes(MAX_STUDY_BYTES + 1)
+    problem(await http.request("GET", path, content=large), httpx.codes.REQUEST_ENTITY_TOO_LARGE)
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"x"
+        await asyncio.sleep(1.0)
+        yield large
+
+    async with asyncio.timeout(AT_ONCE_S):
+        with pytest.raises(httpx.TransportError):
+            await http.request("GET", path, content=body())
+    assert not [record for record in caplog.records if record.exc_info]
+
+
 async def test_a_service_that_is_away_is_told(spool: Path) -> None:
     """By whatever needs it; nothing of an upload stays."""
     (nobody,) = free_addresses()

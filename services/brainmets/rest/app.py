@@ -3,7 +3,7 @@
 import asyncio
 from http import HTTPStatus
 
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -90,7 +90,8 @@ def _is_of_another_page(headers: Headers) -> bool:
 class _BoundedRequests:
     """Ends the reading of a request that is too large, by what it announces or else by what came.
 
-    FastAPI's own bound would answer in plain text.
+    FastAPI's own bound would answer in plain text. Whatever reads further is told that the caller has gone, for nothing
+    may be raised into an answer that has begun, such as a stream of events; that one just ends.
     """
 
     def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
@@ -100,23 +101,25 @@ class _BoundedRequests:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         announced_bytes = int(Headers(scope=scope).get("content-length", "0")) if scope["type"] == "http" else 0
         received_bytes = 0
+        answering = False
 
         async def receive_bounded() -> Message:
             nonlocal received_bytes
-            self._refuse_beyond(announced_bytes)
             message = await receive()
             received_bytes += len(message.get("body", b""))
-            self._refuse_beyond(received_bytes)
-            return message
+            return message if received_bytes <= self._max_bytes else {"type": "http.disconnect"}
 
-        await self._app(scope, receive_bounded, send)
+        async def send_noted(message: Message) -> None:
+            nonlocal answering
+            if answering or received_bytes <= self._max_bytes:
+                answering = True
+                await send(message)
 
-    def _refuse_beyond(self, size_bytes: int) -> None:
-        if size_bytes > self._max_bytes:
-            raise HTTPException(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                f"expected a request of at most {self._max_bytes} bytes, got a larger one; send one examination",
-            )
+        if announced_bytes <= self._max_bytes:
+            await self._app(scope, receive_bounded, send_noted)
+        if max(announced_bytes, received_bytes) > self._max_bytes and not answering:
+            detail = f"expected a request of at most {self._max_bytes} bytes, got a larger one; send one examination"
+            await answer_problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)(scope, receive, send)
 
 
 class _ResearchUseOnly:

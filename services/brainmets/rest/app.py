@@ -48,6 +48,7 @@ def build_app(client: AsyncClient, *, host: str, max_study_bytes: int) -> FastAP
     app.add_middleware(_OwnPages)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)
     app.add_middleware(_BoundedRequests, max_bytes=max_study_bytes)
+    app.add_middleware(_CutShort)
     app.add_middleware(_ResearchUseOnly)
     answer_problems(app)
     app.add_exception_handler(Exception, _answer_defect)
@@ -120,6 +121,28 @@ class _BoundedRequests:
         if max(announced_bytes, received_bytes) > self._max_bytes and not answering:
             detail = f"expected a request of at most {self._max_bytes} bytes, got a larger one; send one examination"
             await answer_problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)(scope, receive, send)
+
+
+class _CutShort:
+    """Answers what the server cancels because it stops; uvicorn would print a traceback of it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answering = False
+
+        async def send_noted(message: Message) -> None:
+            nonlocal answering
+            answering = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_noted)
+        except asyncio.CancelledError:
+            if not answering:
+                detail = "expected to answer in time, got a backend that stops; send it again once it runs"
+                await answer_problem(HTTPStatus.SERVICE_UNAVAILABLE, detail)(scope, receive, send)
 
 
 class _ResearchUseOnly:

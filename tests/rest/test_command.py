@@ -1,6 +1,12 @@
 """`brainmets rest`, from the command line to Ctrl-C."""
 
+import asyncio
+import signal
 import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -15,9 +21,26 @@ from brainmets.rest.app import build_app
 from brainmets.rest.command import rest
 from entry_points import find_commands
 from free_addresses import free_addresses
+from gateway_bench import study_bytes
+from rest_bench import running_backend
 from terminal import CTRL_C, terminal
 
 WRONG_USAGE = 2
+# Less than the backend waits for what is under way.
+AT_ONCE_S = 5.0
+T1C = ("files", ("t1c.nii.gz", study_bytes()))
+
+
+@contextmanager
+def silent_service() -> Iterator[str]:
+    """Listen as a service that never answers, and yield its address."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield f"127.0.0.1:{listening.getsockname()[1]}"
+
+
+def paths_below(folder: Path) -> list[Path]:
+    """Return what lies in a folder, however deep: a study on its way is a folder with its files."""
+    return list(folder.rglob("*"))
 
 
 @pytest.fixture(autouse=True)
@@ -42,6 +65,43 @@ def test_it_answers_until_it_is_interrupted() -> None:
         assert command.wait() == ExitCode.OK
         assert "Stopped" in command.shown
         assert "Traceback" not in command.shown
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_ends_an_upload(spool: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> None:
+    """At once, in words, and nothing of it stays. The service that it goes to never answers."""
+    monkeypatch.setenv("TMPDIR", str(spool))
+    (listen,) = free_addresses()
+    with silent_service() as silent, terminal("rest", "--listen", listen, "--address", silent) as command:
+        command.wait_for("Listening")
+        with ThreadPoolExecutor() as threads:
+            sent = threads.submit(httpx.post, f"http://{listen}/v1/studies", files=[T1C], timeout=30.0, trust_env=False)
+            while len(paths_below(spool)) < 2:
+                time.sleep(0.02)
+            command.command.send_signal(number)
+            time.sleep(0.5)
+            command.command.send_signal(number)
+            assert command.wait(AT_ONCE_S) == ExitCode.OK
+        assert sent.result().status_code == httpx.codes.SERVICE_UNAVAILABLE
+        assert "Stopped" in command.shown
+        assert "Traceback" not in command.shown
+    assert not paths_below(spool)
+
+
+async def test_an_upload_that_takes_too_long_is_cut_short(
+    spool: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its sender is told, nothing of it stays, and no traceback is written."""
+    monkeypatch.setattr("brainmets.rest.command._GRACE_S", 0.2)
+    with silent_service() as silent:
+        async with running_backend(silent) as http:
+            sending = asyncio.create_task(http.post("/v1/studies", files=[T1C]))
+            async with asyncio.timeout(AT_ONCE_S):
+                while len(paths_below(spool)) < 2:
+                    await http.get("/openapi.json")
+    assert (await sending).json()["reason"] == "SERVICE_UNAVAILABLE"
+    assert not paths_below(spool)
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "localhost"])

@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from brainmets.client import AsyncClient, SegmentationOptions
-from brainmets.rest.app import NOTICE_HEADER
-from brainmets.rest.studies import MAX_FILES
+from brainmets.rest.app import NOTICE_HEADER, build_app
+from brainmets.rest.studies import MAX_FIELD_BYTES, MAX_FIELDS, MAX_FILES
 from brainmets.v1 import segmentation_service_pb2
 from free_addresses import free_addresses
 from gateway_bench import GatewayBench, study_bytes
@@ -122,10 +122,29 @@ async def test_a_stream_ends_when_the_backend_does(idle: GatewayBench) -> None:
     """At once, and without a word of it; the job goes on."""
     async with asyncio.timeout(AT_ONCE_S), running_backend(idle.address) as http:
         request = http.build_request("GET", f"{await submit(http)}/events")
-        reading = asyncio.create_task((await http.send(request, stream=True)).aread())
-    told = (await reading).decode()
+        texts = (await http.send(request, stream=True)).aiter_text()
+        told = await anext(texts)
+        reading = asyncio.create_task(anext(texts, ""))
     assert told.count("event:") == told.count("event: job") == 1
     assert "queued" in told
+    assert not await reading
+
+
+async def test_streams_are_counted(idle: GatewayBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the bound one is told when to come back; one that its caller closes makes room."""
+    monkeypatch.setattr("brainmets.rest.app.MAX_STREAMS", 1)
+    async with running_backend(idle.address) as http:
+        path = await submit(http)
+        async with http.stream("GET", f"{path}/events"):
+            full = await http.get(f"{path}/events")
+            assert problem(full, httpx.codes.SERVICE_UNAVAILABLE)["reason"] == "SERVICE_UNAVAILABLE"
+            assert int(full.headers["Retry-After"]) > 0
+            assert (await http.get(path)).status_code == httpx.codes.OK
+        status = httpx.codes.SERVICE_UNAVAILABLE
+        async with asyncio.timeout(AT_ONCE_S):
+            while status != httpx.codes.OK:
+                async with http.stream("GET", f"{path}/events") as answer:
+                    status = answer.status_code
 
 
 @pytest.mark.parametrize("part", ["", "/events", "/result", "/artifacts/mask.nii.gz"])
@@ -162,6 +181,8 @@ async def test_a_broken_study_is_told_with_the_services_words(http: httpx.AsyncC
         ("t1c.nii.gz", {"model": "other"}),
         ("t1c.nii.gz", {"series": "t1c"}),
         ("t1c.nii.gz", {"threshold": "much"}),
+        ("t1c.nii.gz", {"request_id": "x" * 129}),
+        ("t1c.nii.gz", {"request_id": "Zoë"}),
     ],
 )
 async def test_what_cannot_be_sent_is_refused(
@@ -172,6 +193,63 @@ async def test_what_cannot_be_sent_is_refused(
     assert "expected" in problem(answer, httpx.codes.UNPROCESSABLE_ENTITY)["detail"]
     assert str(spool) not in answer.text
     assert not paths_below(spool)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        {"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "http://127.0.0.1:1"},
+        {"Origin": "null"},
+    ],
+)
+async def test_pages_of_others_change_nothing(http: httpx.AsyncClient, head: dict[str, str]) -> None:
+    """Whatever browsers tell of them; they may ask, for no browser shows them the answer."""
+    path = await submit(http)
+    answers = await asyncio.gather(
+        http.post("/v1/studies", files=[T1C], headers=head),
+        http.post(f"{path}/cancel", headers=head),
+        http.delete(path, headers=head),
+    )
+    for answer in answers:
+        problem(answer, httpx.codes.FORBIDDEN)
+        assert "Research use only" in answer.headers[NOTICE_HEADER]
+    assert [job["state"] for job in (await http.get("/v1/jobs", headers=head)).json()] == ["queued"]
+
+
+async def test_pages_of_its_own_address_may(http: httpx.AsyncClient) -> None:
+    """By what the browser says, or else by the address; so may those of a proxy's address."""
+    own = f"http://{http.base_url.netloc.decode()}"
+    proxied = {"Sec-Fetch-Site": "same-origin", "Origin": "https://hospital.example"}
+    for head in ({"Origin": own}, proxied, {"Sec-Fetch-Site": "none"}):
+        answer = await http.post("/v1/studies", files=[T1C], headers=head)
+        assert answer.status_code == httpx.codes.ACCEPTED
+
+
+@pytest.mark.parametrize("field", ["request_id", "series"])
+async def test_no_charset_makes_an_answer_break(http: httpx.AsyncClient, field: str) -> None:
+    """One that decodes to half a character, which no answer can repeat."""
+    answer = await http.post(
+        "/v1/studies",
+        files=[T1C],
+        data={field: "\\ud800"},
+        headers={"Content-Type": "multipart/form-data; boundary=B; charset=unicode_escape"},
+    )
+    assert "ud800" not in problem(answer, httpx.codes.UNPROCESSABLE_ENTITY)["detail"]
+
+
+async def test_a_defect_is_a_problem_that_tells_nothing_of_it() -> None:
+    """But what every answer tells. A client that is closed is one."""
+    async with AsyncClient() as closed:
+        app = build_app(closed, host="127.0.0.1", max_study_bytes=MAX_STUDY_BYTES)
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
+        answer = await http.get("/v1/models")
+    assert "losed" not in str(problem(answer, httpx.codes.INTERNAL_SERVER_ERROR))
+    assert "Research use only" in answer.headers[NOTICE_HEADER]
+    assert answer.headers["Cache-Control"] == "no-store"
 
 
 async def test_the_service_refuses_what_is_out_of_range(http: httpx.AsyncClient) -> None:
@@ -209,6 +287,33 @@ async def test_too_much_is_refused(http: httpx.AsyncClient, spool: Path) -> None
     many = [("files", (f"{number}", b"x")) for number in range(MAX_FILES + 1)]
     problem(await http.post("/v1/studies", files=many), httpx.codes.BAD_REQUEST)
     assert not paths_below(spool)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"series": ["t1c=5"] * (MAX_FIELDS + 1)}, {"unasked": "x" * (MAX_FIELD_BYTES + 1)}], ids=["many", "long"]
+)
+@pytest.mark.parametrize("files", [[T1C], None], ids=["multipart", "urlencoded"])
+async def test_fields_are_bounded(http: httpx.AsyncClient, fields: dict[str, Any], files: list[Parts] | None) -> None:
+    """In number and length, also one that nobody asks for: they are held in memory. Any: what a form holds."""
+    answer = await http.post("/v1/studies", files=files, data=fields)
+    assert "maximum" in problem(answer, httpx.codes.BAD_REQUEST)["detail"].lower()
+
+
+async def test_too_much_ends_a_stream(http: httpx.AsyncClient, caplog: pytest.LogCaptureFixture) -> None:
+    """Before it begins, or else by its connection; neither leaves a traceback."""
+    path = f"{await submit(http)}/events"
+    large = bytes(MAX_STUDY_BYTES + 1)
+    problem(await http.request("GET", path, content=large), httpx.codes.REQUEST_ENTITY_TOO_LARGE)
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"x"
+        await asyncio.sleep(1.0)
+        yield large
+
+    async with asyncio.timeout(AT_ONCE_S):
+        with pytest.raises(httpx.TransportError):
+            await http.request("GET", path, content=body())
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 async def test_a_service_that_is_away_is_told(spool: Path) -> None:

@@ -1,7 +1,10 @@
 """Owns `brainmets rest`: the REST backend until Ctrl-C. The client finds it by its entry point."""
 
 import asyncio
+import signal
 import socket
+from contextlib import suppress
+from types import FrameType
 
 import typer
 import uvicorn
@@ -16,16 +19,28 @@ _GRACE_S = 10
 
 
 class Server(uvicorn.Server):
-    """A server of our application, whose event streams end when it stops."""
+    """A server of our application, which ends in order what is under way when it stops."""
 
     def __init__(self, app: FastAPI) -> None:
-        super().__init__(uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=_GRACE_S))
+        # The application has no life of its own to begin and end.
+        super().__init__(uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off"))
         self._stopping: asyncio.Event = app.state.stopping
 
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 -- uvicorn's
+        """Take SIGTERM for Ctrl-C, as the services do: raised again by uvicorn, it would end us without a word."""
+        super().handle_exit(signal.SIGINT, frame)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop once what is under way has been answered."""
+        """Stop once what is under way has been answered, or has not been in time, or a second Ctrl-C will not wait."""
         self._stopping.set()
-        await super().shutdown(sockets)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_GRACE_S):
+                await super().shutdown(sockets)
+        # Ended here and waited for: what signals do next would leave files behind.
+        if tasks := self.server_state.tasks.copy():
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks, timeout=_GRACE_S)
 
 
 def rest(service: Service, *, listen: str, max_study_bytes: int) -> bool:
@@ -41,11 +56,10 @@ def rest(service: Service, *, listen: str, max_study_bytes: int) -> bool:
         TlsFileError: A file of certificates or a key cannot be used.
     """
     console = Console(stderr=True)
-    with _listen(listen) as opened:
-        try:
-            asyncio.run(_serve(service, listen, max_study_bytes, opened, console))
-        except KeyboardInterrupt:
-            console.print("Stopped. Jobs that have not ended go on.")
+    # Nothing is raised where Ctrl-C is ignored, as in what a script starts in the background.
+    with _listen(listen) as opened, suppress(KeyboardInterrupt):
+        asyncio.run(_serve(service, listen, max_study_bytes, opened, console))
+    console.print("Stopped. Jobs that have not ended go on.")
     return True
 
 

@@ -2,12 +2,35 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from http import HTTPStatus
 
+from fastapi import HTTPException, Request
 from fastapi.sse import ServerSentEvent
 
 from brainmets.client import AsyncClient, Job, ServiceError
 from brainmets.rest.problems import problem_of
 from brainmets.rest.records import JobRecord
+
+# Each holds a call to the service, which takes 512 at a time on the one connection of all requests.
+MAX_STREAMS = 100
+_RETRY_AFTER_S = 10
+
+
+async def hold_stream(request: Request) -> AsyncIterator[None]:
+    """Count a stream of events until it has ended.
+
+    Raises:
+        HTTPException: There are as many as there may be.
+    """
+    streams: asyncio.Semaphore = request.app.state.streams
+    if streams.locked():
+        raise HTTPException(
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            f"expected at most {MAX_STREAMS} open event streams, got one more; come back, or ask for the job itself",
+            headers={"Retry-After": str(_RETRY_AFTER_S)},
+        )
+    async with streams:
+        yield
 
 
 async def job_events(client: AsyncClient, job_id: str, stopping: asyncio.Event) -> AsyncIterator[ServerSentEvent]:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from brainmets.client.errors import ServiceError, StudyPathError
+from brainmets.client.names import SEQUENCES
 
 MEDIA_TYPE = "application/problem+json"
 STATUSES: Final[Mapping[grpc.StatusCode, HTTPStatus]] = {
@@ -75,30 +76,39 @@ def answer_problems(app: FastAPI) -> None:
 
     @app.exception_handler(StudyPathError)
     def _of_study(_: Request, error: StudyPathError) -> JSONResponse:
-        return _answer(_problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error), reason="UNUSABLE_STUDY"))
+        return answer_problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error), reason="UNUSABLE_STUDY")
 
     @app.exception_handler(NoResultError)
     def _of_result(_: Request, error: NoResultError) -> JSONResponse:
-        return _answer(_problem(HTTPStatus.CONFLICT, str(error), reason="NO_RESULT"))
+        return answer_problem(HTTPStatus.CONFLICT, str(error), reason="NO_RESULT")
 
     @app.exception_handler(TimeoutError)
     def _of_time(_: Request, __: TimeoutError) -> JSONResponse:
         detail = "expected the service to take the study in time, got no answer; send it again with its request_id"
-        return _answer(_problem(HTTPStatus.GATEWAY_TIMEOUT, detail))
+        return answer_problem(HTTPStatus.GATEWAY_TIMEOUT, detail)
 
     @app.exception_handler(typer.BadParameter)
-    def _of_series(_: Request, error: typer.BadParameter) -> JSONResponse:
-        return _answer(_problem(HTTPStatus.UNPROCESSABLE_ENTITY, error.message))
+    def _of_series(_: Request, __: typer.BadParameter) -> JSONResponse:
+        # Its own words are for a command line, and repeat what came.
+        detail = f"expected series as t1c=5, each of {', '.join(SEQUENCES)} once, got another; mend it"
+        return answer_problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
 
     @app.exception_handler(RequestValidationError)
     def _of_request(_: Request, error: RequestValidationError) -> JSONResponse:
         faults = (f"{fault['loc'][-1]}: {fault['msg']}" for fault in error.errors())
         detail = f"expected a request as /openapi.json describes it, got: {'; '.join(faults)}"
-        return _answer(_problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail))
+        return answer_problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
 
     @app.exception_handler(HTTPException)
     def _of_http(_: Request, error: HTTPException) -> JSONResponse:
-        return _answer(_problem(HTTPStatus(error.status_code), error.detail), headers=error.headers)
+        return answer_problem(HTTPStatus(error.status_code), error.detail, headers=error.headers)
+
+
+def answer_problem(
+    status: HTTPStatus, detail: str, *, reason: str | None = None, headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    """Answer a problem of our own; its reason is the status's name unless said."""
+    return _answer(_problem(status, detail, reason=reason), headers=headers)
 
 
 def _problem(

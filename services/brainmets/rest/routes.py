@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, File, Form, HTTPException, Query, Reques
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from brainmets.client import AsyncClient, Job, JobState, Model, SegmentationOptions
-from brainmets.rest.events import job_events
+from brainmets.rest.events import hold_stream, job_events
 from brainmets.rest.problems import RESPONSES, NoResultError
 from brainmets.rest.records import JobRecord
 from brainmets.rest.studies import read_options, received_study
@@ -27,6 +27,8 @@ MEDIA_TYPES: Final = {
 _FILE: Final[dict[str, Any]] = {  # Any: what OpenAPI holds
     "content": {media_type: {} for media_type in sorted(set(MEDIA_TYPES.values()))}
 }
+# As the contract has it.
+_LONGEST_REQUEST_ID = 128
 # Of pages of 50, as the client asks for them.
 _MOST_JOBS = 1000
 
@@ -59,7 +61,12 @@ async def submit_study(
     ],
     options: Annotated[SegmentationOptions, Depends(read_options)],
     request_id: Annotated[
-        str | None, Form(description="Idempotency key: the same key and bytes answer the same job.")
+        str | None,
+        Form(
+            description="Idempotency key, printable ASCII: the same key and bytes answer the same job.",
+            max_length=_LONGEST_REQUEST_ID,
+            pattern="^[ -~]*$",
+        ),
     ] = None,
 ) -> JobRecord:
     """Send a study; its job is answered at once, and its Location."""
@@ -86,7 +93,7 @@ async def read_job(job: KnownJob) -> JobRecord:
     return JobRecord.of(job)
 
 
-@routes.get("/v1/jobs/{job_id}/events", response_class=EventSourceResponse)
+@routes.get("/v1/jobs/{job_id}/events", response_class=EventSourceResponse, dependencies=[Depends(hold_stream)])
 async def watch_job(request: Request, client: Caller, job: KnownJob) -> AsyncIterable[ServerSentEvent]:
     """Tell each change of a job as an event `job`; an event `problem` tells why it cannot be watched on."""
     async for event in job_events(client, job.job_id, request.app.state.stopping):

@@ -14,6 +14,9 @@ from brainmets.client.received_study import ReceivedStudy
 
 # Of an upload's files the small ones are held in memory, 1 MiB each at most; a long series comes as a zip archive.
 MAX_FILES = 500
+# The form has ten fields, of which `series` may be repeated for each of four sequences. They are held in memory too.
+MAX_FIELDS = 32
+MAX_FIELD_BYTES = 4096
 _COPIED_BYTES = 1 << 20
 
 

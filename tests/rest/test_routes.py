@@ -12,7 +12,8 @@ import httpx
 import pytest
 
 from brainmets.client import AsyncClient, SegmentationOptions
-from brainmets.rest.app import NOTICE_HEADER, build_app
+from brainmets.rest.app import build_app
+from brainmets.rest.middlewares import NOTICE_HEADER
 from brainmets.rest.studies import MAX_FIELD_BYTES, MAX_FIELDS, MAX_FILES
 from brainmets.v1 import segmentation_service_pb2
 from free_addresses import free_addresses

@@ -5,21 +5,17 @@ from http import HTTPStatus
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from brainmets import __version__
 from brainmets.client import AsyncClient
 from brainmets.client.arguments import RESEARCH_USE_ONLY
 from brainmets.rest.events import MAX_STREAMS
+from brainmets.rest.middlewares import MARKS, BoundedRequests, CutShort, OwnPages, ResearchUseOnly
 from brainmets.rest.problems import answer_problem, answer_problems
 from brainmets.rest.routes import routes
 from brainmets.rest.studies import MAX_FIELD_BYTES, MAX_FIELDS, MAX_FILES
 
-NOTICE_HEADER = "Brainmets-Notice"
-_MARKS = {NOTICE_HEADER: RESEARCH_USE_ONLY, "Cache-Control": "no-store"}
-_READING = {"GET", "HEAD"}
 _ANYWHERE = {"0.0.0.0", "[::]"}  # noqa: S104 -- recognised here, not listened on
 
 
@@ -45,11 +41,11 @@ def build_app(client: AsyncClient, *, host: str, max_study_bytes: int) -> FastAP
     app.state.stopping = asyncio.Event()
     app.state.streams = asyncio.Semaphore(MAX_STREAMS)
     hosts = ["*"] if host in _ANYWHERE else ["localhost", "127.0.0.1", host]
-    app.add_middleware(_OwnPages)
+    app.add_middleware(OwnPages)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)
-    app.add_middleware(_BoundedRequests, max_bytes=max_study_bytes)
-    app.add_middleware(_CutShort)
-    app.add_middleware(_ResearchUseOnly)
+    app.add_middleware(BoundedRequests, max_bytes=max_study_bytes)
+    app.add_middleware(CutShort)
+    app.add_middleware(ResearchUseOnly)
     answer_problems(app)
     app.add_exception_handler(Exception, _answer_defect)
     app.include_router(routes)
@@ -59,102 +55,4 @@ def build_app(client: AsyncClient, *, host: str, max_study_bytes: int) -> FastAP
 def _answer_defect(_: Request, __: Exception) -> JSONResponse:
     """Tell nothing of it, which the log does; marked here, because it is answered outside of all middlewares."""
     detail = "expected an answer, got a defect of this backend, which its log tells; report it"
-    return answer_problem(HTTPStatus.INTERNAL_SERVER_ERROR, detail, headers=_MARKS)
-
-
-class _OwnPages:
-    """Refuses what a page of another place has its visitor's browser change; it stands behind the check of `Host`.
-
-    A browser sends a form without asking, whosever page it stands on. Programs say nothing of pages.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] not in _READING and _is_of_another_page(Headers(scope=scope)):
-            detail = "expected a program or a page of this address, got a page of another; send it from one of these"
-            await answer_problem(HTTPStatus.FORBIDDEN, detail)(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
-
-
-def _is_of_another_page(headers: Headers) -> bool:
-    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
-    if site is not None:
-        # Behind a proxy it holds where addresses differ.
-        return site not in {"same-origin", "none"}
-    # Browsers name no site to plain HTTP beyond this machine, and old ones never.
-    return origin is not None and origin.partition("://")[2] != headers.get("host")
-
-
-class _BoundedRequests:
-    """Ends the reading of a request that is too large, by what it announces or else by what came.
-
-    FastAPI's own bound would answer in plain text. Whatever reads further is told that the caller has gone, for nothing
-    may be raised into an answer that has begun, such as a stream of events; that one just ends.
-    """
-
-    def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
-        self._app = app
-        self._max_bytes = max_bytes
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        announced_bytes = int(Headers(scope=scope).get("content-length", "0")) if scope["type"] == "http" else 0
-        received_bytes = 0
-        answering = False
-
-        async def receive_bounded() -> Message:
-            nonlocal received_bytes
-            message = await receive()
-            received_bytes += len(message.get("body", b""))
-            return message if received_bytes <= self._max_bytes else {"type": "http.disconnect"}
-
-        async def send_noted(message: Message) -> None:
-            nonlocal answering
-            if answering or received_bytes <= self._max_bytes:
-                answering = True
-                await send(message)
-
-        if announced_bytes <= self._max_bytes:
-            await self._app(scope, receive_bounded, send_noted)
-        if max(announced_bytes, received_bytes) > self._max_bytes and not answering:
-            detail = f"expected a request of at most {self._max_bytes} bytes, got a larger one; send one examination"
-            await answer_problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)(scope, receive, send)
-
-
-class _CutShort:
-    """Answers what the server cancels because it stops; uvicorn would print a traceback of it."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        answering = False
-
-        async def send_noted(message: Message) -> None:
-            nonlocal answering
-            answering = True
-            await send(message)
-
-        try:
-            await self._app(scope, receive, send_noted)
-        except asyncio.CancelledError:
-            if not answering:
-                detail = "expected to answer in time, got a backend that stops; send it again once it runs"
-                await answer_problem(HTTPStatus.SERVICE_UNAVAILABLE, detail)(scope, receive, send)
-
-
-class _ResearchUseOnly:
-    """Says with every answer what it is for, and that nobody on the way is to keep it."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_marked(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(_MARKS)
-            await send(message)
-
-        await self._app(scope, receive, send_marked)
+    return answer_problem(HTTPStatus.INTERNAL_SERVER_ERROR, detail, headers=MARKS)

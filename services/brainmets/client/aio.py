@@ -9,7 +9,7 @@ import json
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import grpc
 import grpc.aio
@@ -58,6 +58,7 @@ ALL_ARTIFACTS: tuple[job_pb2.ArtifactKind.ValueType, ...] = (
 )
 
 
+Request = TypeVar("Request")
 StudyLike = str | Path | Mapping[str, Any] | Sequence[StudyFile]
 """A study as callers have it; Any: images of libraries that may be absent."""
 
@@ -115,6 +116,8 @@ class AsyncClient:
 
         Raises:
             StudyPathError: The path holds nothing that can be sent.
+            OSError: A file could not be read while it was sent.
+            TimeoutError: The wait was over.
             ValueError: The traceparent is none.
             ServiceError: The study was refused, failed, or the service stayed out of reach.
         """
@@ -138,7 +141,7 @@ class AsyncClient:
     ) -> Segmentation:
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                await self._converse(conversation, _segment_requests(start, files, on_sent))
+                await self._converse(conversation, _Requests(_segment_requests(start, files, on_sent)))
                 return conversation.segmentation()
             except grpc.aio.AioRpcError as error:
                 if conversation.job is not None and error.code() is grpc.StatusCode.UNAVAILABLE:
@@ -168,6 +171,9 @@ class AsyncClient:
             on_sent: Called with the number of bytes just sent.
             timeout_s: Longest wait, seconds.
             traceparent: As for `segment`.
+
+        Raises:
+            StudyPathError: As for `segment`, and likewise the other errors.
         """
         files = _find_files(study)
         with continued_trace(traceparent), self._errors():
@@ -193,7 +199,9 @@ class AsyncClient:
         attempts = 0
         while True:
             try:
-                await self._segmentation.WriteUpload(_upload_requests(stored, files, on_sent))
+                requests = _Requests(_upload_requests(stored, files, on_sent))
+                with requests:
+                    await self._segmentation.WriteUpload(requests)
             except grpc.aio.AioRpcError as error:
                 attempts += 1
                 # What a broken call brought may still be on its way into the store: the offset was asked too early.
@@ -294,10 +302,11 @@ class AsyncClient:
     async def _converse(
         self,
         conversation: _Conversation,
-        requests: AsyncIterator[segmentation_service_pb2.SegmentStudyRequest],
+        requests: _Requests[segmentation_service_pb2.SegmentStudyRequest],
     ) -> None:
-        async for response in self._segmentation.SegmentStudy(requests):
-            conversation.take(response)
+        with requests:
+            async for response in self._segmentation.SegmentStudy(requests):
+                conversation.take(response)
 
     async def _watch_to_the_end(self, job_id: str, conversation: _Conversation) -> Segmentation:
         request = segmentation_service_pb2.WatchJobRequest(job_id=job_id)
@@ -337,6 +346,36 @@ class _RpcErrors:
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if isinstance(error, grpc.aio.AioRpcError):
             raise error_from_rpc(error, address=self._address) from error
+
+
+class _Requests(Generic[Request]):
+    """The requests of a call, and the error that broke them off: gRPC makes a cancellation of it."""
+
+    def __init__(self, requests: AsyncIterator[Request]) -> None:
+        self._requests = requests
+        self._error: Exception | None = None
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Request:
+        try:
+            return await anext(self._requests)
+        except StopAsyncIteration:
+            raise
+        except Exception as error:
+            self._error = error
+            raise
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        task = asyncio.current_task()
+        # Whoever cancels the caller, a timeout too, expects a cancellation.
+        cancelled_by_others = task is not None and task.cancelling() > 0
+        if isinstance(error, asyncio.CancelledError) and self._error is not None and not cancelled_by_others:
+            raise self._error
 
 
 class _Conversation:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from pathlib import Path
 
 import grpc
@@ -214,6 +214,30 @@ async def test_a_path_with_nothing_to_send_is_refused_before_a_call(tmp_path: Pa
     async with AsyncClient("127.0.0.1:1") as client:
         with pytest.raises(StudyPathError):
             await client.segment(tmp_path)
+
+
+@pytest.mark.parametrize("send", [AsyncClient.segment, AsyncClient.submit])
+async def test_a_file_that_cannot_be_read_while_it_is_sent_is_told(
+    client: AsyncClient, tmp_path: Path, send: Callable[[AsyncClient, list[StudyFile]], Awaitable[object]]
+) -> None:
+    """It was there when it was found."""
+    with pytest.raises(FileNotFoundError, match="gone"):
+        await send(client, [StudyFile(tmp_path / "gone-t1c.nii.gz", "t1c")])
+
+
+@pytest.mark.parametrize("send", [AsyncClient.segment, AsyncClient.submit])
+async def test_whoever_cancels_a_call_finds_it_cancelled(
+    client: AsyncClient, study: Path, send: Callable[..., Coroutine[None, None, object]]
+) -> None:
+    """Whatever else goes wrong then."""
+
+    def sent(_: int) -> None:
+        call.cancel()
+        raise ValueError
+
+    call = asyncio.ensure_future(send(client, study, on_sent=sent))
+    with pytest.raises(asyncio.CancelledError):
+        await call
 
 
 class CutLine:

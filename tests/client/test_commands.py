@@ -112,6 +112,37 @@ async def test_a_cohort_is_segmented_and_goes_on_after_a_stop(bench: GatewayBenc
     assert [job["state"] for job in jobs].count("succeeded") == 2
 
 
+def make_unreadable(path: Path) -> Path:
+    """Make a file that is found and opened, and whose reading fails: no process has memory at address 0."""
+    path.symlink_to("/proc/self/mem")
+    return path
+
+
+async def test_a_study_of_a_cohort_that_cannot_be_read_is_a_line_of_its_own(
+    bench: GatewayBench, study: Path, tmp_path: Path
+) -> None:
+    """The others go on, and the reason names no file."""
+    cohort, out = tmp_path / "cohort", tmp_path / "results"
+    shutil.copytree(study, cohort / "first")
+    name = make_unreadable(cohort / "unreadable-t1c.nii.gz").name
+    result = await run("submit", "--all", str(cohort), "--output", str(out), "--address", bench.address, "--json")
+    assert result.exit_code == ExitCode.FAILED
+    lines = {line["study"]: line for line in json.loads(result.stdout)}
+    assert lines["first"]["outcome"] == "segmented"
+    assert (lines[name]["outcome"], lines[name]["reason"]) == ("failed", "STUDY_UNREADABLE")
+    assert "“Input/output error”" in lines[name]["message"]
+    assert "t1c" not in lines[name]["message"]
+    assert name in (out / "summary.csv").read_text()
+
+
+@pytest.mark.parametrize("command", ["segment", "submit"])
+async def test_a_file_that_cannot_be_read_is_one_sentence(bench: GatewayBench, tmp_path: Path, command: str) -> None:
+    """Also when that is found out while it is sent."""
+    result = await run(command, str(make_unreadable(tmp_path / "a-t1c.nii.gz")), "--address", bench.address)
+    assert result.exit_code == ExitCode.FAILED
+    assert "expected a file that can be used, got “Input/output error”\n" in result.stderr
+
+
 async def test_a_folder_that_holds_no_results_is_not_taken_for_them(
     bench: GatewayBench, study: Path, tmp_path: Path
 ) -> None:

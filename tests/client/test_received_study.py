@@ -37,6 +37,15 @@ def test_files_of_one_name_stay_two() -> None:
         assert len(set(paths)) == len(paths)
 
 
+def test_no_directory_that_lists_patients_is_sent_on() -> None:
+    """Not the second one either, which gets another name."""
+    with ReceivedStudy() as received:
+        for name in ("first/DICOMDIR", "second/DICOMDIR", "third/dicomdir", "first/IM1"):
+            received.path_for(name).write_bytes(bytes(128) + b"DICM")
+        (file,) = received.files()
+        assert [path.name for path in file.members] == ["IM1"]
+
+
 def test_one_file_is_a_study_of_its_own() -> None:
     """Whatever it is called."""
     with ReceivedStudy() as received:

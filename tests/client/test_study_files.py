@@ -72,6 +72,24 @@ def test_a_folder_of_dicom_is_one_archive_of_all_that_is_in_it(tmp_path: Path) -
         assert [archive.read(name) for name in archive.namelist()] == [DICOM] * 3
 
 
+# With the class that makes it one, as pydicom writes it.
+DIRECTORY = DICOM[:132] + b"\2\0\2\0UI\x14\x001.2.840.10008.1.3.10"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("DICOMDIR", DICOM), ("dicomdir", DICOM), ("DicomDir", DICOM), ("DICOMDIR;1", DIRECTORY)]
+)
+def test_a_directory_that_lists_patients_stays_here(tmp_path: Path, name: str, content: bytes) -> None:
+    """However a disc was mounted; alone it is refused, and the sentence says what to give instead."""
+    folder_of(tmp_path, name, f"deep/{name}", content=content)
+    with pytest.raises(StudyPathError, match=r"got a DICOMDIR.*give the folder or the images instead"):
+        find_study_files(tmp_path / name)
+    with pytest.raises(StudyPathError, match="got none"):
+        find_study_files(tmp_path)
+    (file,) = find_study_files(folder_of(tmp_path, "IM1", content=DICOM))
+    assert file.members == (tmp_path / "IM1",)
+
+
 def test_no_name_of_a_folder_leaves_the_machine(tmp_path: Path) -> None:
     """A folder or file may be named for its patient."""
     (file,) = find_study_files(folder_of(tmp_path, "Doe^Jane/Doe-IM1", "Doe^Jane/Doe-IM2", content=DICOM))

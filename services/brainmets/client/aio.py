@@ -9,7 +9,7 @@ import json
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import grpc
 import grpc.aio
@@ -45,6 +45,10 @@ RECORD_TIMEOUT_S = 10.0
 STUDY_TIMEOUT_S = 900.0
 # How often a broken call is begun again, without having come farther, before the error is the caller's.
 ATTEMPTS = 3
+# One call that watches a job; it is made again at its deadline, as after a break, for a job may take a day. Without a
+# deadline it would wait for ever for a service that does not come back, or that hangs behind a proxy which answers
+# pings. After a break, two such calls wait for the service.
+WATCH_TIMEOUT_S = 300.0
 RETRY_PAUSE_S = 1.0
 # A thread reads and digests so many chunks of a file at a time, so that there are few hops to it.
 CHUNKS_A_BLOCK = 8
@@ -58,6 +62,7 @@ ALL_ARTIFACTS: tuple[job_pb2.ArtifactKind.ValueType, ...] = (
 )
 
 
+Request = TypeVar("Request")
 StudyLike = str | Path | Mapping[str, Any] | Sequence[StudyFile]
 """A study as callers have it; Any: images of libraries that may be absent."""
 
@@ -115,6 +120,8 @@ class AsyncClient:
 
         Raises:
             StudyPathError: The path holds nothing that can be sent.
+            OSError: A file could not be read while it was sent.
+            TimeoutError: The wait was over.
             ValueError: The traceparent is none.
             ServiceError: The study was refused, failed, or the service stayed out of reach.
         """
@@ -138,11 +145,11 @@ class AsyncClient:
     ) -> Segmentation:
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                await self._converse(conversation, _segment_requests(start, files, on_sent))
+                await self._converse(conversation, _Requests(_segment_requests(start, files, on_sent)))
                 return conversation.segmentation()
             except grpc.aio.AioRpcError as error:
                 if conversation.job is not None and error.code() is grpc.StatusCode.UNAVAILABLE:
-                    return await self._watch_to_the_end(conversation.job.job_id, conversation)
+                    return await self._watch_to_the_end(conversation, conversation.job.job_id)
                 failure = error_from_rpc(error, address=self._address)
                 if attempt == ATTEMPTS or not failure.is_transient:
                     raise failure from error
@@ -168,6 +175,9 @@ class AsyncClient:
             on_sent: Called with the number of bytes just sent.
             timeout_s: Longest wait, seconds.
             traceparent: As for `segment`.
+
+        Raises:
+            StudyPathError: As for `segment`, and likewise the other errors.
         """
         files = _find_files(study)
         with continued_trace(traceparent), self._errors():
@@ -193,7 +203,9 @@ class AsyncClient:
         attempts = 0
         while True:
             try:
-                await self._segmentation.WriteUpload(_upload_requests(stored, files, on_sent))
+                requests = _Requests(_upload_requests(stored, files, on_sent))
+                with requests:
+                    await self._segmentation.WriteUpload(requests)
             except grpc.aio.AioRpcError as error:
                 attempts += 1
                 # What a broken call brought may still be on its way into the store: the offset was asked too early.
@@ -211,15 +223,19 @@ class AsyncClient:
             stored = answer.upload
 
     async def wait(self, job_id: str, *, on_progress: Callable[[Job], None] | None = None) -> Segmentation:
-        """Watch a job to its end and return its result with all artefacts."""
-        return await self._watch_to_the_end(job_id, _Conversation(on_progress))
+        """Watch a job to its end, however far that is, and return its result with all artefacts.
+
+        A watch that breaks is taken up again, also where the service is away for up to ten minutes.
+        """
+        return await self._watch_to_the_end(_Conversation(on_progress), job_id)
 
     async def watch(self, job_id: str) -> AsyncIterator[Job]:
-        """Iterate over a job's changes: as it is now, each time it changes, and at last as it ended."""
-        request = segmentation_service_pb2.WatchJobRequest(job_id=job_id)
-        with self._errors():
-            async for response in self._segmentation.WatchJob(request, timeout=STUDY_TIMEOUT_S):
-                yield job_from_proto(response.job)
+        """Iterate over a job's changes: as it is now, each time it changes, and at last as it ended.
+
+        A watch that breaks is taken up again, as by `wait`; no state is told twice.
+        """
+        async for job in self._changes(job_id):
+            yield job_from_proto(job)
 
     async def job(self, job_id: str) -> Job:
         """Return one job."""
@@ -294,20 +310,44 @@ class AsyncClient:
     async def _converse(
         self,
         conversation: _Conversation,
-        requests: AsyncIterator[segmentation_service_pb2.SegmentStudyRequest],
+        requests: _Requests[segmentation_service_pb2.SegmentStudyRequest],
     ) -> None:
-        async for response in self._segmentation.SegmentStudy(requests):
-            conversation.take(response)
+        with requests:
+            async for response in self._segmentation.SegmentStudy(requests):
+                conversation.take(response)
 
-    async def _watch_to_the_end(self, job_id: str, conversation: _Conversation) -> Segmentation:
-        request = segmentation_service_pb2.WatchJobRequest(job_id=job_id)
-        with self._errors():
-            # Waits for the service to come back: the job is stored and goes on without us.
-            async for response in self._segmentation.WatchJob(request, timeout=STUDY_TIMEOUT_S, wait_for_ready=True):
-                conversation.take_job(response.job)
+    async def _watch_to_the_end(self, conversation: _Conversation, job_id: str) -> Segmentation:
+        async for changed in self._changes(job_id, known=conversation.job):
+            conversation.take_job(changed)
         job = conversation.finished_job()
         files = dict([await self.download(job_id, artifact.kind) for artifact in job.artifacts])
         return segmentation_from_proto(job, files)
+
+    async def _changes(self, job_id: str, *, known: job_pb2.Job | None = None) -> AsyncIterator[job_pb2.Job]:
+        """Yield a job each time it is another than `known`, to its end, over as many calls as that takes."""
+        request = segmentation_service_pb2.WatchJobRequest(job_id=job_id)
+        attempts = 0
+        while True:
+            try:
+                async for response in self._segmentation.WatchJob(
+                    request,
+                    timeout=WATCH_TIMEOUT_S,
+                    # A service that told of the job is waited for: the job is stored there, and goes on without us.
+                    wait_for_ready=known is not None,
+                ):
+                    attempts = 0
+                    if response.job != known:
+                        known = response.job
+                        yield known
+            except grpc.aio.AioRpcError as error:
+                attempts += 1
+                failure = error_from_rpc(error, address=self._address)
+                may_go_on = failure.is_transient or failure.code is grpc.StatusCode.DEADLINE_EXCEEDED
+                if attempts == ATTEMPTS or not may_go_on:
+                    raise failure from error
+            else:
+                return
+            await asyncio.sleep(RETRY_PAUSE_S * attempts)
 
     def _errors(self) -> _RpcErrors:
         return _RpcErrors(self._address)
@@ -337,6 +377,36 @@ class _RpcErrors:
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if isinstance(error, grpc.aio.AioRpcError):
             raise error_from_rpc(error, address=self._address) from error
+
+
+class _Requests(Generic[Request]):
+    """The requests of a call, and the error that broke them off: gRPC makes a cancellation of it."""
+
+    def __init__(self, requests: AsyncIterator[Request]) -> None:
+        self._requests = requests
+        self._error: Exception | None = None
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Request:
+        try:
+            return await anext(self._requests)
+        except StopAsyncIteration:
+            raise
+        except Exception as error:
+            self._error = error
+            raise
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        task = asyncio.current_task()
+        # Whoever cancels the caller, a timeout too, expects a cancellation.
+        cancelled_by_others = task is not None and task.cancelling() > 0
+        if isinstance(error, asyncio.CancelledError) and self._error is not None and not cancelled_by_others:
+            raise self._error
 
 
 class _Conversation:

@@ -140,10 +140,8 @@ async def _segment(client: AsyncClient, study: Path, options: SegmentationOption
             # It failed in an earlier run of this cohort, whose repetition asks for another try.
             job = await client.submit(files, options)
         segmentation = await client.wait(job.job_id)
-    except StudyPathError as error:
-        return CohortLine(study.name, Outcome.FAILED, reason="STUDY_PATH", message=str(error))
-    except ServiceError as error:
-        return CohortLine(study.name, Outcome.FAILED, reason=error.reason, message=error.message)
+    except (StudyPathError, ServiceError, OSError, ValueError) as error:
+        return _describe_failure(study.name, error)
     _save(segmentation, output)
     return _describe(study.name, Outcome.SEGMENTED, [lesion.volume_mm3 for lesion in segmentation.lesions])
 
@@ -171,6 +169,21 @@ def _save(segmentation: Segmentation, output: Path) -> None:
 def _find_request_id(output: Path, options: SegmentationOptions) -> str:
     """Return what is the same again after a stop: for the same study, place and options."""
     return str(uuid.uuid5(_NAMESPACE, f"{output.resolve()} {options}"))
+
+
+def _describe_failure(study: str, error: Exception) -> CohortLine:
+    match error:
+        case StudyPathError():
+            reason, message = "STUDY_PATH", str(error)
+        case ServiceError():
+            reason, message = error.reason, error.message
+        case TimeoutError():
+            reason, message = "STUDY_TOO_SLOW", "expected the study to be read and sent in time, got no end of it"
+        case _:
+            # Not the error's own words: they hold the name of a file, which may be a patient's.
+            got = error.strerror if isinstance(error, OSError) else "content that cannot be sent"
+            reason, message = "STUDY_UNREADABLE", f"expected files that can be read, got “{got}”; see if they are whole"
+    return CohortLine(study, Outcome.FAILED, reason=reason, message=message)
 
 
 def _describe(study: str, outcome: Outcome, volumes_mm3: Sequence[float]) -> CohortLine:

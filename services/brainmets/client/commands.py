@@ -101,7 +101,7 @@ def segment(  # noqa: PLR0913, PLR0917 -- the options of a command line
     console = Console(stderr=True)
     with errors_end_the_command(console):
         files = find_study_files(study)
-    progress = StudyProgress(console, total_bytes=sum(file.size_bytes for file in files))
+        progress = StudyProgress(console, total_bytes=sum(file.size_bytes for file in files))
     with errors_end_the_command(console, interrupted=lambda: cancel_job(service, progress.job, console)):
         with progress, service.client() as client:
             segmentation = client.segment(files, options, on_progress=progress.changed, on_sent=progress.sent)

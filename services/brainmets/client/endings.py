@@ -83,10 +83,9 @@ class errors_end_the_command:  # noqa: N801 - reads as a sentence where it is us
                     "expected an answer in time, got none; `brainmets jobs` shows what goes on", ExitCode.UNREACHED
                 )
             case OSError():
-                # Of what was read or written here: the service's own are ServiceErrors.
-                self._end(
-                    f"expected a file that can be used, got “{error.strerror}”: {error.filename}", ExitCode.FAILED
-                )
+                # Of what was read or written here, not of the service. A read that fails names no file.
+                name = f": {error.filename}" if error.filename else ""
+                self._end(f"expected a file that can be used, got “{error.strerror}”{name}", ExitCode.FAILED)
             case KeyboardInterrupt():
                 interruption = self._interrupted()
                 self._end(interruption.sentence, ExitCode.INTERRUPTED, commands=interruption.commands)

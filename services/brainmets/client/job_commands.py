@@ -170,7 +170,7 @@ def fetch(job_id: JobId, service: Service, output: Output = Path("out"), as_json
 
 
 def _check_known(client: Client, job_id: str) -> None:
-    """Ask for a job once: waiting for it would wait for a service that is out of reach, too."""
+    """Ask for a job once: watching it would try a service that is out of reach several times."""
     client.job(job_id)
 
 

@@ -25,8 +25,12 @@ _NIFTI_SUFFIXES = (".nii", ".nii.gz")
 _SEQUENCE_IN_NAME = re.compile(r"[-_.](t1c|t1n|t2w|t2f)\.nii(\.gz)?$", re.IGNORECASE)
 # PS3.10 section 7.1: a preamble of 128 bytes, then four letters.
 _DICOM_MARK, _DICOM_MARK_AT = b"DICM", 128
-# PS3.10 section 8.6: lists the files of a folder, with names and numbers of its patients; it holds no image.
+# PS3.10 section 8.6: lists the files of a folder, with names and numbers of its patients; it holds no image. Under
+# another name it is known by its class (0002,0002), Media Storage Directory, which stands at its beginning.
 _DICOM_DIRECTORY = "DICOMDIR"
+_DICOM_DIRECTORY_CLASS = b"\x02\x00\x02\x00UI\x14\x001.2.840.10008.1.3.10"
+# Enough for the mark, and the class behind it.
+_START_BYTES = 512
 _ZIP_MARK = b"PK\x03\x04"
 
 
@@ -78,7 +82,8 @@ def find_study_files(path: Path) -> tuple[StudyFile, ...]:
 
     It is one of: a NIfTI file; a folder of NIfTI files named `*-t1c.nii.gz *-t1n *-t2w *-t2f`; a zip archive of DICOM
     files; a DICOM file; a folder with DICOM files, however deep, which are sent as one archive without their names. A
-    single NIfTI file is stated to be what its name says, and else left to the service. Other files are left alone.
+    single NIfTI file is stated to be what its name says, and else left to the service. Other files are left alone,
+    and so is a DICOMDIR, which names patients.
 
     Raises:
         StudyPathError: Nothing is there, it is none of these or several, or it cannot be read.
@@ -96,11 +101,15 @@ def find_study_files(path: Path) -> tuple[StudyFile, ...]:
 def _single_file(path: Path) -> StudyFile:
     if _is_nifti(path):
         return StudyFile(path, _sequence_in_name(path))
-    with path.open("rb") as stream:
-        start = stream.read(_DICOM_MARK_AT + len(_DICOM_MARK))
+    start = _read_start(path)
     if start.startswith(_ZIP_MARK):
         return StudyFile(path, None, FileFormat.DICOM_ZIP)
-    if start.endswith(_DICOM_MARK) and len(start) > _DICOM_MARK_AT:
+    if _is_directory(path, start):
+        raise StudyPathError(
+            "expected images, got a DICOMDIR, which holds none and lists those of its folder; "
+            "give the folder or the images instead"
+        )
+    if _is_marked(start):
         return StudyFile(path, None, FileFormat.DICOM)
     raise StudyPathError(f"expected a NIfTI file, a DICOM file or a zip archive of them, got {path.name}")
 
@@ -136,11 +145,24 @@ def _is_nifti(path: Path) -> bool:
 
 
 def _is_dicom(path: Path) -> bool:
-    if path.name == _DICOM_DIRECTORY or not path.is_file():
+    if not path.is_file():
         return False
+    start = _read_start(path)
+    return _is_marked(start) and not _is_directory(path, start)
+
+
+def _read_start(path: Path) -> bytes:
     with path.open("rb") as stream:
-        stream.seek(_DICOM_MARK_AT)
-        return stream.read(len(_DICOM_MARK)) == _DICOM_MARK
+        return stream.read(_START_BYTES)
+
+
+def _is_marked(start: bytes) -> bool:
+    return start[_DICOM_MARK_AT:].startswith(_DICOM_MARK)
+
+
+def _is_directory(path: Path, start: bytes) -> bool:
+    # In lower case on a CD that Linux mounts; a `ReceivedStudy` puts a number before the name of a second one.
+    return path.name.upper().endswith(_DICOM_DIRECTORY) or _DICOM_DIRECTORY_CLASS in start
 
 
 def _sequence_in_name(path: Path) -> str | None:

@@ -91,11 +91,11 @@ class Client:
         )
 
     def wait(self, job_id: str, *, on_progress: Callable[[Job], None] | None = None) -> Segmentation:
-        """Watch a job to its end and return its result with all artefacts."""
+        """Watch a job to its end and return its result with all artefacts; see `AsyncClient.wait`."""
         return self._run(self._client.wait(job_id, on_progress=on_progress))
 
     def watch(self, job_id: str) -> Iterator[Job]:
-        """Iterate over a job's changes: as it is now, each time it changes, and at last as it ended."""
+        """Iterate over a job's changes: now, each time it changes, and as it ended; see `AsyncClient.watch`."""
         yield from self._each(self._client.watch(job_id))
 
     def job(self, job_id: str) -> Job:

@@ -18,6 +18,7 @@ from brainmets.client import (
     StudyFile,
     StudyPathError,
 )
+from brainmets.client.errors import error_from_rpc
 from brainmets.v1 import job_pb2
 from gateway_bench import LESION_DIAMETER_MM, GatewayBench, study_bytes
 
@@ -288,3 +289,19 @@ async def test_an_upload_that_breaks_goes_on_where_it_was(bench: GatewayBench, t
     # What came before the line broke was stored, and not sent again.
     assert line.carried[1] < len(noise) - 1_500_000
     assert len(noise) <= sum(sent) < 2 * len(noise)
+
+
+@pytest.mark.parametrize(
+    ("code", "details", "transient"),
+    [
+        (grpc.StatusCode.INTERNAL, "Internal error from Core", True),
+        (grpc.StatusCode.INTERNAL, "request id 4711", False),
+        (grpc.StatusCode.UNAVAILABLE, "Connection refused", True),
+    ],
+)
+def test_a_line_that_broke_while_it_was_sent_on_is_no_defect_of_the_service(
+    code: grpc.StatusCode, details: str, *, transient: bool
+) -> None:
+    """Though gRPC says INTERNAL of some of them; the call may be repeated."""
+    error = grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(), details=details)
+    assert error_from_rpc(error, address="127.0.0.1:1").is_transient is transient

@@ -135,6 +135,18 @@ async def test_a_study_of_a_cohort_that_cannot_be_read_is_a_line_of_its_own(
     assert name in (out / "summary.csv").read_text()
 
 
+async def test_results_of_a_cohort_that_cannot_be_written_are_one_sentence(
+    bench: GatewayBench, study: Path, tmp_path: Path
+) -> None:
+    """As on a full disk; there is nothing to go on for."""
+    cohort, out = tmp_path / "cohort", tmp_path / "results"
+    shutil.copytree(study, cohort / "first")
+    (out / "summary.part").mkdir(parents=True)
+    result = await run("submit", "--all", str(cohort), "--output", str(out), "--address", bench.address)
+    assert result.exit_code == ExitCode.FAILED
+    assert "got “Is a directory”" in " ".join(result.stderr.split())
+
+
 @pytest.mark.parametrize("command", ["segment", "submit"])
 async def test_a_file_that_cannot_be_read_is_one_sentence(bench: GatewayBench, tmp_path: Path, command: str) -> None:
     """Also when that is found out while it is sent."""

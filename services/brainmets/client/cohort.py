@@ -100,6 +100,9 @@ async def segment_cohort(
         options: How to segment.
         output: An existing folder; it will hold one folder a study, and `summary.csv`.
         on_line: Called with each study's line when it is known.
+
+    Raises:
+        OSError: Results or the summary cannot be written; what the service has begun, another run takes up.
     """
     turn = asyncio.Semaphore(STUDIES_AT_A_TIME)
     lines: dict[str, CohortLine] = {}
@@ -111,9 +114,13 @@ async def segment_cohort(
         write_summary(lines.values(), output / SUMMARY_NAME)
         on_line(line)
 
-    async with asyncio.TaskGroup() as group:
-        for study in studies:
-            group.create_task(run(study))
+    try:
+        async with asyncio.TaskGroup() as group:
+            for study in studies:
+                group.create_task(run(study))
+    except ExceptionGroup as errors:
+        # The first one stopped the others; the group around it tells a reader nothing.
+        raise errors.exceptions[0] from None
     return tuple(lines.values())
 
 

@@ -36,6 +36,8 @@ _TLS_FAULTS = {
 # A server of TLS ends a connection that does not begin with it; one that asks for a certificate, one without. What of
 # its end is seen first is chance.
 _CLOSED = ("Socket closed", "Connection reset by peer")
+# What gRPC says, as INTERNAL, of some calls whose line broke while they were sent.
+_BROKEN_OFF = "Internal error from Core"
 # What is there instead of our service: in gRPC's words, and in plain ones.
 _UNREACHED = {
     "Connection refused": "nothing that listens there",
@@ -43,6 +45,7 @@ _UNREACHED = {
     "Failed parsing HTTP/2": "a program that speaks no gRPC",
     "Deadline Exceeded": "no answer in time",
     **dict.fromkeys(_CLOSED, "a connection that was closed at once"),
+    _BROKEN_OFF: "a connection that broke",
 }
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -147,7 +150,7 @@ def error_from_rpc(error: grpc.RpcError, *, address: str) -> ServiceError:
             "gRPC service or an older gateway; see --address (the gateway's port is none of Triton's)",
             metadata={},
         )
-    if code is grpc.StatusCode.UNAVAILABLE:
+    if code is grpc.StatusCode.UNAVAILABLE or details == _BROKEN_OFF:
         return _unreached(details, address)
     return ServiceError(code=code, reason=code.name, message=details or code.name, metadata={})
 

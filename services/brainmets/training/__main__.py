@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from brainmets.imaging.errors import BrainmetsError
 from brainmets.training.ablations import ABLATIONS, train_ablation
+from brainmets.training.averaging import average_networks
 from brainmets.training.backgrounds import Background, load_backgrounds
 from brainmets.training.brain_commands import add_brain_commands
 from brainmets.training.checkpoint import TrainingPlan, load_checkpoint
@@ -71,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_ablate(commands.add_parser("ablate", help="short trainings that differ in one thing each (docs/accuracy.md)"))
     _add_export(commands.add_parser("export", help="write a checkpoint into a model repository"))
     _add_recalibrate(commands.add_parser("recalibrate", help="give an exported network another decision"))
+    _add_average(commands.add_parser("average", help="give an exported network the mean of itself and another export"))
     _add_quantize(commands.add_parser("quantize", help="write the int8 graph beside each network's exact one"))
     add_brain_commands(commands)
     return parser
@@ -186,6 +188,12 @@ def _add_recalibrate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, required=True, help="a folder of the model repository")
     parser.add_argument("--decision", type=Path, required=True, help="JSON that choose-points wrote for this network")
     parser.set_defaults(run=lambda given: recalibrate_network(given.model, load_decision(given.decision)))
+
+
+def _add_average(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", type=Path, required=True, help="a folder of the model repository")
+    parser.add_argument("--other", type=Path, required=True, help="another export of the same network")
+    parser.set_defaults(run=lambda given: average_networks(given.model, given.other))
 
 
 def _add_quantize(parser: argparse.ArgumentParser) -> None:

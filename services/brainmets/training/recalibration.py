@@ -32,22 +32,44 @@ def recalibrate_network(folder: Path, decision: Decision) -> None:
     Raises:
         ModelContractError: The graph does not end in a sigmoid of log-odds over a temperature; nothing is written.
     """
-    graph = folder / VERSION / GRAPH_NAME
-    model = onnx.load(graph)
+    model = onnx.load(folder / VERSION / GRAPH_NAME)
+    temperature = read_temperature(model) * decision.temperature
+    replace_graph(
+        folder, model, temperature, operating_points={name: asdict(point) for name, point in decision.points.items()}
+    )
+
+
+def replace_graph(folder: Path, model: ModelProto, temperature: float, **facts: object) -> None:
+    """Give an exported network another graph of its contract, and take away what no longer holds.
+
+    Args:
+        folder: The network's, in the model repository.
+        model: The graph; changed in place.
+        temperature: What its log-odds are to be divided by, rounded here.
+        **facts: What else its card says from now on.
+
+    Raises:
+        ModelContractError: The graph does not end in a sigmoid of log-odds over a temperature; nothing is written.
+    """
+    rounded = round(temperature, TEMPERATURE_DIGITS)
     divisor = _find_temperature(model)
-    temperature = round(float(numpy_helper.to_array(divisor)) * decision.temperature, TEMPERATURE_DIGITS)
-    divisor.CopyFrom(numpy_helper.from_array(np.array(temperature, dtype=np.float32), divisor.name))
+    divisor.CopyFrom(numpy_helper.from_array(np.array(rounded, dtype=np.float32), divisor.name))
     content = model.SerializeToString()
     card = {key: fact for key, fact in load_facts(folder / CARD_NAME).items() if key not in OUTDATED_FACTS}
-    decided = {
-        "onnx_sha256": hashlib.sha256(content).hexdigest(),
-        "temperature": temperature,
-        "operating_points": {str(name): asdict(point) for name, point in decision.points.items()},
-    }
+    told = {"onnx_sha256": hashlib.sha256(content).hexdigest(), "temperature": rounded, **facts}
     for stale in DERIVED_FILES:
         (folder / stale).unlink(missing_ok=True)
-    graph.write_bytes(content)
-    write_card(folder, {**card, **decided})
+    (folder / VERSION / GRAPH_NAME).write_bytes(content)
+    write_card(folder, {**card, **told})
+
+
+def read_temperature(model: ModelProto) -> float:
+    """Return what a graph's log-odds are divided by.
+
+    Raises:
+        ModelContractError: It does not end in a sigmoid of log-odds over a temperature.
+    """
+    return float(numpy_helper.to_array(_find_temperature(model)))
 
 
 def _find_temperature(model: ModelProto) -> TensorProto:

@@ -11,7 +11,7 @@ from brainmets.training import patches, studies
 from brainmets.training.backgrounds import Background, mirror_half
 from brainmets.training.context import OFFSETS, SERVED, VOLUME
 from brainmets.training.heads import CHANNELS, T1C
-from brainmets.training.mimics import paint_mimics
+from brainmets.training.mimics import paint_mimics, paint_vessel_loop
 from brainmets.training.patches import PATCH_SIZE, PatchStream, cut_patch
 from brainmets.training.skull import SKULL_MARGIN_MM, paint_skull
 from brainmets.training.studies import (
@@ -197,6 +197,21 @@ def test_the_same_seed_streams_the_same_batches() -> None:
 
     one, other = (next(iter(PatchStream(source, seed=5, batch_size=2, context=SERVED))) for _ in range(2))
     assert all(bool((ours == theirs).all()) for ours, theirs in zip(one, other, strict=True))
+
+
+def test_vessels_go_round_tissue() -> None:
+    """As a ring-enhancing lesion's rim does: their middle is as it was. None of it is target."""
+    clear_mm = []
+    for seed in range(20):
+        head = make_head()
+        before = head.voxels[T1C].copy()
+        paint_vessel_loop(head, level=2.5, rng=np.random.default_rng(seed))
+        bright = np.argwhere(head.voxels[T1C] > before + 0.5)
+        assert not head.target.any()
+        if len(bright):  # in a head this small there is not always room
+            clear_mm.append(float(np.linalg.norm(bright - bright.mean(axis=0), axis=1).min()))
+    assert len(clear_mm) > 5
+    assert np.median(clear_mm) > 2.0
 
 
 def test_mimics_are_bright_and_no_target() -> None:

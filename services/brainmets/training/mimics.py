@@ -36,6 +36,8 @@ def paint_mimics(head: Head, *, enhanced: bool, rng: np.random.Generator) -> Non
         _paint_plexus(head, level=level * uniform(rng, 0.6, 1.0), rng=rng)
     for _ in range(int(log_uniform(rng, 8.0, 80.0))):
         _paint_vessel(head, level=level * uniform(rng, 0.6, 1.1), rng=rng)
+    for _ in range(int(log_uniform(rng, 2.0, 16.0))):
+        paint_vessel_loop(head, level=level * uniform(rng, 0.6, 1.1), rng=rng)
 
 
 def _paint_vessel(head: Head, *, level: float, rng: np.random.Generator) -> None:
@@ -51,6 +53,34 @@ def _paint_vessel(head: Head, *, level: float, rng: np.random.Generator) -> None
     steps = turns / np.linalg.norm(turns, axis=1, keepdims=True) * TUBE_STEP_MM
     radii_mm = np.linspace(log_uniform(rng, 0.6, 2.4), log_uniform(rng, 0.4, 1.2), length)
     _stamp_tube(head, np.array(start) + steps.cumsum(axis=0), radii_mm=radii_mm, level=level)
+
+
+def paint_vessel_loop(head: Head, *, level: float, rng: np.random.Generator) -> None:
+    """Draw vessels that go round healthy tissue, as the arterial circle does and the arteries around the midbrain.
+
+    Such a loop is what looks like a ring-enhancing metastasis in the few slices that hold it.
+    """
+    centre = choose_centre(head, inside_mm=uniform(rng, 6.0, 30.0), rng=rng)
+    if centre is None:
+        return
+    # Most lie level; the pericallosal arteries' stand upright.
+    tilt = log_uniform(rng, 0.03, 0.4)
+    normal = rng.normal(size=3) * ((1.0, tilt, tilt) if chance(rng, 0.7) else (tilt, 1.0, 1.0))
+    first = np.cross(normal, rng.normal(size=3))
+    second = np.cross(normal, first)
+    first, second = (axis / np.linalg.norm(axis) for axis in (first, second))
+    radii_mm = log_uniform(rng, 4.0, 18.0) * np.exp(rng.normal(scale=0.2, size=2))
+    angles = uniform(rng, 0.6, 1.0) * np.linspace(0.0, 2.0 * np.pi, int(7.0 * radii_mm.max() / TUBE_STEP_MM))
+    # Waves of its radius, and out of its plane.
+    waves = [
+        uniform(rng, 0.0, 0.12) * np.sin(uniform(rng, 1.5, 5.0) * angles + uniform(rng, 0.0, 2.0 * np.pi))
+        for _ in range(2)
+    ]
+    rounds = np.cos(angles)[:, None] * first * radii_mm[0] + np.sin(angles)[:, None] * second * radii_mm[1]
+    along = np.cross(first, second) * radii_mm.mean()
+    points = np.array(centre) + rounds * (1.0 + waves[0])[:, None] + waves[1][:, None] * along
+    thickness = 1.0 + 0.3 * np.sin(uniform(rng, 0.5, 3.0) * angles + uniform(rng, 0.0, 2.0 * np.pi))
+    _stamp_tube(head, points, radii_mm=log_uniform(rng, 0.6, 2.2) * thickness, level=level)
 
 
 def _paint_sinus(head: Head, *, level: float, rng: np.random.Generator) -> None:

@@ -21,7 +21,7 @@ async def test_too_little_shared_memory_is_told(monkeypatch: pytest.MonkeyPatch)
     """The kernel would end the process amid the voxels; what was taken is given back."""
 
     def full(*_: int) -> None:
-        raise OSError(errno.ENOSPC, "")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     async with connect_triton("127.0.0.1:1") as client:

@@ -150,7 +150,7 @@ def _reserve(name: str, size_bytes: int) -> None:
         raise DependencyUnavailableError(
             "There is no room for a tile in shared memory",
             expected=f"{size_bytes} bytes in {SHARED_MEMORY_FOLDER}",
-            got=os.strerror(error.errno),
+            got=error.strerror or "none",
             remedy="give the container more shared memory, or unset BRAINMETS_TRITON_SHARES_MEMORY",
         ) from error
     finally:

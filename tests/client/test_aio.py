@@ -19,6 +19,7 @@ from brainmets.client import (
     StudyPathError,
 )
 from brainmets.client.errors import error_from_rpc
+from brainmets.gateway import submission
 from brainmets.v1 import job_pb2
 from gateway_bench import LESION_DIAMETER_MM, GatewayBench, study_bytes
 
@@ -129,8 +130,11 @@ async def test_all_jobs_are_listed_page_by_page(client: AsyncClient, study: Path
     assert [job.job_id async for job in client.jobs(page_size=2)] == ids[::-1]
 
 
-async def test_cancelling_the_call_cancels_the_job(client: AsyncClient, bench: GatewayBench, study: Path) -> None:
+async def test_cancelling_the_call_cancels_the_job(
+    client: AsyncClient, bench: GatewayBench, study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A caller who gives up leaves no work behind."""
+    monkeypatch.setattr(submission, "RETURN_GRACE_S", 0.2)
     bench.triton.delay_s = 30.0
     jobs: list[Job] = []
     call = asyncio.create_task(client.segment(study, on_progress=jobs.append))

@@ -11,6 +11,7 @@ import pytest
 from google.protobuf import json_format
 
 from brainmets.formats.nifti import read_nifti
+from brainmets.gateway import submission
 from brainmets.imaging.errors import (
     ArtifactOffsetError,
     DataLossError,
@@ -163,8 +164,9 @@ async def test_a_cancelled_job_stops_triton_within_a_second(working: GatewayBenc
     working.triton.delay_s = 0.0
 
 
-async def test_a_cancelled_call_cancels_its_job(bench: GatewayBench) -> None:
-    """A client that hangs up does not want the study any more."""
+async def test_a_cancelled_call_cancels_its_job(bench: GatewayBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that hangs up, and does not come back, does not want the study any more."""
+    monkeypatch.setattr(submission, "RETURN_GRACE_S", 0.2)
     requests = [start(), *file_messages(messages.SegmentStudyRequest, STUDY)]
     call = bench.segmentation.SegmentStudy(iter(requests))
     job_id = (await call.read()).job.job_id  # type: ignore[union-attr]  # not the end

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from brainmets.gateway import submission
 from brainmets.gateway.jobs import (
     DEFAULT_TENANT,
     ArtifactKind,
@@ -159,14 +160,42 @@ async def test_submit_is_repeatable(desk: StudyDesk, complete_upload: Callable[.
     assert (await desk.submit(DEFAULT_TENANT, upload.upload_id, ORDER)).job_id == first.job_id
 
 
+@pytest.fixture
+def grace_s(monkeypatch: pytest.MonkeyPatch) -> float:
+    """How long a client may be away."""
+    grace_s = 0.3
+    monkeypatch.setattr(submission, "RETURN_GRACE_S", grace_s)
+    return grace_s
+
+
+async def wait_until_cancelled(jobs: RedisJobStore, job: Job) -> None:
+    """Return once a job is cancelled."""
+    async with asyncio.timeout(5):
+        while (await jobs.read(DEFAULT_TENANT, job.job_id)).state is not JobState.CANCELLED:  # noqa: ASYNC110 -- Redis
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.usefixtures("grace_s")
 async def test_leaving_follower_cancels(desk: StudyDesk, jobs: RedisJobStore) -> None:
     """A client that gives its call up does not want the study any more."""
     job = await desk.accept(DEFAULT_TENANT, study(None), ORDER)
     async with aclosing(desk.follow(job)) as changes:
         await anext(changes)
-    assert (await jobs.read(DEFAULT_TENANT, job.job_id)).state is JobState.CANCELLED
+    await wait_until_cancelled(jobs, job)
 
 
+async def test_a_follower_who_comes_back_finds_the_job(desk: StudyDesk, jobs: RedisJobStore, grace_s: float) -> None:
+    """A line that broke is no wish; the job goes on as long as somebody watches it."""
+    job = await desk.accept(DEFAULT_TENANT, study(None), ORDER)
+    async with aclosing(desk.follow(job)) as changes:
+        await anext(changes)
+    async with aclosing(jobs.watch(DEFAULT_TENANT, job.job_id)) as changes:
+        await anext(changes)
+        await asyncio.sleep(2 * grace_s)
+        assert (await jobs.read(DEFAULT_TENANT, job.job_id)).state is JobState.QUEUED
+
+
+@pytest.mark.usefixtures("grace_s")
 async def test_cancelled_follower_cancels(desk: StudyDesk, jobs: RedisJobStore) -> None:
     """A broken call ends its task, and the job with it."""
     job = await desk.accept(DEFAULT_TENANT, study(None), ORDER)
@@ -177,7 +206,7 @@ async def test_cancelled_follower_cancels(desk: StudyDesk, jobs: RedisJobStore) 
     following.cancel()
     with pytest.raises(asyncio.CancelledError):
         await following
-    assert (await jobs.read(DEFAULT_TENANT, job.job_id)).state is JobState.CANCELLED
+    await wait_until_cancelled(jobs, job)
 
 
 async def _collect(changes: AsyncIterator[Job], seen: list[Job]) -> None:
@@ -185,12 +214,13 @@ async def _collect(changes: AsyncIterator[Job], seen: list[Job]) -> None:
         seen.append(job)  # noqa: PERF401 -- one by one, as the test looks at them
 
 
-async def test_draining_desk_leaves_jobs_alone(desk: StudyDesk, jobs: RedisJobStore) -> None:
+async def test_draining_desk_leaves_jobs_alone(desk: StudyDesk, jobs: RedisJobStore, grace_s: float) -> None:
     """A gateway that stops ends calls, not studies."""
     job = await desk.accept(DEFAULT_TENANT, study(None), ORDER)
     async with aclosing(desk.follow(job)) as changes:
         await anext(changes)
         desk.drain()
+    await asyncio.sleep(2 * grace_s)
     assert (await jobs.read(DEFAULT_TENANT, job.job_id)).state is JobState.QUEUED
 
 

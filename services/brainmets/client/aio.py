@@ -104,7 +104,9 @@ class AsyncClient:
         timeout_s: float = STUDY_TIMEOUT_S,
         traceparent: str | None = None,
     ) -> Segmentation:
-        """Segment one study and return its result with all artefacts. Cancelling it cancels the job.
+        """Segment one study and return its result with all artefacts.
+
+        Cancelling it cancels the job after half a minute, in which a caller whose line only broke comes back.
 
         A connection that breaks is mended: before acceptance the call is repeated under the same request_id, after it
         the job is watched to its end.

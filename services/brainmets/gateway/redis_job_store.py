@@ -180,6 +180,12 @@ class RedisJobStore:
                 with redis_errors():
                     await await_apart(nudges.get_message(timeout=WATCH_INTERVAL_S))
 
+    async def is_watched(self, tenant: str, job_id: str) -> bool:
+        """Return whether somebody watches a job, through this process or another."""
+        with redis_errors():
+            ((_, watchers),) = await self._client.pubsub_numsub(tenant_key(tenant, "changed", job_id))
+        return int(watchers) > 0
+
     async def cancel(self, tenant: str, job_id: str) -> Job:
         """End a job that has not ended; return it as it is then.
 

@@ -5,6 +5,7 @@ import base64
 import hashlib
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from brainmets.gateway.jobs import ArtifactKind, Job, NewJob, StoredArtifact, StoredFile, Upload
@@ -26,6 +27,9 @@ from brainmets.runtime.artifact_store import ArtifactStore
 from brainmets.runtime.tracing import annotate_span, current_traceparent
 
 MAX_REQUEST_ID_LENGTH = 128
+# A client whose line broke comes back within this, or has given its study up. Both ends notice a line that is dead
+# without a word within 30 s of each other (keepalive).
+RETURN_GRACE_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,7 @@ class StudyDesk:
         self._artifacts = artifacts
         self._upload_memory = UploadMemory()
         self._draining = False
+        self._departures: set[asyncio.Task[None]] = set()
 
     def drain(self) -> None:
         """Stop taking the end of a call for its client's wish, because from now on it is this process's."""
@@ -117,7 +122,10 @@ class StudyDesk:
             await self._artifacts.delete_prefix(erasure.prefix)
 
     async def follow(self, job: Job) -> AsyncGenerator[Job]:
-        """Yield a job as it changes, to its end; a follower who leaves before cancels it.
+        """Yield a job as it changes, to its end; one that a follower leaves is cancelled unless somebody comes back.
+
+        Whether a call was cancelled or its line broke is not told apart here, and who lost the line goes on with
+        `watch`. So the job is given `RETURN_GRACE_S`.
 
         Raises:
             UnknownJobError: It was erased meanwhile.
@@ -126,9 +134,17 @@ class StudyDesk:
             async for change in self._jobs.watch(job.tenant, job.job_id):
                 yield change
         except (asyncio.CancelledError, GeneratorExit):
-            if not self._draining:
-                await asyncio.shield(self._jobs.cancel(job.tenant, job.job_id))
+            departure = asyncio.create_task(self._cancel_unless_watched(job))
+            self._departures.add(departure)
+            departure.add_done_callback(self._departures.discard)
             raise
+
+    async def _cancel_unless_watched(self, job: Job) -> None:
+        await asyncio.sleep(RETURN_GRACE_S)
+        # It has ended and was erased, or Redis is away: then nobody needs to hear of it.
+        with suppress(BrainmetsError):
+            if not self._draining and not await self._jobs.is_watched(job.tenant, job.job_id):
+                await self._jobs.cancel(job.tenant, job.job_id)
 
     async def erase(self, tenant: str, job_id: str) -> None:
         """Erase a job, its input, its results and its cache entry.

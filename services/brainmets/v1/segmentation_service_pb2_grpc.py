@@ -107,8 +107,9 @@ class SegmentationServiceServicer:
     def SegmentStudy(self, request_iterator, context):
         """Segments one study in one call: the client sends options, then each file (header, chunks, end), then half-closes;
         the service answers the accepted job, progress, the result and the artefacts asked for. Content errors are
-        INVALID_ARGUMENT or FAILED_PRECONDITION with details. Cancelling the call cancels the job. When the call breaks
-        after the job was sent, the study is safe: go on with WatchJob.
+        INVALID_ARGUMENT or FAILED_PRECONDITION with details. When the call breaks after the job was sent, the study is safe:
+        go on with WatchJob within 30 seconds. A job that nobody watches by then is cancelled, so that cancelling the call
+        cancels the job; CancelJob does so at once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

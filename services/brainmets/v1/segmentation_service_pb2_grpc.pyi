@@ -41,8 +41,9 @@ class SegmentationServiceStub:
     SegmentStudy: _grpc.StreamStreamMultiCallable[_segmentation_service_pb2.SegmentStudyRequest, _segmentation_service_pb2.SegmentStudyResponse]
     """Segments one study in one call: the client sends options, then each file (header, chunks, end), then half-closes;
     the service answers the accepted job, progress, the result and the artefacts asked for. Content errors are
-    INVALID_ARGUMENT or FAILED_PRECONDITION with details. Cancelling the call cancels the job. When the call breaks
-    after the job was sent, the study is safe: go on with WatchJob.
+    INVALID_ARGUMENT or FAILED_PRECONDITION with details. When the call breaks after the job was sent, the study is safe:
+    go on with WatchJob within 30 seconds. A job that nobody watches by then is cancelled, so that cancelling the call
+    cancels the job; CancelJob does so at once.
     """
     CreateUpload: _grpc.UnaryUnaryMultiCallable[_segmentation_service_pb2.CreateUploadRequest, _segmentation_service_pb2.CreateUploadResponse]
     """Opens an upload. Nothing is computed until SubmitStudy."""
@@ -90,8 +91,9 @@ class SegmentationServiceAsyncStub(SegmentationServiceStub):
     SegmentStudy: _aio.StreamStreamMultiCallable[_segmentation_service_pb2.SegmentStudyRequest, _segmentation_service_pb2.SegmentStudyResponse]  # type: ignore[assignment]
     """Segments one study in one call: the client sends options, then each file (header, chunks, end), then half-closes;
     the service answers the accepted job, progress, the result and the artefacts asked for. Content errors are
-    INVALID_ARGUMENT or FAILED_PRECONDITION with details. Cancelling the call cancels the job. When the call breaks
-    after the job was sent, the study is safe: go on with WatchJob.
+    INVALID_ARGUMENT or FAILED_PRECONDITION with details. When the call breaks after the job was sent, the study is safe:
+    go on with WatchJob within 30 seconds. A job that nobody watches by then is cancelled, so that cancelling the call
+    cancels the job; CancelJob does so at once.
     """
     CreateUpload: _aio.UnaryUnaryMultiCallable[_segmentation_service_pb2.CreateUploadRequest, _segmentation_service_pb2.CreateUploadResponse]  # type: ignore[assignment]
     """Opens an upload. Nothing is computed until SubmitStudy."""
@@ -142,8 +144,9 @@ class SegmentationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_segmentation_service_pb2.SegmentStudyResponse], _abc.AsyncIterator[_segmentation_service_pb2.SegmentStudyResponse]]:
         """Segments one study in one call: the client sends options, then each file (header, chunks, end), then half-closes;
         the service answers the accepted job, progress, the result and the artefacts asked for. Content errors are
-        INVALID_ARGUMENT or FAILED_PRECONDITION with details. Cancelling the call cancels the job. When the call breaks
-        after the job was sent, the study is safe: go on with WatchJob.
+        INVALID_ARGUMENT or FAILED_PRECONDITION with details. When the call breaks after the job was sent, the study is safe:
+        go on with WatchJob within 30 seconds. A job that nobody watches by then is cancelled, so that cancelling the call
+        cancels the job; CancelJob does so at once.
         """
 
     @_abc_1.abstractmethod

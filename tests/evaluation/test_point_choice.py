@@ -1,5 +1,7 @@
 """Tests of the choice of operating points."""
 
+from dataclasses import replace
+
 from brainmets.evaluation.point_choice import PointScore, choose_points, summarize_point
 from brainmets.imaging.mets_metric import score_lesions
 from brainmets.imaging.operating_point import OperatingPoint, OperatingPointName
@@ -77,7 +79,10 @@ def test_a_point_is_summed_over_lesions_and_averaged_over_studies() -> None:
     one_and_a_false_one = make_mask((5, 5, 5), (20, 5, 20))
     empty = make_mask()
     scores = [score_lesions(both, one_and_a_false_one), score_lesions(empty, empty)]
-    point = summarize_point(OperatingPoint(0.5, 0.0), scores)
+    point = summarize_point(OperatingPoint(0.5, 0.0), [scores])
     assert point.sensitivity == 0.5
     assert point.false_positives == 0.5
     assert point.lesionwise_dice == (1.0 / 3.0 + 1.0) / 2.0
+    apart = summarize_point(OperatingPoint(0.5, 0.0), [[score] for score in scores])
+    # The kind that has most of them decides what a point costs.
+    assert apart == replace(point, false_positives=1.0)

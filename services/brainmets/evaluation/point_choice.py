@@ -1,6 +1,7 @@
 """Owns the choice of operating points, on validation studies only: most lesions for so many false positives."""
 
 import itertools
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -34,7 +35,7 @@ class PointScore:
     Attributes:
         point: The operating point.
         sensitivity: Fraction of lesions of `SMALLEST_ASKED_MM` or more that were found.
-        false_positives: A study.
+        false_positives: A study, in that kind of studies that has most of them.
         lesionwise_dice: Mean over studies.
     """
 
@@ -46,21 +47,24 @@ class PointScore:
 
 def try_points(studies: Iterable[tuple[LabelledStudy, InferredStudy]], name: str) -> list[PointScore]:
     """Return how the networks of a name, one or their mean, do at every point that is tried."""
-    scores: dict[OperatingPoint, list[LesionwiseScore]] = {point: [] for point in TRIED_POINTS}
+    scores: dict[OperatingPoint, dict[str, list[LesionwiseScore]]] = {
+        point: defaultdict(list) for point in TRIED_POINTS
+    }
     for labelled, inferred in studies:
         for point in TRIED_POINTS:
-            scores[point].append(score_lesions(labelled.reference, inferred.decide(name, point).mask))
-    return [summarize_point(point, each) for point, each in scores.items()]
+            scores[point][labelled.kind].append(score_lesions(labelled.reference, inferred.decide(name, point).mask))
+    return [summarize_point(point, kinds.values()) for point, kinds in scores.items()]
 
 
-def summarize_point(point: OperatingPoint, scores: Iterable[LesionwiseScore]) -> PointScore:
-    """Return how the studies did at a point."""
-    lesionwise = list(scores)
+def summarize_point(point: OperatingPoint, kinds: Iterable[list[LesionwiseScore]]) -> PointScore:
+    """Return how studies did at a point, given by their kinds: none of these is to bear more than the point may cost."""
+    kinds = list(kinds)
+    lesionwise = list(itertools.chain.from_iterable(kinds))
     asked = [lesion for each in lesionwise for lesion in each.lesions if lesion.diameter_mm >= SMALLEST_ASKED_MM]
     return PointScore(
         point=point,
         sensitivity=sum(lesion.found for lesion in asked) / max(len(asked), 1),
-        false_positives=sum(each.false_positives for each in lesionwise) / len(lesionwise),
+        false_positives=max(sum(each.false_positives for each in kind) / len(kind) for kind in kinds),
         lesionwise_dice=sum(each.dice for each in lesionwise) / len(lesionwise),
     )
 

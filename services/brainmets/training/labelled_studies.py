@@ -49,11 +49,13 @@ class LabelledStudy:
         name: What it is called in a report.
         study: Its sequences as acquired.
         reference: Its lesions.
+        kind: How it came about; studies of different kinds have different faults.
     """
 
     name: str
     study: Study
     reference: LesionMask
+    kind: str = "real"
 
 
 def load_labelled_study(folder: Path, *, reference: Path | None = None, labels: tuple[int, ...]) -> LabelledStudy:
@@ -146,7 +148,7 @@ def make_synthetic_studies(
         }
         kind = "synthetic-as-acquired" if as_acquired else "synthetic"
         name = f"{held_out.name}/{kind}-{index}{'-skull' if skull else ''}"
-        yield LabelledStudy(name, Study(volumes), LesionMask(head.target, geometry))
+        yield LabelledStudy(name, Study(volumes), LesionMask(head.target, geometry), kind)
 
 
 def healthy_half(held_out: LabelledStudy) -> Background:

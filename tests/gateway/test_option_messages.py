@@ -42,6 +42,17 @@ def test_the_order_of_selections_makes_no_other_request() -> None:
     assert canonical_options(options(T1C_5, T2F_9)) == canonical_options(options(T2F_9, T1C_5))
 
 
+def test_fields_of_no_contract_are_not_kept() -> None:
+    """They could hold a name, or megabytes; those of a message inside another too."""
+    unknown = b"\xc2\x3e\x04name"  # field 1000, four bytes
+    known = job_pb2.SegmentationOptions(threshold=0.4)
+    known.deadline.FromSeconds(60)
+    sent = job_pb2.SegmentationOptions.FromString(known.SerializeToString() + unknown)
+    sent.deadline.MergeFromString(unknown)
+    assert b"name" in sent.SerializeToString()
+    assert canonical_options(sent) == canonical_options(known)
+
+
 def test_canonical_options_say_what_the_client_said() -> None:
     """Nothing is added and nothing lost."""
     sent = job_pb2.SegmentationOptions(

@@ -7,6 +7,8 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 
+import structlog
+
 from brainmets.gateway.jobs import ArtifactKind, Job, NewJob, StoredArtifact, StoredFile, Upload
 from brainmets.gateway.redis_job_store import RedisJobStore
 from brainmets.gateway.redis_upload_store import RedisUploadStore
@@ -17,6 +19,7 @@ from brainmets.imaging.errors import (
     BrainmetsError,
     DataLossError,
     InvalidArgumentError,
+    InvalidJobStateError,
     MissingT1cError,
     UnknownArtifactError,
 )
@@ -26,6 +29,8 @@ from brainmets.runtime.artifact_store import ArtifactStore
 from brainmets.runtime.tracing import annotate_span, current_traceparent
 
 MAX_REQUEST_ID_LENGTH = 128
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,18 +108,34 @@ class StudyDesk:
         """Upload and submit a study at once; what was stored is erased again unless it becomes a job."""
         upload = await self._uploads.create_upload(tenant)
         job = None
+        is_left = False
         try:
             await self._write(upload, pieces)
             job = await self.submit(tenant, upload.upload_id, order)
+        except asyncio.CancelledError:
+            is_left = not self._draining
+            raise
         finally:
             # The job may be an older one, of the same request_id, with an upload of its own.
             if job is None or job.upload_id != upload.upload_id:
-                await asyncio.shield(self._discard(upload))
+                await asyncio.shield(self._discard(upload, is_left=is_left))
         return job
 
-    async def _discard(self, upload: Upload) -> None:
-        for erasure in await self._uploads.delete_upload(upload.tenant, upload.upload_id):
-            await self._artifacts.delete_prefix(erasure.prefix)
+    async def _discard(self, upload: Upload, *, is_left: bool) -> None:
+        """Erase an upload; one that became a job all the same is that job's, which ends when its client has left."""
+        try:
+            try:
+                erasures = await self._uploads.delete_upload(upload.tenant, upload.upload_id)
+            except InvalidJobStateError:
+                if is_left:
+                    submitted = await self._uploads.read_upload(upload.tenant, upload.upload_id)
+                    await self._jobs.cancel(upload.tenant, submitted.job_id)
+                return
+            for erasure in erasures:
+                await self._artifacts.delete_prefix(erasure.prefix)
+        except BrainmetsError as error:
+            # The sweep erases it as well, and the client must hear how its call ended.
+            _log.warning("upload_not_discarded", reason=error.reason, got=error.got)
 
     async def follow(self, job: Job) -> AsyncGenerator[Job]:
         """Yield a job as it changes, to its end; a follower who leaves before cancels it.

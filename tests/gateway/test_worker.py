@@ -11,6 +11,7 @@ from google.rpc import status_pb2
 
 import brainmets.gateway.worker
 from brainmets.gateway.jobs import DEFAULT_TENANT, Claim, FailureReason, Job, JobState
+from brainmets.gateway.outputs import check_digest
 from brainmets.gateway.study_upload import FileClosing, FileOpening, UploadPiece
 from brainmets.gateway.submission import SubmissionOrder
 from brainmets.imaging.media_type import MediaType
@@ -309,6 +310,19 @@ async def test_a_cached_result_whose_files_are_gone_is_computed_anew(bench: Gate
         second = await ended(bench, await submitted(bench))
     assert second.state is JobState.SUCCEEDED
     assert not second.from_cache
+
+
+async def test_a_cached_result_whose_files_are_damaged_is_computed_anew(bench: GatewayBench) -> None:
+    """And its successor takes its place, so that the damage is told once and copied never."""
+    async with bench.working():
+        first = await ended(bench, await submitted(bench))
+        await bench.stores.artifacts.put(first.artifacts[0].path, bytes(first.artifacts[0].size_bytes))
+        second = await ended(bench, await submitted(bench))
+        third = await ended(bench, await submitted(bench))
+    assert second.state is JobState.SUCCEEDED
+    assert (second.from_cache, third.from_cache) == (False, True)
+    for artifact in (*second.artifacts, *third.artifacts):
+        await check_digest(bench.stores.artifacts, artifact)
 
 
 async def test_what_a_worker_did_is_counted(bench: GatewayBench) -> None:

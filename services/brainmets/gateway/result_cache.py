@@ -49,7 +49,8 @@ async def complete_from_cache(
     try:
         artifacts = await output.copy(source.artifacts)
     except DataLossError:
-        # The files are gone although the record is there: compute again and let the next result take its place.
+        # The files are gone or damaged although the record is there: compute again, and let the next result take its
+        # place.
         _log.warning("cached_artifacts_lost", job_id=claim.job.job_id)
         await jobs.evict(claim.job.tenant, key)
         return None

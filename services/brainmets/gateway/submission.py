@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import hashlib
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 import structlog
 
 from brainmets.gateway.jobs import ArtifactKind, Job, NewJob, StoredArtifact, StoredFile, Upload
+from brainmets.gateway.outputs import check_digest
 from brainmets.gateway.redis_job_store import RedisJobStore
 from brainmets.gateway.redis_upload_store import RedisUploadStore
 from brainmets.gateway.store_refusals import invalid_argument, upload_incomplete
@@ -17,7 +17,6 @@ from brainmets.gateway.study_upload import UploadMemory, UploadPiece, write_uplo
 from brainmets.imaging.errors import (
     ArtifactOffsetError,
     BrainmetsError,
-    DataLossError,
     InvalidArgumentError,
     InvalidJobStateError,
     MissingT1cError,
@@ -176,7 +175,7 @@ class StudyDesk:
                 got=str(offset_bytes),
                 remedy="ask for a part inside the artefact",
             )
-        await self._check_digest(artifact)
+        await check_digest(self._artifacts, artifact)
         left_bytes = artifact.size_bytes - offset_bytes
         async for piece in self._artifacts.stream(
             artifact.path,
@@ -184,18 +183,6 @@ class StudyDesk:
             length_bytes=min(length_bytes or left_bytes, left_bytes),
         ):
             yield piece
-
-    async def _check_digest(self, artifact: StoredArtifact) -> None:
-        digest = hashlib.sha256()
-        async for piece in self._artifacts.stream(artifact.path, offset_bytes=0, length_bytes=artifact.size_bytes):
-            digest.update(piece)
-        if digest.digest() != artifact.sha256:
-            raise DataLossError(
-                f"{artifact.file_name} changed since it was written",
-                expected=artifact.sha256.hex(),
-                got=digest.hexdigest(),
-                remedy="submit the study again, and tell the operator the job_id",
-            )
 
 
 def find_artifact(job: Job, kind: ArtifactKind) -> StoredArtifact:

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from google.rpc import status_pb2
 
+import brainmets.gateway.redis_records
 import brainmets.gateway.worker
-from brainmets.gateway.jobs import DEFAULT_TENANT, Claim, FailureReason, Job, JobState
+from brainmets.gateway.jobs import DEFAULT_TENANT, Claim, Completion, FailureReason, Job, JobState
 from brainmets.gateway.outputs import check_digest
 from brainmets.gateway.study_upload import FileClosing, FileOpening, UploadPiece
 from brainmets.gateway.submission import SubmissionOrder
@@ -113,6 +114,39 @@ async def test_an_unexpected_error_ends_failed(bench: GatewayBench) -> None:
     status = status_pb2.Status.FromString(job.failure.status)
     assert "ZeroDivisionError" in status.message
     assert "patient" not in str(status)
+
+
+async def test_a_result_that_cannot_be_recorded_ends_failed(
+    bench: GatewayBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the first attempt, for the next would find the same; it is counted as what became of it."""
+    monkeypatch.setattr(brainmets.gateway.redis_records, "MAX_RESULT_BYTES", 10)
+    job = await submitted(bench)
+    async with bench.working():
+        job = await ended(bench, job)
+    assert job.failure is not None
+    assert job.failure.reason is FailureReason.INTERNAL
+    assert "too large" in status_pb2.Status.FromString(job.failure.status).message
+    assert job.attempt == 1
+    assert bench.sample("worker_attempts_total", outcome="failed") == 1
+    assert bench.sample("worker_attempts_total", outcome="succeeded") == 0
+
+
+async def test_an_attempt_cancelled_while_it_is_recorded_is_counted_as_cancelled(bench: GatewayBench) -> None:
+    """Its result is nobody's."""
+
+    async def cancels(claim: Claim) -> Completion:
+        # The heartbeat does not notice in time.
+        await bench.stores.jobs.cancel(DEFAULT_TENANT, claim.job.job_id)
+        return Completion(b"result", ())
+
+    replace_segment(bench, cancels)
+    job = await submitted(bench)
+    async with bench.working():
+        job = await ended(bench, job)
+    assert job.state is JobState.CANCELLED
+    assert bench.sample("worker_attempts_total", outcome="cancelled") == 1
+    assert bench.sample("worker_attempts_total", outcome="succeeded") == 0
 
 
 async def test_the_worker_goes_on_after_an_unexpected_error(bench: GatewayBench) -> None:

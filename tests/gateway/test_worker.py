@@ -220,7 +220,7 @@ async def test_a_job_ends_at_its_deadline(bench: GatewayBench) -> None:
         job = await ended(bench, await submitted(bench, deadline_s=2.0))
         bench.triton.delay_s = 0.0
     assert job.failure is not None
-    assert job.failure.reason in (FailureReason.DEADLINE_EXCEEDED, FailureReason.INFERENCE_UNAVAILABLE)
+    assert job.failure.reason is FailureReason.DEADLINE_EXCEEDED
 
 
 async def waiting_for_its_turn(bench: GatewayBench, deadline_s: float = 60.0) -> tuple[Job, Job]:

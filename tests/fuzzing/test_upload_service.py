@@ -46,7 +46,8 @@ def change(
                 *place, file_index=file_index, offset_bytes=offset_bytes, path=path, size_bytes=size_bytes
             )
         case _:
-            return store.close_file(*place, file_index=file_index, sha256=bytes([number % 256]) * 32)
+            digest = bytes([number % 256]) * 32
+            return store.close_file(*place, file_index=file_index, offset_bytes=offset_bytes, sha256=digest)
 
 
 @pytest.mark.parametrize("seed", range(8))

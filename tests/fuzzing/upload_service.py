@@ -95,10 +95,15 @@ class MemoryUploads:
         self.files[file_index] = grown
         return grown
 
-    async def close_file(self, tenant: str, upload_id: str, *, file_index: int, sha256: bytes) -> UploadedFile:
-        """Close a file."""
+    async def close_file(
+        self, tenant: str, upload_id: str, *, file_index: int, offset_bytes: int, sha256: bytes
+    ) -> UploadedFile:
+        """Close a file where it ends."""
         await self.read_upload(tenant, upload_id)
-        self.files[file_index] = replace(self._opened(file_index), sha256=sha256)
+        file = self._opened(file_index)
+        if file.received_bytes != offset_bytes:
+            raise file_refused(b"offset", received_bytes=file.received_bytes, file_index=file_index)
+        self.files[file_index] = replace(file, sha256=sha256)
         return self.files[file_index]
 
     async def delete_upload(self, tenant: str, upload_id: str) -> tuple[Erasure, ...]:

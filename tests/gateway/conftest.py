@@ -54,7 +54,9 @@ def complete_upload(uploads: RedisUploadStore) -> Callable[..., Awaitable[Upload
         await uploads.advance_file(
             *place, file_index=0, offset_bytes=0, path=f"{upload.prefix}0/0-a", size_bytes=len(content)
         )
-        await uploads.close_file(*place, file_index=0, sha256=hashlib.sha256(content).digest())
+        await uploads.close_file(
+            *place, file_index=0, offset_bytes=len(content), sha256=hashlib.sha256(content).digest()
+        )
         return await uploads.read_upload(*place)
 
     return make

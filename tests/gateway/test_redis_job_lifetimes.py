@@ -117,10 +117,12 @@ async def test_erasure_is_repeated_until_confirmed(
     due = await jobs.sweep(DEFAULT_TENANT)
     assert due == await jobs.sweep(DEFAULT_TENANT)
     await client.zadd("brainmets:{default}:erasures", {upload.prefix: 2})
-    await jobs.confirm_erased(DEFAULT_TENANT, due)
+    for erasure in due:
+        await jobs.confirm_erased(DEFAULT_TENANT, erasure)
     newer = await jobs.sweep(DEFAULT_TENANT)
     assert [erasure.due_time_ms for erasure in newer] == [2]
-    await jobs.confirm_erased(DEFAULT_TENANT, newer)
+    for erasure in newer:
+        await jobs.confirm_erased(DEFAULT_TENANT, erasure)
     assert await jobs.sweep(DEFAULT_TENANT) == ()
 
 

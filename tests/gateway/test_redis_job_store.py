@@ -107,7 +107,8 @@ async def test_upload_changed_since_it_was_read_is_refused(
 ) -> None:
     """The job's input is exactly what was checked."""
     request = await new_job()
-    await uploads.close_file(DEFAULT_TENANT, request.upload.upload_id, file_index=0, sha256=b"b" * 32)
+    place = (DEFAULT_TENANT, request.upload.upload_id)
+    await uploads.close_file(*place, file_index=0, offset_bytes=len(b"voxels"), sha256=b"b" * 32)
     with pytest.raises(UploadIncompleteError):
         await jobs.submit(request)
 

@@ -52,6 +52,11 @@ async def advance(
     )
 
 
+async def close(uploads: RedisUploadStore, upload: Upload, offset: int, *, sha256: bytes = b"a" * 32) -> UploadedFile:
+    """Close file 3."""
+    return await uploads.close_file(DEFAULT_TENANT, upload.upload_id, file_index=3, offset_bytes=offset, sha256=sha256)
+
+
 async def test_new_upload_is_empty(uploads: RedisUploadStore, upload: Upload) -> None:
     """An upload begins without files and is read as it was created."""
     assert upload.files == ()
@@ -63,7 +68,7 @@ async def test_file_is_what_was_sent(uploads: RedisUploadStore, upload: Upload) 
     await open_at(uploads, upload, 0)
     await advance(uploads, upload, 0, path="uploads/u/3/0-a")
     await advance(uploads, upload, 10, path="uploads/u/3/10-b", size=5)
-    file = await uploads.close_file(DEFAULT_TENANT, upload.upload_id, file_index=3, sha256=b"\n" * 32)
+    file = await close(uploads, upload, 15, sha256=b"\n" * 32)
     parts = ("uploads/u/3/0-a", "uploads/u/3/10-b")
     assert file == UploadedFile(3, MediaType.NIFTI, Sequence.T2F, parts, 15, b"\n" * 32)
 
@@ -108,12 +113,23 @@ async def test_offset_0_starts_afresh(uploads: RedisUploadStore, upload: Upload)
     assert (await advance(uploads, upload, 0)).received_bytes == 10
 
 
+async def test_a_late_end_does_not_close_a_file_begun_anew(uploads: RedisUploadStore, upload: Upload) -> None:
+    """It belongs to bytes that were dropped; an end that is repeated changes nothing."""
+    await open_at(uploads, upload, 0)
+    await advance(uploads, upload, 0)
+    assert await close(uploads, upload, 10) == await close(uploads, upload, 10)
+    await open_at(uploads, upload, 0)
+    with pytest.raises(UploadOffsetError, match="0"):
+        await close(uploads, upload, 10)
+    assert not (await uploads.read_upload(DEFAULT_TENANT, upload.upload_id)).is_complete
+
+
 async def test_bytes_need_a_header(uploads: RedisUploadStore, upload: Upload) -> None:
     """Neither a part nor an end is taken for a file that was not opened."""
     with pytest.raises(InvalidArgumentError):
         await advance(uploads, upload, 0)
     with pytest.raises(InvalidArgumentError):
-        await uploads.close_file(DEFAULT_TENANT, upload.upload_id, file_index=3, sha256=b"a" * 32)
+        await close(uploads, upload, 0)
 
 
 async def test_upload_is_bounded(uploads: RedisUploadStore, upload: Upload) -> None:

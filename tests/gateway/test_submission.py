@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -17,6 +18,7 @@ from brainmets.gateway.jobs import (
     Completion,
     Job,
     JobState,
+    NewJob,
     StoredArtifact,
     Upload,
 )
@@ -26,6 +28,7 @@ from brainmets.gateway.study_upload import FileClosing, FileOpening, UploadPiece
 from brainmets.gateway.submission import StudyDesk, SubmissionOrder, find_artifact
 from brainmets.imaging.errors import (
     DataLossError,
+    DependencyUnavailableError,
     DigestMismatchError,
     InvalidArgumentError,
     MissingT1cError,
@@ -109,6 +112,55 @@ async def test_refused_study_leaves_nothing(desk: StudyDesk, artifacts: Artifact
     with pytest.raises(DigestMismatchError):
         await desk.accept(DEFAULT_TENANT, study(None, said=b"other"), ORDER)
     assert await artifacts.list_paths("uploads/") == ()
+
+
+class LostReply:
+    """A job store whose reply to a submission is lost, or does not come."""
+
+    def __init__(self, jobs: RedisJobStore, *, comes: bool) -> None:
+        self._jobs = jobs
+        self._comes = comes
+        self.cancel = jobs.cancel
+        self.submitted = asyncio.Event()
+
+    async def submit(self, new_job: NewJob) -> NoReturn:
+        """Submit, and do not tell."""
+        await self._jobs.submit(new_job)
+        self.submitted.set()
+        if not self._comes:
+            await asyncio.Event().wait()
+        raise DependencyUnavailableError("Redis is not available", expected="an answer", got="none", remedy="retry")
+
+
+async def test_a_lost_reply_is_told_as_such(
+    jobs: RedisJobStore, uploads: RedisUploadStore, artifacts: ArtifactStore
+) -> None:
+    """The client is to call again, and finds the job that it made."""
+    order = SubmissionOrder("mine", b"options", 60.0)
+    broken = StudyDesk(LostReply(jobs, comes=True), uploads, artifacts)  # type: ignore[arg-type] # what a desk calls
+    with pytest.raises(DependencyUnavailableError):
+        await broken.accept(DEFAULT_TENANT, study(None), order)
+    job = await StudyDesk(jobs, uploads, artifacts).accept(DEFAULT_TENANT, study(None), order)
+    assert job.state is JobState.QUEUED
+    assert [listed.job_id for listed in (await jobs.list_jobs(DEFAULT_TENANT, 10))[0]] == [job.job_id]
+
+
+@pytest.mark.parametrize(("drains", "state"), [(False, JobState.CANCELLED), (True, JobState.QUEUED)])
+async def test_a_call_that_is_left_while_it_submits_leaves_no_job_to_run(
+    jobs: RedisJobStore, uploads: RedisUploadStore, artifacts: ArtifactStore, *, drains: bool, state: JobState
+) -> None:
+    """Nobody would fetch its result; when the gateway stops, it was not the client who left."""
+    reply = LostReply(jobs, comes=False)
+    desk = StudyDesk(reply, uploads, artifacts)  # type: ignore[arg-type] # what a desk calls
+    accepting = asyncio.create_task(desk.accept(DEFAULT_TENANT, study(None), ORDER))
+    await reply.submitted.wait()
+    if drains:
+        desk.drain()
+    accepting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await accepting
+    (job,) = (await jobs.list_jobs(DEFAULT_TENANT, 10))[0]
+    assert job.state is state
 
 
 @pytest.mark.parametrize(

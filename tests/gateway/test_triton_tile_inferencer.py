@@ -104,6 +104,23 @@ async def test_backend_that_stays_dead_fails_by_the_deadline(adapter: TritonTile
         await adapter.infer(make_contract(), TILE, deadline=Deadline.after(0.5))
 
 
+async def test_a_slow_network_is_late_and_not_unavailable(adapter: TritonTileInferencer, triton: FakeTriton) -> None:
+    """A Triton that computes when the time is up need not be restarted."""
+    triton.delay_s = 60
+    with pytest.raises(DeadlineExceededError):
+        await adapter.infer(make_contract(), TILE, deadline=Deadline.after(0.5))
+
+
+async def test_a_backend_that_died_before_the_time_was_up_is_unavailable(
+    adapter: TritonTileInferencer, triton: FakeTriton
+) -> None:
+    """Even if the last call of all got no answer in time."""
+    triton.refusals = [STUB_DIED]
+    triton.delay_s = 60
+    with pytest.raises(InferenceFailedError, match="stayed unavailable"):
+        await adapter.infer(make_contract(), TILE, deadline=Deadline.after(0.5))
+
+
 async def test_refused_tile_is_not_repeated(adapter: TritonTileInferencer, triton: FakeTriton) -> None:
     """A tile the network cannot take is an error at once."""
     triton.refusals = [(grpc.StatusCode.INVALID_ARGUMENT, "unexpected shape")]

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from google.rpc import status_pb2
 
+import brainmets.gateway.redis_records
 import brainmets.gateway.worker
-from brainmets.gateway.jobs import DEFAULT_TENANT, Claim, FailureReason, Job, JobState
+from brainmets.gateway.jobs import DEFAULT_TENANT, Claim, Completion, FailureReason, Job, JobState
+from brainmets.gateway.outputs import check_digest
 from brainmets.gateway.study_upload import FileClosing, FileOpening, UploadPiece
 from brainmets.gateway.submission import SubmissionOrder
 from brainmets.imaging.media_type import MediaType
@@ -114,6 +116,39 @@ async def test_an_unexpected_error_ends_failed(bench: GatewayBench) -> None:
     assert "patient" not in str(status)
 
 
+async def test_a_result_that_cannot_be_recorded_ends_failed(
+    bench: GatewayBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the first attempt, for the next would find the same; it is counted as what became of it."""
+    monkeypatch.setattr(brainmets.gateway.redis_records, "MAX_RESULT_BYTES", 10)
+    job = await submitted(bench)
+    async with bench.working():
+        job = await ended(bench, job)
+    assert job.failure is not None
+    assert job.failure.reason is FailureReason.INTERNAL
+    assert "too large" in status_pb2.Status.FromString(job.failure.status).message
+    assert job.attempt == 1
+    assert bench.sample("worker_attempts_total", outcome="failed") == 1
+    assert bench.sample("worker_attempts_total", outcome="succeeded") == 0
+
+
+async def test_an_attempt_cancelled_while_it_is_recorded_is_counted_as_cancelled(bench: GatewayBench) -> None:
+    """Its result is nobody's."""
+
+    async def cancels(claim: Claim) -> Completion:
+        # The heartbeat does not notice in time.
+        await bench.stores.jobs.cancel(DEFAULT_TENANT, claim.job.job_id)
+        return Completion(b"result", ())
+
+    replace_segment(bench, cancels)
+    job = await submitted(bench)
+    async with bench.working():
+        job = await ended(bench, job)
+    assert job.state is JobState.CANCELLED
+    assert bench.sample("worker_attempts_total", outcome="cancelled") == 1
+    assert bench.sample("worker_attempts_total", outcome="succeeded") == 0
+
+
 async def test_the_worker_goes_on_after_an_unexpected_error(bench: GatewayBench) -> None:
     """The next job is claimed as if nothing had been."""
     replace_segment(bench, breaks)
@@ -185,7 +220,7 @@ async def test_a_job_ends_at_its_deadline(bench: GatewayBench) -> None:
         job = await ended(bench, await submitted(bench, deadline_s=2.0))
         bench.triton.delay_s = 0.0
     assert job.failure is not None
-    assert job.failure.reason in (FailureReason.DEADLINE_EXCEEDED, FailureReason.INFERENCE_UNAVAILABLE)
+    assert job.failure.reason is FailureReason.DEADLINE_EXCEEDED
 
 
 async def waiting_for_its_turn(bench: GatewayBench, deadline_s: float = 60.0) -> tuple[Job, Job]:
@@ -309,6 +344,19 @@ async def test_a_cached_result_whose_files_are_gone_is_computed_anew(bench: Gate
         second = await ended(bench, await submitted(bench))
     assert second.state is JobState.SUCCEEDED
     assert not second.from_cache
+
+
+async def test_a_cached_result_whose_files_are_damaged_is_computed_anew(bench: GatewayBench) -> None:
+    """And its successor takes its place, so that the damage is told once and copied never."""
+    async with bench.working():
+        first = await ended(bench, await submitted(bench))
+        await bench.stores.artifacts.put(first.artifacts[0].path, bytes(first.artifacts[0].size_bytes))
+        second = await ended(bench, await submitted(bench))
+        third = await ended(bench, await submitted(bench))
+    assert second.state is JobState.SUCCEEDED
+    assert (second.from_cache, third.from_cache) == (False, True)
+    for artifact in (*second.artifacts, *third.artifacts):
+        await check_digest(bench.stores.artifacts, artifact)
 
 
 async def test_what_a_worker_did_is_counted(bench: GatewayBench) -> None:

@@ -137,6 +137,19 @@ async def test_delete_prefix_erases_one_exact_path(store: ArtifactStore) -> None
     assert await store.list_paths("uploads/") == ()
 
 
+@pytest.mark.parametrize("prefix", ["uploads/u/", "uploads/u/0/0-a"])
+async def test_what_a_killed_writer_left_is_erased(tmp_path: Path, prefix: str) -> None:
+    """It lies beside the file under a name that no listing shows, and holds a part of a study."""
+    store = ArtifactStore.open(f"file://{tmp_path}/store")
+    await store.put("uploads/u/0/0-ab", b"x")
+    staged = tmp_path / "store/uploads/u/0/0-a#1"
+    staged.write_bytes(b"voxels")
+    assert await store.list_paths("uploads/") == ("uploads/u/0/0-ab",)
+    await store.delete_prefix(prefix)
+    assert not staged.exists()
+    assert (tmp_path / "store/uploads/u/0/0-ab").exists() == (not prefix.endswith("/"))
+
+
 @pytest.mark.parametrize("path", ["../a", "a/../b", "/a", "", "a//b", "a/./b", ".hidden", "a\nb", "a b"])
 async def test_only_plain_paths_are_taken(store: ArtifactStore, path: str) -> None:
     """Nothing outside the store's folder can be named."""

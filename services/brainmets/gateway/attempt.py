@@ -57,7 +57,7 @@ class Attempts:
         options = job_pb2.SegmentationOptions.FromString(job.options)
         choices = preparation_choices(options)
         plan = await self._plan(decision_options(options), deadline)
-        key = cache_key(job.tenant, job.input_sha256, plan, choices=choices, software_version=__version__)
+        key = cache_key(job, plan, choices=choices, software_version=__version__)
         cached = await retry_while_unavailable(
             lambda: complete_from_cache(claim, self.jobs, key=key, output=output), deadline
         )

@@ -43,7 +43,7 @@ class Deadline:
             DeadlineExceededError: There is none.
         """
         if self.remaining_s == 0.0:
-            raise _passed()
+            raise deadline_passed()
 
     @asynccontextmanager
     async def turn(self, places: asyncio.Semaphore) -> AsyncIterator[None]:
@@ -56,14 +56,15 @@ class Deadline:
             async with asyncio.timeout(self.remaining_s):
                 await places.acquire()
         except TimeoutError:
-            raise _passed() from None
+            raise deadline_passed() from None
         try:
             yield
         finally:
             places.release()
 
 
-def _passed() -> DeadlineExceededError:
+def deadline_passed() -> DeadlineExceededError:
+    """Return the error about a study whose time is up."""
     return DeadlineExceededError(
         "The job's deadline passed",
         expected="a result before the deadline",

@@ -34,6 +34,8 @@ def canonical_options(options: job_pb2.SegmentationOptions) -> bytes:
     deadline_s_from_options(options, default_s=MAX_DEADLINE_S)
     canonical = job_pb2.SegmentationOptions()
     canonical.CopyFrom(options)
+    # Fields of no contract of ours could hold anything, of any size, and nothing reads them.
+    canonical.DiscardUnknownFields()
     del canonical.series[:]
     canonical.series.extend(selection_to_proto(selection) for selection in preparation_choices(options).selections)
     return canonical.SerializeToString(deterministic=True)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from brainmets.gateway.deadline import Deadline, retry_while_unavailable
 from brainmets.gateway.jobs import ArtifactKind, StoredArtifact
+from brainmets.imaging.errors import DataLossError
 from brainmets.runtime.artifact_store import ArtifactStore
 from brainmets.runtime.tracing import span
 
@@ -45,7 +46,7 @@ class OutputFolder:
         """Copy another job's artefacts here.
 
         Raises:
-            DataLossError: One of them is gone.
+            DataLossError: One of them is gone, or changed since it was written.
             DependencyUnavailableError: The artefact store stayed unavailable until the deadline.
         """
         return tuple(await asyncio.gather(*(self._copy_one(artifact) for artifact in artifacts)))
@@ -53,4 +54,24 @@ class OutputFolder:
     async def _copy_one(self, artifact: StoredArtifact) -> StoredArtifact:
         path = self._prefix + artifact.file_name
         await retry_while_unavailable(lambda: self._artifacts.copy(artifact.path, path), self._deadline)
-        return StoredArtifact(artifact.kind, artifact.file_name, path, artifact.size_bytes, artifact.sha256)
+        copied = StoredArtifact(artifact.kind, artifact.file_name, path, artifact.size_bytes, artifact.sha256)
+        await retry_while_unavailable(lambda: check_digest(self._artifacts, copied), self._deadline)
+        return copied
+
+
+async def check_digest(artifacts: ArtifactStore, artifact: StoredArtifact) -> None:
+    """Return when an artefact's bytes are those that were written.
+
+    Raises:
+        DataLossError: They are not, or they are gone.
+    """
+    digest = hashlib.sha256()
+    async for piece in artifacts.stream(artifact.path, offset_bytes=0, length_bytes=artifact.size_bytes):
+        digest.update(piece)
+    if digest.digest() != artifact.sha256:
+        raise DataLossError(
+            f"{artifact.file_name} changed since it was written",
+            expected=artifact.sha256.hex(),
+            got=digest.hexdigest(),
+            remedy="submit the study again, and tell the operator the job_id",
+        )

@@ -1,6 +1,5 @@
 """Owns jobs in Redis: queue, leases, progress, results, lifetimes; each transition is a script of `lua/`."""
 
-import asyncio
 import hashlib
 import time
 import uuid
@@ -332,13 +331,9 @@ class RedisJobStore:
         """
         return _erasures(await self._scripts.run("sweep", tenant, SWEEP_LIMIT))
 
-    async def confirm_erased(self, tenant: str, erasures: tuple[Erasure, ...]) -> None:
-        """Take prefixes that a sweep returned and that are erased now off the list."""
-        async with asyncio.TaskGroup() as group:
-            for erasure in erasures:
-                group.create_task(
-                    self._scripts.run("confirm_erased", tenant, erasure.prefix, erasure.due_time_ms),
-                )
+    async def confirm_erased(self, tenant: str, erasure: Erasure) -> None:
+        """Take a prefix that a sweep returned and that is erased now off the list."""
+        await self._scripts.run("confirm_erased", tenant, erasure.prefix, erasure.due_time_ms)
 
 
 def _claim_from_reply(tenant: str, worker: str, reply: list[Any]) -> Claim:  # Any: Redis's reply tree

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import structlog
 
-from brainmets.gateway.jobs import Claim, Completion
+from brainmets.gateway.jobs import Claim, Completion, Job
 from brainmets.gateway.model_contract import SegmentationPlan
 from brainmets.gateway.outputs import OutputFolder
 from brainmets.gateway.preparation_choices import PreparationChoices
@@ -16,13 +16,13 @@ from brainmets.imaging.errors import DataLossError
 _log = structlog.get_logger(__name__)
 
 
-def cache_key(
-    tenant: str, input_sha256: str, plan: SegmentationPlan, *, choices: PreparationChoices, software_version: str
-) -> str:
+def cache_key(job: Job, plan: SegmentationPlan, *, choices: PreparationChoices, software_version: str) -> str:
     """Return the SHA-256 (lower-case hexadecimal) of everything that decides a result."""
     decisive = {
-        "tenant": tenant,
-        "input": input_sha256,
+        "tenant": job.tenant,
+        "input": job.input_sha256,
+        # A result names the client's own numbers of its files, which the digest leaves out.
+        "file_indices": sorted(file.file_index for file in job.files),
         "models": [[model.model_name, model.model_version, model.onnx_sha256] for model in plan.models],
         "point": asdict(plan.point),
         "operating_point": plan.operating_point,
@@ -49,7 +49,8 @@ async def complete_from_cache(
     try:
         artifacts = await output.copy(source.artifacts)
     except DataLossError:
-        # The files are gone although the record is there: compute again and let the next result take its place.
+        # The files are gone or damaged although the record is there: compute again, and let the next result take its
+        # place.
         _log.warning("cached_artifacts_lost", job_id=claim.job.job_id)
         await jobs.evict(claim.job.tenant, key)
         return None

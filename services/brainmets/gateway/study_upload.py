@@ -226,7 +226,11 @@ class _FileWriter:
                 file_index=self._file_index,
             )
         await self._uploads.close_file(
-            self._upload.tenant, self._upload.upload_id, file_index=self._file_index, sha256=sha256
+            self._upload.tenant,
+            self._upload.upload_id,
+            file_index=self._file_index,
+            offset_bytes=self._offset_bytes,
+            sha256=sha256,
         )
 
 

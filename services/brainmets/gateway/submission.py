@@ -2,13 +2,15 @@
 
 import asyncio
 import base64
-import hashlib
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
 
+import structlog
+
 from brainmets.gateway.jobs import ArtifactKind, Job, NewJob, StoredArtifact, StoredFile, Upload
+from brainmets.gateway.outputs import check_digest
 from brainmets.gateway.redis_job_store import RedisJobStore
 from brainmets.gateway.redis_upload_store import RedisUploadStore
 from brainmets.gateway.store_refusals import invalid_argument, upload_incomplete
@@ -16,8 +18,8 @@ from brainmets.gateway.study_upload import UploadMemory, UploadPiece, write_uplo
 from brainmets.imaging.errors import (
     ArtifactOffsetError,
     BrainmetsError,
-    DataLossError,
     InvalidArgumentError,
+    InvalidJobStateError,
     MissingT1cError,
     UnknownArtifactError,
 )
@@ -30,6 +32,8 @@ MAX_REQUEST_ID_LENGTH = 128
 # A client whose line broke comes back within this, or has given its study up. Both ends notice a line that is dead
 # without a word within 30 s of each other (keepalive).
 RETURN_GRACE_S = 30.0
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,18 +112,34 @@ class StudyDesk:
         """Upload and submit a study at once; what was stored is erased again unless it becomes a job."""
         upload = await self._uploads.create_upload(tenant)
         job = None
+        is_left = False
         try:
             await self._write(upload, pieces)
             job = await self.submit(tenant, upload.upload_id, order)
+        except asyncio.CancelledError:
+            is_left = not self._draining
+            raise
         finally:
             # The job may be an older one, of the same request_id, with an upload of its own.
             if job is None or job.upload_id != upload.upload_id:
-                await asyncio.shield(self._discard(upload))
+                await asyncio.shield(self._discard(upload, is_left=is_left))
         return job
 
-    async def _discard(self, upload: Upload) -> None:
-        for erasure in await self._uploads.delete_upload(upload.tenant, upload.upload_id):
-            await self._artifacts.delete_prefix(erasure.prefix)
+    async def _discard(self, upload: Upload, *, is_left: bool) -> None:
+        """Erase an upload; one that became a job all the same is that job's, which ends when its client has left."""
+        try:
+            try:
+                erasures = await self._uploads.delete_upload(upload.tenant, upload.upload_id)
+            except InvalidJobStateError:
+                if is_left:
+                    submitted = await self._uploads.read_upload(upload.tenant, upload.upload_id)
+                    await self._jobs.cancel(upload.tenant, submitted.job_id)
+                return
+            for erasure in erasures:
+                await self._artifacts.delete_prefix(erasure.prefix)
+        except BrainmetsError as error:
+            # The sweep erases it as well, and the client must hear how its call ended.
+            _log.warning("upload_not_discarded", reason=error.reason, got=error.got)
 
     async def follow(self, job: Job) -> AsyncGenerator[Job]:
         """Yield a job as it changes, to its end; one that a follower leaves is cancelled unless somebody comes back.
@@ -171,7 +191,7 @@ class StudyDesk:
                 got=str(offset_bytes),
                 remedy="ask for a part inside the artefact",
             )
-        await self._check_digest(artifact)
+        await check_digest(self._artifacts, artifact)
         left_bytes = artifact.size_bytes - offset_bytes
         async for piece in self._artifacts.stream(
             artifact.path,
@@ -179,18 +199,6 @@ class StudyDesk:
             length_bytes=min(length_bytes or left_bytes, left_bytes),
         ):
             yield piece
-
-    async def _check_digest(self, artifact: StoredArtifact) -> None:
-        digest = hashlib.sha256()
-        async for piece in self._artifacts.stream(artifact.path, offset_bytes=0, length_bytes=artifact.size_bytes):
-            digest.update(piece)
-        if digest.digest() != artifact.sha256:
-            raise DataLossError(
-                f"{artifact.file_name} changed since it was written",
-                expected=artifact.sha256.hex(),
-                got=digest.hexdigest(),
-                remedy="submit the study again, and tell the operator the job_id",
-            )
 
 
 def find_artifact(job: Job, kind: ArtifactKind) -> StoredArtifact:

@@ -17,8 +17,10 @@ PING_TIMEOUT_MS = 5_000
 
 # gRPC's own pauses grow from a second to minutes. Triton starts last of all, and until it is found nothing is served.
 RECONNECT_INTERVAL_MS = 250
+# What a call ends with that Triton did not answer in time: it may be slow, and well.
+TIMED_OUT = "StatusCode.DEADLINE_EXCEEDED"
 # Triton restarts, or its queue is full.
-_PASSING = ("StatusCode.UNAVAILABLE", "StatusCode.RESOURCE_EXHAUSTED", "StatusCode.DEADLINE_EXCEEDED")
+_PASSING = ("StatusCode.UNAVAILABLE", "StatusCode.RESOURCE_EXHAUSTED", TIMED_OUT)
 # A Triton that was started again knows no shared memory of before.
 _FORGOTTEN_MEMORY = "Unable to find shared memory region"
 # One that still computes for a call that broke off keeps that call's memory, whatever it is told, until it is done.

@@ -6,10 +6,10 @@ from prometheus_client import CollectorRegistry
 from tritonclient.grpc import InferInput, InferRequestedOutput
 from tritonclient.grpc.aio import InferenceServerClient
 
-from brainmets.gateway.deadline import Deadline, retry_while_unavailable
+from brainmets.gateway.deadline import Deadline, deadline_passed, retry_while_unavailable
 from brainmets.gateway.model_contract import OUTPUT_NAME, ModelContract
 from brainmets.gateway.tile_transport import MessageTransport, TileTransport
-from brainmets.gateway.triton_connection import triton_errors
+from brainmets.gateway.triton_connection import TIMED_OUT, triton_errors
 from brainmets.imaging.errors import DependencyUnavailableError, InferenceFailedError, OverloadedError
 from brainmets.runtime.metrics import RpcMetrics
 from brainmets.runtime.tracing import trace_headers
@@ -39,11 +39,23 @@ class TritonTileInferencer:
 
         Raises:
             InferenceFailedError: The network stayed unavailable until the deadline, or what it answers is none.
-            DeadlineExceededError: The deadline had passed before the call.
+            DeadlineExceededError: The deadline had passed before the call, or passed while Triton computed.
         """
+        refusals: list[str] = []
+
+        async def call() -> NDArray[np.float32] | None:
+            try:
+                return await self._call(model, voxels, deadline)
+            except DependencyUnavailableError as error:
+                refusals.append(error.got)
+                raise
+
         try:
-            answer = await retry_while_unavailable(lambda: self._call(model, voxels, deadline), deadline)
+            answer = await retry_while_unavailable(call, deadline)
         except (DependencyUnavailableError, OverloadedError) as error:
+            # Triton only had too little time: to restart it would not help.
+            if all(got == TIMED_OUT for got in refusals):
+                raise deadline_passed() from error
             raise InferenceFailedError(
                 f"Model {model.model_name} stayed unavailable until the job's deadline",
                 expected="an inference",

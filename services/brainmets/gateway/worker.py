@@ -19,6 +19,7 @@ from brainmets.imaging.errors import (
     BrainmetsError,
     DependencyUnavailableError,
     JobCancelledError,
+    OverloadedError,
     StaleLeaseError,
 )
 from brainmets.runtime.tracing import SpanKind, annotate_span, span
@@ -106,10 +107,11 @@ class StudyWorker:
         log.info("attempt_started")
         outcome = await self._attempt(claim, stopping)
         try:
-            await self._record(claim, outcome)
+            outcome = await self._record(claim, outcome)
         except BrainmetsError as error:
-            # Another worker has the job, it was cancelled, or Redis is gone and the lease will run out.
+            # Redis is gone: the lease will run out, and another attempt will tell how it ended.
             log.warning("outcome_not_recorded", reason=error.reason)
+            return
         word = self._count(outcome)
         annotate_span(attempt=claim.job.attempt, outcome=word)
         log.info("attempt_ended", outcome=word)
@@ -143,7 +145,27 @@ class StudyWorker:
                 return Withdrawal.RELEASED
             return Withdrawal.LOST if attempt.cancelled() else attempt.result()
 
-    async def _record(self, claim: Claim, outcome: Outcome) -> None:
+    async def _record(self, claim: Claim, outcome: Outcome) -> Outcome:
+        """Record how an attempt ended, and return what was recorded.
+
+        Raises:
+            DependencyUnavailableError: Redis stayed unavailable.
+            OverloadedError: It stayed overloaded.
+        """
+        try:
+            await self._offer(claim, outcome)
+        except (DependencyUnavailableError, OverloadedError):
+            raise
+        except (JobCancelledError, StaleLeaseError):
+            return Withdrawal.LOST
+        except BrainmetsError as error:
+            # What cannot be kept now cannot be kept after another attempt either.
+            if not isinstance(outcome, Completion):
+                raise
+            return await self._record(claim, failure_from_error(error))
+        return outcome
+
+    async def _offer(self, claim: Claim, outcome: Outcome) -> None:
         deadline = Deadline.after(RECORD_TIMEOUT_S)
         if isinstance(outcome, Completion):
             await retry_while_unavailable(lambda: self._jobs.complete(claim, outcome), deadline)

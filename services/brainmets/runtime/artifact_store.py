@@ -1,8 +1,10 @@
 """Owns the artefact store: studies as sent and results as written, as files behind one URL."""
 
 import asyncio
+import errno
 import os
 import re
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -132,6 +134,9 @@ class ArtifactStore:
                     await obstore.delete_async(self._store, path)
                 except FileNotFoundError:  # another process erases the same prefix
                     continue
+        if self._root is not None:
+            with _store_errors():
+                await asyncio.to_thread(_remove_unlisted, self._root / prefix, folder=prefix.endswith("/"))
 
 
 def _open_cloud(url: str) -> ObjectStore:
@@ -152,6 +157,22 @@ def _checked(path: str) -> str:
         message = f"Not a path of the artefact store: {path!r}"
         raise ValueError(message)
     return path
+
+
+def _remove_unlisted(target: Path, *, folder: bool) -> None:
+    """Remove what a writer that was killed left behind: "name#1" beside the file, which no listing shows."""
+    if folder:
+        shutil.rmtree(target, onerror=_note_erasing)
+        return
+    for staged in target.parent.glob(f"{target.name}#*"):
+        staged.unlink(missing_ok=True)
+
+
+def _note_erasing(_call: object, _path: object, caught: tuple[object, BaseException, object]) -> None:
+    error = caught[1]
+    # Another process erases the same folder, or still writes to it: an erasure is repeated until nobody can.
+    if not (isinstance(error, FileNotFoundError) or (isinstance(error, OSError) and error.errno == errno.ENOTEMPTY)):
+        raise error
 
 
 def _sync_file(root: Path, path: str) -> None:

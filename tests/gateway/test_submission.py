@@ -120,7 +120,7 @@ class LostReply:
     def __init__(self, jobs: RedisJobStore, *, comes: bool) -> None:
         self._jobs = jobs
         self._comes = comes
-        self.cancel = jobs.cancel
+        self.cancel, self.is_watched = jobs.cancel, jobs.is_watched
         self.submitted = asyncio.Event()
 
     async def submit(self, new_job: NewJob) -> NoReturn:
@@ -147,9 +147,15 @@ async def test_a_lost_reply_is_told_as_such(
 
 @pytest.mark.parametrize(("drains", "state"), [(False, JobState.CANCELLED), (True, JobState.QUEUED)])
 async def test_a_call_that_is_left_while_it_submits_leaves_no_job_to_run(
-    jobs: RedisJobStore, uploads: RedisUploadStore, artifacts: ArtifactStore, *, drains: bool, state: JobState
+    jobs: RedisJobStore,
+    uploads: RedisUploadStore,
+    artifacts: ArtifactStore,
+    grace_s: float,
+    *,
+    drains: bool,
+    state: JobState,
 ) -> None:
-    """Nobody would fetch its result; when the gateway stops, it was not the client who left."""
+    """Nobody comes back for its result; when the gateway stops, it was not the client who left."""
     reply = LostReply(jobs, comes=False)
     desk = StudyDesk(reply, uploads, artifacts)  # type: ignore[arg-type] # what a desk calls
     accepting = asyncio.create_task(desk.accept(DEFAULT_TENANT, study(None), ORDER))
@@ -159,6 +165,7 @@ async def test_a_call_that_is_left_while_it_submits_leaves_no_job_to_run(
     accepting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await accepting
+    await asyncio.sleep(2 * grace_s)
     (job,) = (await jobs.list_jobs(DEFAULT_TENANT, 10))[0]
     assert job.state is state
 

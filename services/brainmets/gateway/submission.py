@@ -133,7 +133,7 @@ class StudyDesk:
             except InvalidJobStateError:
                 if is_left:
                     submitted = await self._uploads.read_upload(upload.tenant, upload.upload_id)
-                    await self._jobs.cancel(upload.tenant, submitted.job_id)
+                    self._give_up(upload.tenant, submitted.job_id)
                 return
             for erasure in erasures:
                 await self._artifacts.delete_prefix(erasure.prefix)
@@ -154,17 +154,21 @@ class StudyDesk:
             async for change in self._jobs.watch(job.tenant, job.job_id):
                 yield change
         except (asyncio.CancelledError, GeneratorExit):
-            departure = asyncio.create_task(self._cancel_unless_watched(job))
-            self._departures.add(departure)
-            departure.add_done_callback(self._departures.discard)
+            self._give_up(job.tenant, job.job_id)
             raise
 
-    async def _cancel_unless_watched(self, job: Job) -> None:
+    def _give_up(self, tenant: str, job_id: str) -> None:
+        """Cancel a job that its client has left, unless somebody comes back for it meanwhile."""
+        departure = asyncio.create_task(self._cancel_unless_watched(tenant, job_id))
+        self._departures.add(departure)
+        departure.add_done_callback(self._departures.discard)
+
+    async def _cancel_unless_watched(self, tenant: str, job_id: str) -> None:
         await asyncio.sleep(RETURN_GRACE_S)
         # It has ended and was erased, or Redis is away: then nobody needs to hear of it.
         with suppress(BrainmetsError):
-            if not self._draining and not await self._jobs.is_watched(job.tenant, job.job_id):
-                await self._jobs.cancel(job.tenant, job.job_id)
+            if not self._draining and not await self._jobs.is_watched(tenant, job_id):
+                await self._jobs.cancel(tenant, job_id)
 
     async def erase(self, tenant: str, job_id: str) -> None:
         """Erase a job, its input, its results and its cache entry.

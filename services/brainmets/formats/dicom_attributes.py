@@ -19,7 +19,6 @@ _NO_AGENT = frozenset(
         *("nativ", "native", "pre", "0", "n", "false", "off", "-", "--", "n/a", "na"),
     }
 )
-_DESCRIPTIONS = (Tag.SERIES_DESCRIPTION, Tag.PROTOCOL_NAME, Tag.SEQUENCE_NAME, Tag.PULSE_SEQUENCE_NAME)
 _DATES = (Tag.ACQUISITION_DATE, Tag.ACQUISITION_DATE_TIME, Tag.SERIES_DATE, Tag.STUDY_DATE)
 # EchoPulseSequence of Enhanced MR in the words of ScanningSequence (PS3.3 C.8.13.4 and C.8.3.1.1.2).
 _SCANNING_SEQUENCES = {"SPIN": ("SE",), "GRADIENT": ("GR",), "BOTH": ("SE", "GR")}
@@ -44,8 +43,7 @@ def series_attributes(
         stated=stated,
         series_number=series_number(header),
         modality=frame.instance.modality,
-        # Each text once: a protocol often has the name of its series.
-        description=" ".join(dict.fromkeys(text for tag in _DESCRIPTIONS if (text := " ".join(header.texts(tag))))),
+        description=_description(header),
         image_type=_image_type(header),
         scanning_sequence=_scanning_sequence(header),
         sequence_variant=_upper(header, Tag.SEQUENCE_VARIANT),
@@ -66,6 +64,14 @@ def series_number(header: DataSet) -> int | None:
     """Return SeriesNumber (0020,0011), if it is one."""
     number = header.decimal(Tag.SERIES_NUMBER)
     return int(number) if number is not None and abs(number) <= _MAX_SERIES_NUMBER else None
+
+
+def _description(header: DataSet) -> str:
+    # GE writes one ProtocolName, such as "BRAIN WITH CONTRAST", into every series: only one without a name goes by it.
+    named = Tag.SERIES_DESCRIPTION if header.texts(Tag.SERIES_DESCRIPTION) else Tag.PROTOCOL_NAME
+    texts = (" ".join(header.texts(tag)) for tag in (named, Tag.SEQUENCE_NAME, Tag.PULSE_SEQUENCE_NAME))
+    # Each text once.
+    return " ".join(dict.fromkeys(text for text in texts if text))
 
 
 def _upper(header: DataSet, tag: Tag) -> tuple[str, ...]:

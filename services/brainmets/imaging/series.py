@@ -25,7 +25,7 @@ class SeriesAttributes:
         stated: What the request says it is.
         series_number: SeriesNumber (0020,0011).
         modality: Modality (0008,0060); empty for NIfTI.
-        description: SeriesDescription (0008,103E), ProtocolName (0018,1030) and SequenceName (0018,0024), joined.
+        description: SeriesDescription (0008,103E), else ProtocolName (0018,1030), and SequenceName (0018,0024).
         image_type: Values of ImageType (0008,0008), upper case.
         scanning_sequence: Values of ScanningSequence (0018,0020).
         sequence_variant: Values of SequenceVariant (0018,0021).

@@ -1,5 +1,7 @@
 """A study is cropped to its head, and its intensities come to mean the same whatever the scanner's scale."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -113,6 +115,14 @@ def test_a_dark_ventricle_is_no_hole() -> None:
     holed = head.voxels.copy()
     holed[28:34, 28:34, 28:34] = 0.0
     assert find_foreground(Volume(holed, head.geometry))[28:34, 28:34, 28:34].all()
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_a_head_fills_its_volume_however_that_is_stored(order: tuple[int, int, int]) -> None:
+    """A cropped head is found in a view of any order of axes."""
+    ball = ball_of_noise(40).voxels[2:-2, 2:-2, 2:-2]
+    stored = np.ascontiguousarray(ball.transpose(order)).transpose(np.argsort(order))
+    np.testing.assert_array_equal(find_foreground(Volume(stored, axial_geometry(ball.shape))), ball > 0)
 
 
 def test_a_spot_beside_the_head_is_not_foreground() -> None:

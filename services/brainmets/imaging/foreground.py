@@ -93,7 +93,8 @@ def _largest(voxels: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 def _fill(plane: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return a slice with every region filled that the outside does not reach."""
-    outside = np.pad(plane, 1).astype(np.uint8)
+    # np.pad keeps an order of columns first, which OpenCV does not take.
+    outside = np.ascontiguousarray(np.pad(plane, 1), dtype=np.uint8)
     cv2.floodFill(outside, None, (0, 0), 2)
     filled: NDArray[np.bool_] = outside[1:-1, 1:-1] != 2  # noqa: PLR2004 -- the colour of the flood
     return filled

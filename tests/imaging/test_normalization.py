@@ -109,6 +109,23 @@ def test_a_head_with_skull_is_foreground_as_a_whole(noise: float) -> None:
     assert overlap > 0.93
 
 
+def test_zeros_beside_noisy_air_make_no_head_of_it() -> None:
+    """The head in a field of view that was filled up with zeros is found as it is without them."""
+    head = head_on(head_geometry(AXIAL, spacing_mm=TWO_MM, reach_mm=80.0), skull=True, noise=15.0)
+    filled = np.pad(head.voxels, ((0, 0), (0, 0), (16, 16)))
+    found = find_foreground(Volume(filled, axial_geometry(filled.shape)))[..., 16:-16]
+    truth = head_on(head.geometry, skull=True).voxels > 0
+    overlap = 2.0 * np.count_nonzero(found & truth) / (np.count_nonzero(found) + np.count_nonzero(truth))
+    assert overlap > 0.9
+
+
+@pytest.mark.parametrize("skull", [False, True])
+def test_air_of_zero_leaves_the_head_as_it_is(*, skull: bool) -> None:
+    """Each voxel of a masked head is head, however dark."""
+    head = head_on(head_geometry(AXIAL, spacing_mm=TWO_MM, reach_mm=80.0), skull=skull)
+    np.testing.assert_array_equal(find_foreground(head), head.voxels > 0)
+
+
 def test_a_dark_ventricle_is_no_hole() -> None:
     """The foreground is filled, so that a cyst of exact zeros is inside."""
     head = head_on(head_geometry(AXIAL, spacing_mm=TWO_MM))

@@ -9,8 +9,12 @@ from brainmets.imaging.bounding_box import find_bounding_box
 from brainmets.imaging.errors import EmptyVolumeError
 from brainmets.imaging.volume import Volume
 
-# A volume of which this much has exactly its lowest value was masked: air has noise.
+# A volume of which this much has exactly its lowest value was masked, or filled up with zeros: air has noise.
 MASKED_FRACTION = 0.2
+# Most of what is not masked that may be as dark as air; beyond, it is head and air between zeros.
+# Measured: of stripped brains 0.01, of a head whose air is zero 0.26; of a field of view filled up with zeros at its
+# sides or corners, or whose face was cut off, 0.56 to 0.65.
+MAX_DARK_FRACTION = 0.4
 # Air and head are told apart on voxels of about this size, on which noise is averaged out.
 COARSE_MM = 4.0
 # Otsu's threshold halves head and air by their means; CSF and bone of the head lie below it.
@@ -35,7 +39,11 @@ def find_foreground(volume: Volume) -> NDArray[np.bool_]:
     if above_count == 0:
         raise _empty()
     if above_count < (1.0 - MASKED_FRACTION) * above.size:
-        return _largest_filled(above)
+        masked = _largest_filled(above)
+        in_air = _find_in_air(volume)
+        if np.count_nonzero(masked & ~in_air) <= MAX_DARK_FRACTION * np.count_nonzero(masked):
+            return masked
+        return in_air
     return _find_in_air(volume)
 
 

@@ -88,7 +88,7 @@ def measure_ghosts(t1c: Volume, head: NDArray[np.bool_], *, acquired: Geometry) 
     """
     steps = coarse_steps(t1c.geometry)
     near = ndimage.binary_dilation(head[steps], iterations=NEAR_STEPS)
-    air = ~near
+    air = ~near & (t1c.voxels[steps] != 0.0)
     for axis in range(3):  # beyond what was acquired there is no air, but nothing
         places_mm = places_along(t1c.geometry, acquired=acquired, axis=axis)
         air &= (places_mm >= 0.0) & (places_mm <= length_mm(acquired, axis))

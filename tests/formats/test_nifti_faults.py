@@ -93,6 +93,7 @@ FAULTS = {
     "spacing infinite": (with_entry("pixdim", 1, INFINITY), InvalidSpacingError),
     "spacing huge": (nifti_file(affine_ras=np.diag([1.0, 1.0, 50.0, 1.0])), InvalidSpacingError),
     "spacing in metres": (nifti_file(affine_ras=np.diag([0.001, 0.001, 0.001, 1.0])), InvalidSpacingError),
+    "a room": (nifti_file(count_voxels((61, 5, 4)), np.diag([10.0, 1.0, 1.0, 1.0])), InvalidSpacingError),
     "affine singular": (flat_affine(), SingularAffineError),
     "affine of zeros": (with_fields(srow_x=0.0, srow_y=0.0, srow_z=0.0), SingularAffineError),
     "affine not a number": (with_entry("srow_x", 3, NAN), SingularAffineError),

@@ -30,6 +30,8 @@ MAX_VOXELS = 512**3
 MAX_OFFSET_BYTES = 16 * 1024 * 1024
 # Below, a clinical head does not fit into MAX_VOXELS; above, a lesion fits between two slices.
 SPACING_RANGE_MM = (0.2, 10.0)
+# Longer than any head coil; the axial grid of 1 mm around one voxel of 10 mm holds a thousand.
+MAX_EXTENT_MM = 600.0
 # A kilometre: no scanner's room is larger, and computing with larger numbers would overflow.
 MAX_COORDINATE_MM = 1e6
 # Two slices have no inside.
@@ -115,7 +117,7 @@ def read_header(beginning: bytes, *, file_index: int) -> NiftiHeader:
         UnsupportedDimensionsError: It holds a time series, vectors or colours.
         TooFewSlicesError: It has fewer than 3 slices, rows or columns.
         StudyTooLargeError: It has more voxels than the service takes.
-        InvalidSpacingError: A spacing is not a number within 0.2 to 10 mm.
+        InvalidSpacingError: A spacing is not a number within 0.2 to 10 mm, or an axis is longer than 600 mm.
         SingularAffineError: The grid's axes do not span a space.
         InvalidIntensityError: The intensities' scale is not finite.
     """
@@ -125,7 +127,7 @@ def read_header(beginning: bytes, *, file_index: int) -> NiftiHeader:
     stored_type = checks.stored_type(header)
     checks.size(shape)
     offset_bytes = checks.offset(header, least=kind.size_bytes + 4)
-    affine_ras = checks.affine(header)
+    affine_ras = checks.affine(header, shape)
     slope, intercept = checks.scale(header)
     return NiftiHeader(shape, stored_type, offset_bytes, slope, intercept, affine_ras)
 
@@ -244,7 +246,7 @@ class _Checks:
             )
         return int(offset)
 
-    def affine(self, header: Nifti1Header) -> NDArray[np.float64]:
+    def affine(self, header: Nifti1Header, shape: tuple[int, int, int]) -> NDArray[np.float64]:
         self._check_spacing(np.abs(header["pixdim"][1:4].astype(np.float64)))
         try:
             affine: NDArray[np.float64] = header.get_best_affine().astype(np.float64)
@@ -260,7 +262,18 @@ class _Checks:
         self._check_spacing(spacing_mm)
         if abs(np.linalg.det(affine[:3, :3] / spacing_mm)) < MIN_UNIT_VOLUME:
             raise self._singular("three independent axes", got="axes in one plane")
+        self._check_extent(spacing_mm * shape[::-1])
         return affine
+
+    def _check_extent(self, extent_mm: NDArray[np.float64]) -> None:
+        if extent_mm.max() > MAX_EXTENT_MM:
+            raise self._refuse(
+                InvalidSpacingError,
+                "The field of view is larger than a scanner's",
+                expected=f"at most {MAX_EXTENT_MM:g} mm on each axis",
+                got=" x ".join(f"{value:g}" for value in extent_mm) + " mm",
+                remedy="convert the series again; the spacing must be in millimetres",
+            )
 
     def _check_spacing(self, spacing_mm: NDArray[np.float64]) -> None:
         least_mm, most_mm = SPACING_RANGE_MM

@@ -97,6 +97,8 @@ FAULTS = {
     "affine singular": (flat_affine(), SingularAffineError),
     "affine of zeros": (with_fields(srow_x=0.0, srow_y=0.0, srow_z=0.0), SingularAffineError),
     "affine not a number": (with_entry("srow_x", 3, NAN), SingularAffineError),
+    "placed by nothing": (with_fields(sform_code=0, qform_code=0), SingularAffineError),
+    "mirrored": (with_fields(qform_code=1, pixdim=(-1.0, *[1.0] * 7)), SingularAffineError),
     "quaternion none": (with_fields(sform_code=0, qform_code=1, quatern_b=2.0), SingularAffineError),
     "slope not a number": (with_fields(scl_slope=NAN), InvalidIntensityError),
     "slope infinite": (with_fields(scl_slope=INFINITY), InvalidIntensityError),

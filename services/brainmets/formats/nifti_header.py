@@ -118,7 +118,7 @@ def read_header(beginning: bytes, *, file_index: int) -> NiftiHeader:
         TooFewSlicesError: It has fewer than 3 slices, rows or columns.
         StudyTooLargeError: It has more voxels than the service takes.
         InvalidSpacingError: A spacing is not a number within 0.2 to 10 mm, or an axis is longer than 600 mm.
-        SingularAffineError: The grid's axes do not span a space.
+        SingularAffineError: The grid's axes do not span a space, or it is not told how they lie in the patient.
         InvalidIntensityError: The intensities' scale is not finite.
     """
     checks = _Checks(file_index)
@@ -248,6 +248,9 @@ class _Checks:
 
     def affine(self, header: Nifti1Header, shape: tuple[int, int, int]) -> NDArray[np.float64]:
         self._check_spacing(np.abs(header["pixdim"][1:4].astype(np.float64)))
+        placed = [code for code in ("sform_code", "qform_code") if header[code] > 0]
+        if not placed:
+            raise self._unplaced("an sform or a qform", got="neither: left and right would be guessed")
         try:
             affine: NDArray[np.float64] = header.get_best_affine().astype(np.float64)
         except (ValueError, ArithmeticError, HeaderDataError) as error:
@@ -262,6 +265,9 @@ class _Checks:
         self._check_spacing(spacing_mm)
         if abs(np.linalg.det(affine[:3, :3] / spacing_mm)) < MIN_UNIT_VOLUME:
             raise self._singular("three independent axes", got="axes in one plane")
+        # A qform is a rotation, and a reflection where pixdim[0] says so.
+        if len(placed) > 1 and np.linalg.det(affine[:3, :3]) * header["pixdim"][0] < 0:
+            raise self._unplaced("an sform and a qform of one handedness", got="mirror images of each other")
         self._check_extent(spacing_mm * shape[::-1])
         return affine
 
@@ -299,6 +305,15 @@ class _Checks:
             )
         # The standard's word for "not scaled".
         return (slope, intercept) if slope else (1.0, 0.0)
+
+    def _unplaced(self, expected: str, *, got: str) -> BrainmetsError:
+        return self._refuse(
+            SingularAffineError,
+            "The file does not say how the patient lies",
+            expected=expected,
+            got=got,
+            remedy="convert the series again from DICOM, or set the sform",
+        )
 
     def _singular(self, expected: str, *, got: str) -> BrainmetsError:
         return self._refuse(

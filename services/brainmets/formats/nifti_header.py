@@ -248,6 +248,9 @@ class _Checks:
 
     def affine(self, header: Nifti1Header, shape: tuple[int, int, int]) -> NDArray[np.float64]:
         self._check_spacing(np.abs(header["pixdim"][1:4].astype(np.float64)))
+        # The standard's word for a handedness that is not told.
+        if header["pixdim"][0] == 0:
+            header["pixdim"][0] = 1
         placed = [code for code in ("sform_code", "qform_code") if header[code] > 0]
         if not placed:
             raise self._unplaced("an sform or a qform", got="neither: left and right would be guessed")
@@ -295,6 +298,9 @@ class _Checks:
 
     def scale(self, header: Nifti1Header) -> tuple[float, float]:
         slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
+        # The standard's word for "not scaled", and that of nibabel.
+        if not slope or math.isnan(slope):
+            return 1.0, 0.0
         if not (math.isfinite(slope) and math.isfinite(intercept)):
             raise self._refuse(
                 InvalidIntensityError,
@@ -303,8 +309,7 @@ class _Checks:
                 got=f"{slope} and {intercept}",
                 remedy="convert the series again",
             )
-        # The standard's word for "not scaled".
-        return (slope, intercept) if slope else (1.0, 0.0)
+        return slope, intercept
 
     def _unplaced(self, expected: str, *, got: str) -> BrainmetsError:
         return self._refuse(

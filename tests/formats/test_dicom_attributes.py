@@ -64,6 +64,19 @@ def test_a_protocol_names_a_series_without_a_name_alone(*, enhanced: bool) -> No
     assert survey(enhanced=enhanced, SeriesDescription="", ProtocolName=protocol).description == protocol
 
 
+@pytest.mark.parametrize(
+    ("attributes", "phase"),
+    [
+        ({}, None),
+        ({"AcquisitionNumber": 3}, 3),
+        ({"AcquisitionNumber": 3, "TemporalPositionIdentifier": 2}, 2),
+    ],
+)
+def test_a_volume_tells_which_of_its_series_it_is(attributes: dict[str, object], phase: int | None) -> None:
+    """By its place in time, or by the count of acquisitions."""
+    assert survey(**attributes).phase == phase
+
+
 @BOTH
 def test_what_is_absent_is_not_made_up(*, enhanced: bool) -> None:
     """Nothing said is None or empty; only the study's date stands in for the acquisition's."""

@@ -9,8 +9,8 @@ from brainmets.imaging.geometry import Geometry
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.series import SeriesAttributes
 
-# SeriesNumber is an IS: 32 bits (PS3.5 6.2).
-_MAX_SERIES_NUMBER = 2**31 - 1
+# Of an IS: 32 bits (PS3.5 6.2).
+_MAX_WHOLE = 2**31 - 1
 # What people and scanners enter as ContrastBolusAgent when there was none, in the languages of their hospitals.
 _NO_AGENT = frozenset(
     {
@@ -42,6 +42,7 @@ def series_attributes(
         fault=fault,
         stated=stated,
         series_number=series_number(header),
+        phase=_phase(header),
         modality=frame.instance.modality,
         description=_description(header),
         image_type=_image_type(header),
@@ -62,8 +63,17 @@ def series_attributes(
 
 def series_number(header: DataSet) -> int | None:
     """Return SeriesNumber (0020,0011), if it is one."""
-    number = header.decimal(Tag.SERIES_NUMBER)
-    return int(number) if number is not None and abs(number) <= _MAX_SERIES_NUMBER else None
+    return _whole(header, Tag.SERIES_NUMBER)
+
+
+def _whole(header: DataSet, tag: Tag) -> int | None:
+    number = header.decimal(tag)
+    return int(number) if number is not None and abs(number) <= _MAX_WHOLE else None
+
+
+def _phase(header: DataSet) -> int | None:
+    temporal = _whole(header, Tag.TEMPORAL_POSITION_IDENTIFIER), header.unsigned(Tag.TEMPORAL_POSITION_INDEX)
+    return next((phase for phase in (*temporal, _whole(header, Tag.ACQUISITION_NUMBER)) if phase is not None), None)
 
 
 def _description(header: DataSet) -> str:

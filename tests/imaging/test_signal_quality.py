@@ -128,6 +128,15 @@ def test_bands_of_zeros_beside_a_field_of_view_are_no_dark_air(axis: int, still:
     assert codes(Volume(noisy.swapaxes(axis, 2), still.geometry)) == {}
 
 
+def test_zeros_among_noise_are_air(still: Volume) -> None:
+    """Air that is stored in whole numbers is often 0, and more rarely where a ghost lies."""
+    head = find_foreground(still)
+    shares = np.where(head.any(axis=1, keepdims=True), 0.5, 0.25)
+    air = 40.0 * (np.random.default_rng(0).random(head.shape) < shares)
+    stored = Volume(np.where(head, still.voxels, air).astype(np.float32), still.geometry)
+    assert measure_ghosts(stored, head, acquired=still.geometry) > 5.0
+
+
 def test_no_signal_is_severe(still: Volume) -> None:
     """A head that is darker than its air has no signal to speak of."""
     negative = Volume(-still.voxels, still.geometry)

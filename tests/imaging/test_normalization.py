@@ -127,6 +127,14 @@ def test_air_of_zero_leaves_the_head_as_it_is(*, skull: bool) -> None:
     np.testing.assert_array_equal(find_foreground(head), head.voxels > 0)
 
 
+def test_something_bright_beside_a_masked_brain_makes_no_air_of_it() -> None:
+    """The brain is the largest part, and stays the head."""
+    brain = head_on(head_geometry(AXIAL, spacing_mm=TWO_MM, reach_mm=80.0))
+    voxels = brain.voxels.copy()
+    voxels[..., -8:] = 9000.0
+    np.testing.assert_array_equal(find_foreground(Volume(voxels, brain.geometry)), brain.voxels > 0)
+
+
 def test_a_dark_ventricle_is_no_hole() -> None:
     """The foreground is filled, so that a cyst of exact zeros is inside."""
     head = head_on(head_geometry(AXIAL, spacing_mm=TWO_MM))

@@ -41,9 +41,11 @@ def find_foreground(volume: Volume) -> NDArray[np.bool_]:
     if above_count < (1.0 - MASKED_FRACTION) * above.size:
         masked = _largest_filled(above)
         in_air = _find_in_air(volume)
-        if np.count_nonzero(masked & ~in_air) <= MAX_DARK_FRACTION * np.count_nonzero(masked):
-            return masked
-        return in_air
+        shared_count = np.count_nonzero(masked & in_air)
+        mostly_dark = shared_count < (1.0 - MAX_DARK_FRACTION) * np.count_nonzero(masked)
+        # What is bright beside it makes no air of a masked head.
+        lies_within = 2 * shared_count > np.count_nonzero(in_air)
+        return in_air if mostly_dark and lies_within else masked
     return _find_in_air(volume)
 
 

@@ -41,19 +41,40 @@ def test_labels_are_those_of_the_header(*, enhanced: bool) -> None:
     series = survey(
         enhanced=enhanced,
         SeriesDescription="t1 mprage KM",
-        ProtocolName="Kopf",
+        SequenceName="*tfl3d1",
         ImageType=["ORIGINAL", "PRIMARY", "M", "NORM"],
         BodyPartExamined="HEAD",
         SeriesNumber="7",
         BurnedInAnnotation="NO",
         AcquisitionDate="20240301",
     )
-    assert series.description == "t1 mprage KM Kopf"
-    assert survey(enhanced=enhanced, SeriesDescription="t1", ProtocolName="t1").description == "t1"
+    assert series.description == "t1 mprage KM *tfl3d1"
+    assert survey(enhanced=enhanced, SeriesDescription="t1", SequenceName="t1").description == "t1"
     assert series.image_type == ("ORIGINAL", "PRIMARY", "M", "NORM")
     assert (series.body_part, series.series_number, series.modality) == ("HEAD", 7, "MR")
     assert series.burned_in_text is False
     assert series.acquired_on == date(2024, 3, 1)
+
+
+@BOTH
+def test_a_protocol_names_a_series_without_a_name_alone(*, enhanced: bool) -> None:
+    """One name of a protocol for the whole examination says nothing of a series that has its own."""
+    protocol = "BRAIN METS WITH CONTRAST"
+    assert survey(enhanced=enhanced, SeriesDescription="AX T1", ProtocolName=protocol).description == "AX T1"
+    assert survey(enhanced=enhanced, SeriesDescription="", ProtocolName=protocol).description == protocol
+
+
+@pytest.mark.parametrize(
+    ("attributes", "phase"),
+    [
+        ({}, None),
+        ({"AcquisitionNumber": 3}, 3),
+        ({"AcquisitionNumber": 3, "TemporalPositionIdentifier": 2}, 2),
+    ],
+)
+def test_a_volume_tells_which_of_its_series_it_is(attributes: dict[str, object], phase: int | None) -> None:
+    """By its place in time, or by the count of acquisitions."""
+    assert survey(**attributes).phase == phase
 
 
 @BOTH

@@ -75,6 +75,26 @@ def test_an_attribute_that_merely_varies_parts_nothing() -> None:
     assert series.geometry is not None
 
 
+@pytest.mark.parametrize("of_its_half", [True, False])
+def test_a_slice_sent_twice_does_not_tear_an_interleaved_volume(*, of_its_half: bool) -> None:
+    """Half of the slices would be a volume too, of half of the head."""
+    volume = small_volume((8, 24, 20))
+    (doubled, *_) = series_data_sets(volume)
+    data_sets = series_data_sets(volume)
+    for place, data_set in enumerate(data_sets):
+        data_set.AcquisitionNumber = place % 2
+    doubled.SOPInstanceUID, doubled.AcquisitionNumber = f"{doubled.SOPInstanceUID[:50]}.9", int(not of_its_half)
+    (series,) = survey(*map(write_instance, (*data_sets, doubled)))
+    assert "same place" in series.fault
+
+
+def test_a_volume_that_lacks_a_slice_tears_no_whole_one() -> None:
+    """A phase image without one of its slices leaves the magnitude image as it is."""
+    contents = mixed(*DISTINCTIONS["magnitude and phase"])
+    magnitude, phase = survey(*contents[:-3], *contents[-2:])
+    assert (magnitude.geometry is not None, phase.fault) == (True, "missing slices: 1")
+
+
 def test_planes_of_a_localizer_are_told_apart() -> None:
     """Three slices in each of three planes are three volumes."""
     contents = [
@@ -138,14 +158,18 @@ def small_instances(count: int, change: Callable[[int], float]) -> tuple[bytes, 
     )
 
 
-@pytest.mark.parametrize("height_mm", [lambda number: number * 0.5, lambda _: 0.0], ids=["a stack", "one place"])
-def test_ten_thousand_instances_take_seconds(height_mm: Callable[[int], float]) -> None:
-    """Whether or not they make a volume."""
+@pytest.mark.parametrize(
+    ("height_mm", "fault"),
+    [(lambda number: number * 0.5, "field of view"), (lambda _: 0.0, "same place")],
+    ids=["a stack", "one place"],
+)
+def test_ten_thousand_instances_take_seconds(height_mm: Callable[[int], float], fault: str) -> None:
+    """Whether or not they are a stack."""
     archive = write_zip(small_instances(10_000, height_mm))
     begin_s = time.monotonic()
     (series,) = survey_study(study_files(archive, media_type=MediaType.DICOM_ZIP))
     assert time.monotonic() - begin_s < 5.0
-    assert (series.geometry is None) == (height_mm(1) == height_mm(2))
+    assert fault in series.fault
 
 
 def test_headers_of_a_scanner_take_milliseconds() -> None:

@@ -63,6 +63,13 @@ def test_qform_counts_without_sform() -> None:
     np.testing.assert_allclose(place_of(volume, 0), [-3.0, -4.0, 5.0])
 
 
+def test_a_handedness_of_zero_is_one_that_is_not_told() -> None:
+    """The standard takes pixdim[0] of 0 for 1."""
+    content = with_fields(sform_code=0, qform_code=1, pixdim=(0.0, *[1.0] * 7))
+    volume = read_nifti(content, file_index=0)
+    np.testing.assert_allclose(place_of(volume, count_voxels()[1, 2, 3]), [-1.0, -2.0, 3.0])
+
+
 def test_sform_counts_before_qform() -> None:
     """As nibabel and most programs have it."""
     image = nibabel.Nifti1Image(count_voxels(), np.eye(4))
@@ -96,9 +103,11 @@ def test_stored_values_are_scaled() -> None:
     np.testing.assert_allclose(volume.voxels, count_voxels().T * 0.5 - 3.0)
 
 
-def test_a_slope_of_zero_means_unscaled() -> None:
-    """So the standard says."""
-    volume = read_nifti(with_fields(scl_slope=0.0, scl_inter=7.0), file_index=0)
+@pytest.mark.parametrize("slope", [0.0, np.nan])
+@pytest.mark.parametrize("intercept", [5.0, np.nan])
+def test_a_slope_of_zero_or_none_means_unscaled(slope: float, intercept: float) -> None:
+    """So the standard says, and nibabel's files."""
+    volume = read_nifti(with_fields(scl_slope=slope, scl_inter=intercept), file_index=0)
     np.testing.assert_array_equal(volume.voxels, count_voxels().T)
 
 

@@ -74,6 +74,7 @@ def test_unevenness_is_the_largest_distance_from_the_even_grid(heights_mm: tuple
         (positions(0, 2, 4, 6) + np.array([[0, 0, 0], [3, 0, 0], [0, 0, 0], [0, 0, 0]]), "shifted"),
         (positions(0, 0.05, 0.1), "voxels of"),
         (positions(0, 30, 60), "voxels of"),
+        (positions(*range(0, 610, 10)), "field of view of 610 x 10 x 21 mm"),
     ],
 )
 def test_slices_that_make_no_volume_say_why(positions_mm: NDArray[np.float64], words: str) -> None:

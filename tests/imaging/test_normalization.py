@@ -1,5 +1,7 @@
 """A study is cropped to its head, and its intensities come to mean the same whatever the scanner's scale."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -59,11 +61,12 @@ def test_the_head_has_mean_zero_and_deviation_one() -> None:
     assert not normalized.voxels[0][~normalized.foreground].any()
 
 
-def test_the_scanners_scale_does_not_matter() -> None:
-    """Three times the intensity is the same head."""
+@pytest.mark.parametrize("scale", [3.0, 1e20, 1e-26])
+def test_the_scanners_scale_does_not_matter(scale: float) -> None:
+    """Three times the intensity is the same head, and so is whatever a file holds."""
     head = head_on(head_geometry(AXIAL, spacing_mm=TWO_MM))
-    tripled = Volume(3.0 * head.voxels, head.geometry)
-    np.testing.assert_allclose(normalize(head).voxels, normalize(tripled).voxels, atol=1e-4)
+    scaled = Volume(np.float32(scale) * head.voxels, head.geometry)
+    np.testing.assert_allclose(normalize(head).voxels, normalize(scaled).voxels, atol=1e-4)
 
 
 def test_spikes_are_clipped() -> None:
@@ -107,12 +110,45 @@ def test_a_head_with_skull_is_foreground_as_a_whole(noise: float) -> None:
     assert overlap > 0.93
 
 
+def test_zeros_beside_noisy_air_make_no_head_of_it() -> None:
+    """The head in a field of view that was filled up with zeros is found as it is without them."""
+    head = head_on(head_geometry(AXIAL, spacing_mm=TWO_MM, reach_mm=80.0), skull=True, noise=15.0)
+    filled = np.pad(head.voxels, ((0, 0), (0, 0), (16, 16)))
+    found = find_foreground(Volume(filled, axial_geometry(filled.shape)))[..., 16:-16]
+    truth = head_on(head.geometry, skull=True).voxels > 0
+    overlap = 2.0 * np.count_nonzero(found & truth) / (np.count_nonzero(found) + np.count_nonzero(truth))
+    assert overlap > 0.9
+
+
+@pytest.mark.parametrize("skull", [False, True])
+def test_air_of_zero_leaves_the_head_as_it_is(*, skull: bool) -> None:
+    """Each voxel of a masked head is head, however dark."""
+    head = head_on(head_geometry(AXIAL, spacing_mm=TWO_MM, reach_mm=80.0), skull=skull)
+    np.testing.assert_array_equal(find_foreground(head), head.voxels > 0)
+
+
+def test_something_bright_beside_a_masked_brain_makes_no_air_of_it() -> None:
+    """The brain is the largest part, and stays the head."""
+    brain = head_on(head_geometry(AXIAL, spacing_mm=TWO_MM, reach_mm=80.0))
+    voxels = brain.voxels.copy()
+    voxels[..., -8:] = 9000.0
+    np.testing.assert_array_equal(find_foreground(Volume(voxels, brain.geometry)), brain.voxels > 0)
+
+
 def test_a_dark_ventricle_is_no_hole() -> None:
     """The foreground is filled, so that a cyst of exact zeros is inside."""
     head = head_on(head_geometry(AXIAL, spacing_mm=TWO_MM))
     holed = head.voxels.copy()
     holed[28:34, 28:34, 28:34] = 0.0
     assert find_foreground(Volume(holed, head.geometry))[28:34, 28:34, 28:34].all()
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_a_head_fills_its_volume_however_that_is_stored(order: tuple[int, int, int]) -> None:
+    """A cropped head is found in a view of any order of axes."""
+    ball = ball_of_noise(40).voxels[2:-2, 2:-2, 2:-2]
+    stored = np.ascontiguousarray(ball.transpose(order)).transpose(np.argsort(order))
+    np.testing.assert_array_equal(find_foreground(Volume(stored, axial_geometry(ball.shape))), ball > 0)
 
 
 def test_a_spot_beside_the_head_is_not_foreground() -> None:

@@ -57,12 +57,12 @@ def test_an_angled_head_keeps_its_voxels() -> None:
 
 @pytest.mark.parametrize("directions", [OBLIQUE, STEEP], ids=["angled", "steep"])
 def test_the_axial_grid_holds_every_voxel_of_an_oblique_one(directions: NDArray[np.float64]) -> None:
-    """No voxel centre of the acquired grid lies a whole voxel outside."""
+    """No voxel centre of the acquired grid lies outside of all voxels."""
     acquired = make_geometry((20, 30, 25), spacing_mm=(3.0, 0.8, 0.8), directions=directions, origin_mm=(5.0, 6.0, 7.0))
     grid = axial_grid(acquired, spacing_mm=1.0)
     indices = grid.world_to_index(acquired.corners_mm())
     assert (indices > -1e-6).all()
-    assert (indices < np.array(grid.shape)).all()
+    assert (indices < np.array(grid.shape) - 0.5 + 1e-2).all()
 
 
 def test_a_linear_intensity_survives_a_finer_grid() -> None:
@@ -118,6 +118,20 @@ def test_probabilities_come_back_onto_the_acquired_grid(directions: np.ndarray) 
     there = resample_volume(Volume(smooth, acquired), grid)
     back = resample_like(ProbabilityMap(there.voxels, grid), acquired)
     assert np.abs(back.voxels - smooth).max() < 0.05
+
+
+@pytest.mark.parametrize(("count", "spacing_mm"), [(24, 5.2), (24, 5.0), (25, 0.7), (24, 0.5), (25, 0.5)])
+@pytest.mark.parametrize("place", [0, -1])
+def test_the_outermost_slices_come_back(count: int, spacing_mm: float, place: int) -> None:
+    """What is found in an outermost slice is found there, however thick slices are."""
+    acquired = make_geometry((count, 20, 20), spacing_mm=(spacing_mm, 1.0, 1.0))
+    blob = np.zeros(acquired.shape, dtype=np.float32)
+    blob[place, 5:15, 5:15] = 1.0
+    grid = axial_grid(acquired, spacing_mm=1.0)
+    there = resample_volume(Volume(blob, acquired), grid)
+    back = resample_like(ProbabilityMap(there.voxels, grid), acquired)
+    assert back.voxels[place, 10, 10] > 0.2
+    assert back.voxels[place, 10, 10] == back.voxels.max()
 
 
 def test_grids_side_by_side_do_not_overlap() -> None:

@@ -259,9 +259,20 @@ def test_a_number_that_several_series_have_selects_none() -> None:
         (mprage(3, geometry=slice_grid()), mprage(9, geometry=volume_grid((60, 256, 256)))),
         (mprage(3), mprage(9, geometry=volume_grid((160, 200, 200)))),
         (mprage(9), mprage(3)),
+        (mprage(3, phase=2, file_index=7), mprage(3, phase=1)),
         (mprage(3), mprage(2, geometry=None, fault="2 slices missing", contrast_agent=True)),
     ],
-    ids=["contrast", "contrast before slices", "original", "thin", "covering", "larger", "later", "usable"],
+    ids=[
+        "contrast",
+        "contrast before slices",
+        "original",
+        "thin",
+        "covering",
+        "larger",
+        "later",
+        "later phase",
+        "usable",
+    ],
 )
 def test_the_better_candidate_wins(better: SeriesAttributes, worse: SeriesAttributes) -> None:
     """In the documented order, whichever comes first."""

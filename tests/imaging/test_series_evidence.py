@@ -144,6 +144,7 @@ def test_a_part_of_the_body_that_may_be_a_head_is_one(part: str) -> None:
         "T1 EG GADO", "SAG T1 GD", "T1 avec injection", "T1 APRES GADO", "T1 inj", "T1 CE", "T1ce", "T1C",
         "T1 con contraste", "T1 poscontraste", "T1 dopo MDC", "T1 con mdc", "T1 na contrast", "T1 POST-CONTRAST",
         "T1 post GAD pre-op", "Gadovist T1", "W WO CONTRAST AX T1 POST", "W/WO T1 +C", "Ax T1 FSPGR+C",
+        "T1 POST GK +C", "T1 POST RADIAL", "T1 post cranial",
     ],
 )  # fmt: skip
 def test_a_label_after_contrast_medium_is_read(description: str) -> None:
@@ -171,7 +172,10 @@ def test_a_label_before_contrast_medium_is_read_whatever_the_agent(description: 
     [
         "", "t1_mprage_sag", "T1 post op", "T1 preop", "T1 pre-op", "T1 posterior fossa", "BRAIN W WO CONTRAST",
         "MR Kopf nativ und KM", "Brain with and without contrast", "T1 pre/post GAD", "T1 AC-PC", "T1 w C-Spine",
-        "T1W TSE", "T1 prescan", "cerebrum",
+        "T1W TSE", "T1 prescan", "cerebrum", "T1 POST GK", "T1 POST GAMMA KNIFE", "T1 POST SRS", "T1 post-SRT",
+        "T1 post cyberknife", "T1 POST RADIATION", "T1 post XRT", "T1 POST WBRT", "T1 POST RESECTION", "T1 POST CRANI",
+        "T1 post-op craniotomy", "T1 post chemo", "T1 post biopsy", "T1 POST TX", "T1 post therapy", "T1 PRE GK",
+        "T1 PRE SRS", "T1 pre-radiation", "T1 pre resection",
     ],
 )  # fmt: skip
 def test_what_no_label_says_is_not_established(description: str) -> None:

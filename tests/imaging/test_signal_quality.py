@@ -115,7 +115,26 @@ def test_empty_corners_of_a_turned_field_of_view_are_no_dark_air() -> None:
     head = aligned.voxels > 200.0
     assert measure_ghosts(aligned, head, acquired=acquired) < 0.01 * BRAIN_SIGNAL
     # The corners are there: taken for air, they would be the darkest.
-    assert measure_ghosts(aligned, head, acquired=grid) > 0.015 * BRAIN_SIGNAL
+    dark = Volume(np.where(aligned.voxels == 0.0, 1.0, aligned.voxels).astype(np.float32), grid)
+    assert measure_ghosts(dark, head, acquired=grid) > 0.015 * BRAIN_SIGNAL
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_bands_of_zeros_beside_a_field_of_view_are_no_dark_air(axis: int, still: Volume) -> None:
+    """A scanner fills a field of view up that is smaller along phase encoding; nobody moved."""
+    noisy = with_noise(still, 15.0).voxels.swapaxes(axis, 2)
+    noisy[..., :14] = 0.0
+    noisy[..., -14:] = 0.0
+    assert codes(Volume(noisy.swapaxes(axis, 2), still.geometry)) == {}
+
+
+def test_zeros_among_noise_are_air(still: Volume) -> None:
+    """Air that is stored in whole numbers is often 0, and more rarely where a ghost lies."""
+    head = find_foreground(still)
+    shares = np.where(head.any(axis=1, keepdims=True), 0.5, 0.25)
+    air = 40.0 * (np.random.default_rng(0).random(head.shape) < shares)
+    stored = Volume(np.where(head, still.voxels, air).astype(np.float32), still.geometry)
+    assert measure_ghosts(stored, head, acquired=still.geometry) > 5.0
 
 
 def test_no_signal_is_severe(still: Volume) -> None:

@@ -76,6 +76,13 @@ def test_a_registration_finds_the_motion(t1c: Volume, t2w: Volume) -> None:
     np.testing.assert_allclose(found.matrix[:3, :3] @ (7.0, 4.0, -5.0) + found.matrix[:3, 3], 0.0, atol=2.0)
 
 
+def test_a_registration_is_repeatable_to_the_bit(t1c: Volume, t2w: Volume) -> None:
+    """One study has one result, however threads take turns."""
+    wrong = moved(t2w, shift_mm=(7.0, 4.0, -5.0), turn_deg=6.0)
+    found = {register_rigidly(wrong, onto=t1c).matrix.tobytes() for _ in range(6)}
+    assert len(found) == 1
+
+
 def test_a_sequence_of_something_else_is_dropped(t1c: Volume, t2w: Volume) -> None:
     """What cannot be brought onto the T1c is left out, and the study goes on without it."""
     elsewhere = Volume(

@@ -9,8 +9,8 @@ from brainmets.imaging.geometry import Geometry
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.series import SeriesAttributes
 
-# SeriesNumber is an IS: 32 bits (PS3.5 6.2).
-_MAX_SERIES_NUMBER = 2**31 - 1
+# Of an IS: 32 bits (PS3.5 6.2).
+_MAX_WHOLE = 2**31 - 1
 # What people and scanners enter as ContrastBolusAgent when there was none, in the languages of their hospitals.
 _NO_AGENT = frozenset(
     {
@@ -19,7 +19,6 @@ _NO_AGENT = frozenset(
         *("nativ", "native", "pre", "0", "n", "false", "off", "-", "--", "n/a", "na"),
     }
 )
-_DESCRIPTIONS = (Tag.SERIES_DESCRIPTION, Tag.PROTOCOL_NAME, Tag.SEQUENCE_NAME, Tag.PULSE_SEQUENCE_NAME)
 _DATES = (Tag.ACQUISITION_DATE, Tag.ACQUISITION_DATE_TIME, Tag.SERIES_DATE, Tag.STUDY_DATE)
 # EchoPulseSequence of Enhanced MR in the words of ScanningSequence (PS3.3 C.8.13.4 and C.8.3.1.1.2).
 _SCANNING_SEQUENCES = {"SPIN": ("SE",), "GRADIENT": ("GR",), "BOTH": ("SE", "GR")}
@@ -43,9 +42,9 @@ def series_attributes(
         fault=fault,
         stated=stated,
         series_number=series_number(header),
+        phase=_phase(header),
         modality=frame.instance.modality,
-        # Each text once: a protocol often has the name of its series.
-        description=" ".join(dict.fromkeys(text for tag in _DESCRIPTIONS if (text := " ".join(header.texts(tag))))),
+        description=_description(header),
         image_type=_image_type(header),
         scanning_sequence=_scanning_sequence(header),
         sequence_variant=_upper(header, Tag.SEQUENCE_VARIANT),
@@ -64,8 +63,25 @@ def series_attributes(
 
 def series_number(header: DataSet) -> int | None:
     """Return SeriesNumber (0020,0011), if it is one."""
-    number = header.decimal(Tag.SERIES_NUMBER)
-    return int(number) if number is not None and abs(number) <= _MAX_SERIES_NUMBER else None
+    return _whole(header, Tag.SERIES_NUMBER)
+
+
+def _whole(header: DataSet, tag: Tag) -> int | None:
+    number = header.decimal(tag)
+    return int(number) if number is not None and abs(number) <= _MAX_WHOLE else None
+
+
+def _phase(header: DataSet) -> int | None:
+    temporal = _whole(header, Tag.TEMPORAL_POSITION_IDENTIFIER), header.unsigned(Tag.TEMPORAL_POSITION_INDEX)
+    return next((phase for phase in (*temporal, _whole(header, Tag.ACQUISITION_NUMBER)) if phase is not None), None)
+
+
+def _description(header: DataSet) -> str:
+    # GE writes one ProtocolName, such as "BRAIN WITH CONTRAST", into every series: only one without a name goes by it.
+    named = Tag.SERIES_DESCRIPTION if header.texts(Tag.SERIES_DESCRIPTION) else Tag.PROTOCOL_NAME
+    texts = (" ".join(header.texts(tag)) for tag in (named, Tag.SEQUENCE_NAME, Tag.PULSE_SEQUENCE_NAME))
+    # Each text once.
+    return " ".join(dict.fromkeys(text for text in texts if text))
 
 
 def _upper(header: DataSet, tag: Tag) -> tuple[str, ...]:

@@ -30,6 +30,8 @@ MAX_VOXELS = 512**3
 MAX_OFFSET_BYTES = 16 * 1024 * 1024
 # Below, a clinical head does not fit into MAX_VOXELS; above, a lesion fits between two slices.
 SPACING_RANGE_MM = (0.2, 10.0)
+# Longer than any head coil; the axial grid of 1 mm around one voxel of 10 mm holds a thousand.
+MAX_EXTENT_MM = 600.0
 # A kilometre: no scanner's room is larger, and computing with larger numbers would overflow.
 MAX_COORDINATE_MM = 1e6
 # Two slices have no inside.
@@ -115,8 +117,8 @@ def read_header(beginning: bytes, *, file_index: int) -> NiftiHeader:
         UnsupportedDimensionsError: It holds a time series, vectors or colours.
         TooFewSlicesError: It has fewer than 3 slices, rows or columns.
         StudyTooLargeError: It has more voxels than the service takes.
-        InvalidSpacingError: A spacing is not a number within 0.2 to 10 mm.
-        SingularAffineError: The grid's axes do not span a space.
+        InvalidSpacingError: A spacing is not a number within 0.2 to 10 mm, or an axis is longer than 600 mm.
+        SingularAffineError: The grid's axes do not span a space, or it is not told how they lie in the patient.
         InvalidIntensityError: The intensities' scale is not finite.
     """
     checks = _Checks(file_index)
@@ -125,7 +127,7 @@ def read_header(beginning: bytes, *, file_index: int) -> NiftiHeader:
     stored_type = checks.stored_type(header)
     checks.size(shape)
     offset_bytes = checks.offset(header, least=kind.size_bytes + 4)
-    affine_ras = checks.affine(header)
+    affine_ras = checks.affine(header, shape)
     slope, intercept = checks.scale(header)
     return NiftiHeader(shape, stored_type, offset_bytes, slope, intercept, affine_ras)
 
@@ -244,8 +246,14 @@ class _Checks:
             )
         return int(offset)
 
-    def affine(self, header: Nifti1Header) -> NDArray[np.float64]:
+    def affine(self, header: Nifti1Header, shape: tuple[int, int, int]) -> NDArray[np.float64]:
         self._check_spacing(np.abs(header["pixdim"][1:4].astype(np.float64)))
+        # The standard's word for a handedness that is not told.
+        if header["pixdim"][0] == 0:
+            header["pixdim"][0] = 1
+        placed = [code for code in ("sform_code", "qform_code") if header[code] > 0]
+        if not placed:
+            raise self._unplaced("an sform or a qform", got="neither: left and right would be guessed")
         try:
             affine: NDArray[np.float64] = header.get_best_affine().astype(np.float64)
         except (ValueError, ArithmeticError, HeaderDataError) as error:
@@ -260,7 +268,21 @@ class _Checks:
         self._check_spacing(spacing_mm)
         if abs(np.linalg.det(affine[:3, :3] / spacing_mm)) < MIN_UNIT_VOLUME:
             raise self._singular("three independent axes", got="axes in one plane")
+        # A qform is a rotation, and a reflection where pixdim[0] says so.
+        if len(placed) > 1 and np.linalg.det(affine[:3, :3]) * header["pixdim"][0] < 0:
+            raise self._unplaced("an sform and a qform of one handedness", got="mirror images of each other")
+        self._check_extent(spacing_mm * shape[::-1])
         return affine
+
+    def _check_extent(self, extent_mm: NDArray[np.float64]) -> None:
+        if extent_mm.max() > MAX_EXTENT_MM:
+            raise self._refuse(
+                InvalidSpacingError,
+                "The field of view is larger than a scanner's",
+                expected=f"at most {MAX_EXTENT_MM:g} mm on each axis",
+                got=" x ".join(f"{value:g}" for value in extent_mm) + " mm",
+                remedy="convert the series again; the spacing must be in millimetres",
+            )
 
     def _check_spacing(self, spacing_mm: NDArray[np.float64]) -> None:
         least_mm, most_mm = SPACING_RANGE_MM
@@ -276,6 +298,9 @@ class _Checks:
 
     def scale(self, header: Nifti1Header) -> tuple[float, float]:
         slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
+        # The standard's word for "not scaled", and that of nibabel.
+        if not slope or math.isnan(slope):
+            return 1.0, 0.0
         if not (math.isfinite(slope) and math.isfinite(intercept)):
             raise self._refuse(
                 InvalidIntensityError,
@@ -284,8 +309,16 @@ class _Checks:
                 got=f"{slope} and {intercept}",
                 remedy="convert the series again",
             )
-        # The standard's word for "not scaled".
-        return (slope, intercept) if slope else (1.0, 0.0)
+        return slope, intercept
+
+    def _unplaced(self, expected: str, *, got: str) -> BrainmetsError:
+        return self._refuse(
+            SingularAffineError,
+            "The file does not say how the patient lies",
+            expected=expected,
+            got=got,
+            remedy="convert the series again from DICOM, or set the sform",
+        )
 
     def _singular(self, expected: str, *, got: str) -> BrainmetsError:
         return self._refuse(

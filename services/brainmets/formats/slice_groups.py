@@ -140,25 +140,38 @@ def _part_repeated(
     planes: tuple[_Plane, ...], distinctions: tuple[tuple[Tag, ...], ...]
 ) -> Iterator[tuple[_Plane, ...]]:
     """Yield parallel slices, parted by what tells those apart that lie at one place."""
-    repeats = _count_repeats(planes)
-    for place, tags in enumerate(distinctions):
+    places = _number_places(planes)
+    repeats = max(Counter(places).values())
+    for rank, tags in enumerate(distinctions):
         if repeats == 1:
             break
-        parts: dict[tuple[bytes, ...], list[_Plane]] = {}
-        for plane in planes:
+        parts: dict[tuple[bytes, ...], list[int]] = {}
+        for index, plane in enumerate(planes):
             values = plane.frame.header.values
-            parts.setdefault(tuple(values.get(tag, b"").strip() for tag in tags), []).append(plane)
+            parts.setdefault(tuple(values.get(tag, b"").strip() for tag in tags), []).append(index)
+        held = [{places[index] for index in part} for part in parts.values()]
         # An attribute with more values than there are images at a place counts slices, or time.
-        if 1 < len(parts) <= repeats:
+        if 1 < len(parts) <= repeats and _are_volumes(held, count=max(places) + 1):
             for value in sorted(parts):
-                yield from _part_repeated(tuple(parts[value]), distinctions[place + 1 :])
+                part = tuple(planes[index] for index in parts[value])
+                yield from _part_repeated(part, distinctions[rank + 1 :])
             return
     yield planes
 
 
-def _count_repeats(planes: tuple[_Plane, ...]) -> int:
-    """Return how many slices lie at one place, at most."""
+def _number_places(planes: tuple[_Plane, ...]) -> list[int]:
+    """Return at which of their places along the normal, counted from 0, each of parallel slices lies."""
     row, column = np.array(planes[0].orientation).reshape(2, 3)
-    along_mm = np.sort(np.array([plane.position_mm for plane in planes]) @ np.cross(row, column))
-    places = np.concatenate([[0], np.cumsum(np.diff(along_mm) > SAME_PLACE_MM)])
-    return max(Counter(places.tolist()).values())
+    along_mm = np.array([plane.position_mm for plane in planes]) @ np.cross(row, column)
+    order = np.argsort(along_mm, kind="stable")
+    places = np.zeros(len(planes), dtype=np.intp)
+    places[order[1:]] = np.cumsum(np.diff(along_mm[order]) > SAME_PLACE_MM)
+    return places.tolist()
+
+
+def _are_volumes(parts: list[set[int]], *, count: int) -> bool:
+    """False for the interleaved halves of one volume, which a slice that was sent twice must not tear.
+
+    One of the parts holds all places, or all of them hold neighbouring ones.
+    """
+    return any(len(part) == count for part in parts) or all(max(part) - min(part) < len(part) for part in parts)

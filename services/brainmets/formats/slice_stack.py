@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from brainmets.formats.nifti_header import MAX_VOXELS, MIN_SLICES, SPACING_RANGE_MM
+from brainmets.formats.nifti_header import MAX_EXTENT_MM, MAX_VOXELS, MIN_SLICES, SPACING_RANGE_MM
 from brainmets.imaging.geometry import Geometry
 
 # Cosines are written with six digits, and by some with three.
@@ -76,7 +76,9 @@ def stack_slices(
     _check_steps(sorted_mm, np.cross(row, column))
     first_mm, step_mm = _fit_line(sorted_mm)
     uneven_mm = _measure_unevenness(sorted_mm, first_mm, step_mm)
-    _check_spacing(float(np.linalg.norm(step_mm)), *pixel_spacing_mm)
+    spacing_mm = (float(np.linalg.norm(step_mm)), *pixel_spacing_mm)
+    _check_spacing(*spacing_mm)
+    _check_extent(*(size * spacing for size, spacing in zip((len(order), *matrix), spacing_mm, strict=True)))
     affine = np.eye(4)
     affine[:3] = np.column_stack([step_mm, column * pixel_spacing_mm[0], row * pixel_spacing_mm[1], first_mm])
     return SliceStack(order, Geometry((len(order), *matrix), affine), uneven_mm)
@@ -97,6 +99,12 @@ def _check_spacing(*spacing_mm: float) -> None:
     if not least_mm <= min(spacing_mm) <= max(spacing_mm) <= most_mm:
         text = " x ".join(f"{value:.3g}" for value in spacing_mm)
         raise SliceStackError(f"voxels of {text} mm, not of {least_mm:g} to {most_mm:g}")
+
+
+def _check_extent(*extent_mm: float) -> None:
+    if max(extent_mm) > MAX_EXTENT_MM:
+        text = " x ".join(f"{value:.4g}" for value in extent_mm)
+        raise SliceStackError(f"a field of view of {text} mm, more than {MAX_EXTENT_MM:g}")
 
 
 def _check_steps(sorted_mm: NDArray[np.float64], normal: NDArray[np.float64]) -> None:

@@ -156,8 +156,12 @@ _WITHOUT = "(?:w/o|wo|without|ohne|sans|sin|sem|senza|zonder|no|non|kein)"
 _WITH = r"(?:(?<!\d)w|with|mit|avec|con|com|met)"
 _AFTER = "(?:post?|nach|apres|despues(?: de)?|dopo|na|after)"
 _AND = "(?:and|und|et|y|e|en|u)?"
-# Before or after an operation or radiation, and the posterior fossa, are something else.
-_NO_TREATMENT = r"(?! (?:op|oper\w*|surg\w*|proc\w*|rt|rtx|treat\w*|fossa|scan)(?![a-z]))"
+# Before or after an operation, radiation or drugs, and the posterior fossa, are something else; a radial trajectory and
+# a cranium are no treatment.
+_NO_TREATMENT = (
+    r"(?! (?:op|oper\w*|surg\w*|proc\w*|resect\w*|crani(?!al|um)\w*|biop\w*|rt|rtx|xrt|wbrt|srs|srt|sbrt|gk|gamma\w*"
+    r"|cyber\w*|rad(?!ial)\w*|tx|treat\w*|therap\w*|chemo\w*|fossa|scan)(?![a-z]))"
+)
 # Names of protocols with both, which say nothing of either.
 BOTH = words(
     rf"{_WITH} {_AND} {_WITHOUT}(?: {_AGENT})?",

@@ -64,8 +64,8 @@ def preference(candidate: Candidate) -> tuple[float, ...]:
     """Return what the better of two candidates for a sequence has more of; the first difference decides.
 
     Word of the request; a fit kind of image; the right weighting; nothing against its contrast medium; a volume;
-    contrast medium as the sequence wants it; original; coverage; thin slices; extent; voxels; acquired later; sent
-    earlier; first echo.
+    contrast medium as the sequence wants it; original; coverage; thin slices; extent; voxels; later series; later phase
+    of a series; sent earlier; first echo.
     """
     series, evidence = candidate.series, candidate.evidence
     right = {Sequence.T2W: Weighting.T2, Sequence.T2F: Weighting.FLAIR}
@@ -80,6 +80,7 @@ def preference(candidate: Candidate) -> tuple[float, ...]:
         not evidence.derived,
         *_extent(series),
         -1 if series.series_number is None else series.series_number,
+        -1 if series.phase is None else series.phase,
         -series.file_index,
         -(series.echo_time_ms or 0.0),
     )

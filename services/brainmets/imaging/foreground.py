@@ -9,8 +9,12 @@ from brainmets.imaging.bounding_box import find_bounding_box
 from brainmets.imaging.errors import EmptyVolumeError
 from brainmets.imaging.volume import Volume
 
-# A volume of which this much has exactly its lowest value was masked: air has noise.
+# A volume of which this much has exactly its lowest value was masked, or filled up with zeros: air has noise.
 MASKED_FRACTION = 0.2
+# Most of what is not masked that may be as dark as air; beyond, it is head and air between zeros.
+# Measured: of stripped brains 0.01, of a head whose air is zero 0.26; of a field of view filled up with zeros at its
+# sides or corners, or whose face was cut off, 0.56 to 0.65.
+MAX_DARK_FRACTION = 0.4
 # Air and head are told apart on voxels of about this size, on which noise is averaged out.
 COARSE_MM = 4.0
 # Otsu's threshold halves head and air by their means; CSF and bone of the head lie below it.
@@ -35,7 +39,13 @@ def find_foreground(volume: Volume) -> NDArray[np.bool_]:
     if above_count == 0:
         raise _empty()
     if above_count < (1.0 - MASKED_FRACTION) * above.size:
-        return _largest_filled(above)
+        masked = _largest_filled(above)
+        in_air = _find_in_air(volume)
+        shared_count = np.count_nonzero(masked & in_air)
+        mostly_dark = shared_count < (1.0 - MAX_DARK_FRACTION) * np.count_nonzero(masked)
+        # What is bright beside it makes no air of a masked head.
+        lies_within = 2 * shared_count > np.count_nonzero(in_air)
+        return in_air if mostly_dark and lies_within else masked
     return _find_in_air(volume)
 
 
@@ -93,7 +103,8 @@ def _largest(voxels: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 def _fill(plane: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return a slice with every region filled that the outside does not reach."""
-    outside = np.pad(plane, 1).astype(np.uint8)
+    # np.pad keeps an order of columns first, which OpenCV does not take.
+    outside = np.ascontiguousarray(np.pad(plane, 1), dtype=np.uint8)
     cv2.floodFill(outside, None, (0, 0), 2)
     filled: NDArray[np.bool_] = outside[1:-1, 1:-1] != 2  # noqa: PLR2004 -- the colour of the flood
     return filled

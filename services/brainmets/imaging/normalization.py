@@ -116,7 +116,8 @@ def _normalize(
     np.clip(inside, low, high, out=inside)
     mean = inside.mean(dtype=np.float64)
     inside -= mean
-    deviation = float(np.sqrt(np.vdot(inside, inside) / inside.size))
+    # In float64, which holds the square of whatever float32 holds.
+    deviation = float(np.sqrt(np.square(inside, dtype=np.float64).mean()))
     if deviation == 0.0:
         raise EmptyVolumeError(
             f"Sequence {sequence} shows nothing",

@@ -21,9 +21,12 @@ REGISTERED_SPACING_MM = 2.0
 SHRINK_FACTORS = (4, 2, 1)
 SMOOTHING_SIGMAS = (2.0, 1.0, 0.0)
 ITERATIONS = 100
-# Share of voxels that the metric samples; the seed makes it repeatable.
+# Share of voxels that the metric samples; the seed makes the choice repeatable.
 SAMPLED_FRACTION = 0.2
 SEED = 1
+# Threads add the metric up in any order, which moves angles (rad) and shifts (mm) by 1e-8: a micrometre is all that is
+# told, so that one study has one result.
+PARAMETER_DIGITS = 5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,7 +112,9 @@ def register_rigidly(moving: Volume, *, onto: Volume) -> RigidTransform:
     method.SetShrinkFactorsPerLevel(SHRINK_FACTORS)
     method.SetSmoothingSigmasPerLevel(SMOOTHING_SIGMAS)
     method.SetInitialTransform(start, inPlace=False)
-    return _invert(method.Execute(*images), moving.geometry)
+    found = method.Execute(*images)
+    found.SetParameters([round(parameter, PARAMETER_DIGITS) for parameter in found.GetParameters()])
+    return _invert(found, moving.geometry)
 
 
 def _coarse_image(volume: Volume) -> SimpleITK.Image:

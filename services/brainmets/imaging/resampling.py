@@ -23,7 +23,7 @@ MIN_OVERLAP_MM = 5.0
 
 
 def axial_grid(acquired: Geometry, *, spacing_mm: float) -> Geometry:
-    """Return the smallest isotropic axial grid that holds every voxel centre of another.
+    """Return the smallest isotropic axial grid whose voxels hold every voxel centre of another.
 
     Its slices rise towards the head, its rows run towards the back and its columns towards the left. Its axes are the
     acquired ones, in that order and sense, so that no head is interpolated only because its series was angled; the
@@ -32,7 +32,8 @@ def axial_grid(acquired: Geometry, *, spacing_mm: float) -> Geometry:
     axes = _axial_directions(acquired)  # (3, 3), columns towards head, back and left
     along_mm = acquired.corners_mm() @ axes
     first_mm = along_mm.min(axis=0)
-    steps = np.floor((along_mm.max(axis=0) - first_mm) / spacing_mm + SAME_VOXEL_FRACTION)
+    # The last voxel reaches half a voxel beyond its centre.
+    steps = np.ceil((along_mm.max(axis=0) - first_mm) / spacing_mm - 0.5 - SAME_VOXEL_FRACTION)
     d, h, w = (int(step) + 1 for step in steps.tolist())
     affine = np.eye(4)
     affine[:3, :3] = axes * spacing_mm
@@ -139,10 +140,12 @@ class _Line:
     def _weights(self, size: int, *, reach: float) -> NDArray[np.float32]:
         """Return (size, source): a triangle of half width `reach` voxels around each target's place, of sum 1.
 
-        At the source's ends the outermost voxel reaches half a voxel outwards, as a voxel does.
+        At the source's ends the outermost voxel reaches half a voxel outwards, as a voxel does; where voxels are
+        averaged, half of a coarser one, which may hold no more than its centre.
         """
         places = self.start + self.step * np.arange(size)
-        inside = (places >= -0.5 - SAME_VOXEL_FRACTION) & (places <= self.size - 0.5 + SAME_VOXEL_FRACTION)
+        outwards = max(1.0, reach) / 2 + SAME_VOXEL_FRACTION
+        inside = (places >= -outwards) & (places <= self.size - 1 + outwards)
         places = places.clip(0, self.size - 1)
         triangle = np.maximum(0.0, 1.0 - np.abs(places[:, np.newaxis] - np.arange(self.size)) / reach)
         weights = triangle / triangle.sum(axis=1, keepdims=True) * inside[:, np.newaxis]

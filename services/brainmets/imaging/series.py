@@ -24,8 +24,10 @@ class SeriesAttributes:
         fault: Why they make none, in a few words without patient data; empty when there is a grid.
         stated: What the request says it is.
         series_number: SeriesNumber (0020,0011).
+        phase: Which of the volumes of one series, in the order of time: TemporalPositionIdentifier (0020,0100) or
+            TemporalPositionIndex (0020,9128), else AcquisitionNumber (0020,0012).
         modality: Modality (0008,0060); empty for NIfTI.
-        description: SeriesDescription (0008,103E), ProtocolName (0018,1030) and SequenceName (0018,0024), joined.
+        description: SeriesDescription (0008,103E), else ProtocolName (0018,1030), and SequenceName (0018,0024).
         image_type: Values of ImageType (0008,0008), upper case.
         scanning_sequence: Values of ScanningSequence (0018,0020).
         sequence_variant: Values of SequenceVariant (0018,0021).
@@ -47,6 +49,7 @@ class SeriesAttributes:
     fault: str = ""
     stated: Sequence | None = None
     series_number: int | None = None
+    phase: int | None = None
     modality: str = ""
     description: str = ""
     image_type: tuple[str, ...] = ()

@@ -57,7 +57,7 @@ def try_points(studies: Iterable[tuple[LabelledStudy, InferredStudy]], name: str
 
 
 def summarize_point(point: OperatingPoint, kinds: Iterable[list[LesionwiseScore]]) -> PointScore:
-    """Return how studies did at a point, given by their kinds: none of these is to bear more than the point may cost."""
+    """Return how studies did at a point, by their kinds, none of which is to bear more than the point may cost."""
     kinds = list(kinds)
     lesionwise = list(itertools.chain.from_iterable(kinds))
     asked = [lesion for each in lesionwise for lesion in each.lesions if lesion.diameter_mm >= SMALLEST_ASKED_MM]

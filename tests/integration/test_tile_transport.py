@@ -125,7 +125,9 @@ async def test_a_call_that_broke_off_is_repeated(
     triton: InferenceServerClient, model: ModelContract, shared: SharedMemoryTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Triton computes on, and keeps the memory that it reads: that passes, and is no refusal."""
-    tile = make_tile(model, size=256)
+    # Large enough to be computed for a while.
+    shape = (len(model.tiles.sequences), model.tiles.depth + 2 * model.tiles.halo, 256, 256)
+    tile = np.zeros(shape, dtype=np.float32)
     inferencer = TritonTileInferencer(triton, transport=shared)
     # Known before, so that the next call breaks off while Triton computes.
     before = await inferencer.infer(model, tile, deadline=Deadline.after(30))

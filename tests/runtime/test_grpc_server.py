@@ -3,7 +3,8 @@
 # ruff: noqa: ARG002, N802 -- a servicer's methods have gRPC's names and arguments
 
 import asyncio
-import signal
+import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -28,12 +29,10 @@ from brainmets.runtime.grpc_server import (
     build_server,
     publish,
     serve_health,
-    serve_until,
     stop_server,
 )
 from brainmets.runtime.health import Health
 from brainmets.runtime.metrics import RpcMetrics
-from brainmets.runtime.shutdown import stop_on_signals
 from brainmets.runtime.tracing import export_traces
 from brainmets.v1 import model_service_pb2 as models
 from brainmets.v1 import model_service_pb2_grpc, segmentation_service_pb2_grpc
@@ -45,6 +44,32 @@ QUOTED = "a patient's name"
 PART = "brainmets.v1.ModelService"
 PIECE, READ_PIECES = bytes(256 * 1024), 256
 TILE = streams.PrepareStudyResponse(tile=streams.PreparedTile(index=0))
+
+
+SERVES_UNTIL_TOLD = """
+import asyncio
+from prometheus_client import CollectorRegistry
+from brainmets.runtime.grpc_server import PUBLIC_LIMITS, bind, build_server, serve_until
+from brainmets.runtime.health import Health
+from brainmets.runtime.metrics import RpcMetrics
+from brainmets.runtime.shutdown import stop_on_signals
+from brainmets.v1 import model_service_pb2, model_service_pb2_grpc
+
+class Models(model_service_pb2_grpc.ModelServiceServicer):
+    async def ListModels(self, request, context):
+        print("called", flush=True)
+        await asyncio.sleep(0.5)
+        return model_service_pb2.ListModelsResponse()
+
+async def main():
+    stopping = stop_on_signals()
+    server = build_server(PUBLIC_LIMITS, RpcMetrics(CollectorRegistry(), service="gateway", methods=()))
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(Models(), server)
+    print(bind(server, "127.0.0.1:0"), flush=True)
+    await serve_until(stopping, server, health=Health(), grace_s=5.0)
+
+asyncio.run(main())
+"""
 
 
 class Models(model_service_pb2_grpc.ModelServiceServicer):
@@ -262,19 +287,20 @@ async def test_a_taken_port_is_refused() -> None:
 
 async def test_a_call_under_way_ends_well_when_the_server_stops() -> None:
     """SIGTERM takes no new calls and lets those under way end."""
-    health = Health()
-    stopping = stop_on_signals()
-    server = build_server(PUBLIC_LIMITS, RpcMetrics(CollectorRegistry(), service="gateway", methods=()))
-    model_service_pb2_grpc.add_ModelServiceServicer_to_server(Models(), server)
-    address = bind(server, "127.0.0.1:0")
-    serving = asyncio.create_task(serve_until(stopping, server, health=health, grace_s=5.0))
-    async with open_channel(address) as channel:
+    # In a process of its own, as signals are the whole process's.
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", SERVES_UNTIL_TOLD),
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    async with open_channel((await process.stdout.readline()).decode().strip()) as channel:
         stub = model_service_pb2_grpc.ModelServiceStub(channel)
         call = asyncio.ensure_future(stub.ListModels(models.ListModelsRequest(), wait_for_ready=True))
-        await asyncio.sleep(0.15)
-        signal.raise_signal(signal.SIGTERM)
+        assert await process.stdout.readline() == b"called\n"
+        process.terminate()
         assert await call == models.ListModelsResponse()
-        await serving
+    assert await process.wait() == 0
 
 
 async def test_no_call_outlives_its_server() -> None:

@@ -23,12 +23,13 @@ TIMED_OUT = "StatusCode.DEADLINE_EXCEEDED"
 _PASSING = ("StatusCode.UNAVAILABLE", "StatusCode.RESOURCE_EXHAUSTED", TIMED_OUT)
 # A Triton that was started again knows no shared memory of before.
 _FORGOTTEN_MEMORY = "Unable to find shared memory region"
-# One that still computes for a call that broke off keeps that call's memory, whatever it is told, until it is done.
-_BUSY_MEMORY = "already in manager"
+# One that still computes for a call that broke off keeps that call's memory until it is done; by its version it
+# refuses to forget the memory, or to be told of it anew.
+_BUSY_MEMORY = ("is currently in use", "already in manager")
 # A Python-based backend whose process died answers INTERNAL with the first words until it is started again, and
 # NOT_FOUND with the last while it is; a model that never was there is "not found".
 _DEAD_BACKEND = ("Stub process", "is not healthy", "has no available versions")
-_PASSING_WORDS = (*_DEAD_BACKEND, _FORGOTTEN_MEMORY, _BUSY_MEMORY)
+_PASSING_WORDS = (*_DEAD_BACKEND, _FORGOTTEN_MEMORY, *_BUSY_MEMORY)
 
 
 def connect_triton(target: str) -> InferenceServerClient:

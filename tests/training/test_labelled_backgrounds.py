@@ -40,10 +40,10 @@ def test_its_own_lesions_are_trained(tmp_path: Path) -> None:
     (background,) = load_labelled_backgrounds([_write_study(tmp_path / "a")], labels=LABELS, cache=tmp_path / "cache")
     assert background.target is not None
     assert np.count_nonzero(background.target) == pytest.approx(4 / 3 * np.pi * RADII_MM[1] ** 3, rel=0.05)
-    made = [make_study(background, np.random.default_rng(seed)) for seed in range(8)]
+    made = [make_study(background, np.random.default_rng(seed)) for seed in range(16)]
     alone = [len(study.lesion_voxels[0]) for study in made if len(study.lesion_voxels) == 1]
     # Half of the studies get drawn lesions as well, which may swallow a small phantom. Each axis is stretched a little.
-    assert sum(0.5 * 905 < volume < 1.8 * 905 for volume in alone) >= 2
+    assert sum(0.5 * 905 < volume < 1.8 * 905 for volume in alone) >= 6
 
 
 def test_it_is_read_once(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from scipy import ndimage
 from brainmets.imaging.foreground import find_foreground
 from brainmets.imaging.geometry import Geometry
 from brainmets.imaging.volume import Volume
-from brainmets.training import patches, studies
+from brainmets.training import mimics, patches, studies
 from brainmets.training.backgrounds import Background, mirror_half
 from brainmets.training.context import OFFSETS, SERVED, VOLUME
 from brainmets.training.heads import CHANNELS, T1C
@@ -212,6 +212,16 @@ def test_vessels_go_round_tissue() -> None:
             clear_mm.append(float(np.linalg.norm(bright - bright.mean(axis=0), axis=1).min()))
     assert len(clear_mm) > 5
     assert np.median(clear_mm) > 2.0
+
+
+def test_vessels_round_tissue_are_among_what_must_not_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In every head that was given contrast medium, and in no other."""
+    drawn = []
+    monkeypatch.setattr(mimics, "paint_vessel_loop", lambda *_, **__: drawn.append("loop"))
+    paint_mimics(make_head(), enhanced=False, rng=np.random.default_rng(0))
+    assert not drawn
+    paint_mimics(make_head(), enhanced=True, rng=np.random.default_rng(0))
+    assert len(drawn) >= 2
 
 
 def test_mimics_are_bright_and_no_target() -> None:

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import itertools
 import json
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
 import grpc
 import grpc.aio
 from google.protobuf import json_format
 
 from brainmets.client.channel import open_channel
-from brainmets.client.errors import ServiceError, error_from_rpc
+from brainmets.client.conversation import Conversation, check_sha256
+from brainmets.client.errors import error_from_rpc
 from brainmets.client.images import files_of_images
-from brainmets.client.jobs import Job, JobState, job_from_proto
+from brainmets.client.jobs import Job, job_from_proto
 from brainmets.client.models import Model, model_from_proto
-from brainmets.client.names import sequence_number
 from brainmets.client.options import SegmentationOptions
 from brainmets.client.results import Segmentation, segmentation_from_proto
 from brainmets.client.study_files import StudyFile, find_study_files
+from brainmets.client.study_requests import StudyRequests, study_requests
 from brainmets.client.trace_context import carry_trace, continued_trace
 from brainmets.v1 import (
     job_pb2,
@@ -35,7 +34,7 @@ from brainmets.v1 import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable
 
     from brainmets.client.tls import Tls
 
@@ -50,8 +49,6 @@ ATTEMPTS = 3
 # pings. After a break, two such calls wait for the service.
 WATCH_TIMEOUT_S = 300.0
 RETRY_PAUSE_S = 1.0
-# A thread reads and digests so many chunks of a file at a time, so that there are few hops to it.
-CHUNKS_A_BLOCK = 8
 
 ALL_ARTIFACTS: tuple[job_pb2.ArtifactKind.ValueType, ...] = (
     job_pb2.ARTIFACT_KIND_MASK_NIFTI,
@@ -62,7 +59,6 @@ ALL_ARTIFACTS: tuple[job_pb2.ArtifactKind.ValueType, ...] = (
 )
 
 
-Request = TypeVar("Request")
 StudyLike = str | Path | Mapping[str, Any] | Sequence[StudyFile]
 """A study as callers have it; Any: images of libraries that may be absent."""
 
@@ -133,21 +129,24 @@ class AsyncClient:
             options=(options or SegmentationOptions()).to_proto(),
             artifacts=ALL_ARTIFACTS,
         )
-        conversation = _Conversation(on_progress)
+        conversation = Conversation(on_progress)
         with continued_trace(traceparent):
             async with asyncio.timeout(timeout_s):
                 return await self._segment(conversation, start, files, on_sent)
 
     async def _segment(
         self,
-        conversation: _Conversation,
+        conversation: Conversation,
         start: segmentation_service_pb2.SegmentStudyStart,
         files: Sequence[StudyFile],
         on_sent: Callable[[int], None] | None,
     ) -> Segmentation:
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                await self._converse(conversation, _Requests(_segment_requests(start, files, on_sent)))
+                await self._converse(
+                    conversation,
+                    study_requests(segmentation_service_pb2.SegmentStudyRequest(start=start), files, on_sent=on_sent),
+                )
                 return conversation.segmentation()
             except grpc.aio.AioRpcError as error:
                 if conversation.job is not None and error.code() is grpc.StatusCode.UNAVAILABLE:
@@ -205,7 +204,8 @@ class AsyncClient:
         attempts = 0
         while True:
             try:
-                requests = _Requests(_upload_requests(stored, files, on_sent))
+                first = segmentation_service_pb2.WriteUploadRequest(upload_id=stored.upload_id)
+                requests = study_requests(first, files, stored=stored, on_sent=on_sent)
                 with requests:
                     await self._segmentation.WriteUpload(requests)
             except grpc.aio.AioRpcError as error:
@@ -229,7 +229,7 @@ class AsyncClient:
 
         A watch that breaks is taken up again, also where the service is away for up to ten minutes.
         """
-        return await self._watch_to_the_end(_Conversation(on_progress), job_id)
+        return await self._watch_to_the_end(Conversation(on_progress), job_id)
 
     async def watch(self, job_id: str) -> AsyncIterator[Job]:
         """Iterate over a job's changes: as it is now, each time it changes, and at last as it ended.
@@ -306,19 +306,19 @@ class AsyncClient:
                 if message.HasField("artifact"):
                     artifact = message.artifact
                 content += message.chunk
-        _check_sha256(artifact, bytes(content))
+        check_sha256(artifact, bytes(content))
         return artifact.file_name, bytes(content)
 
     async def _converse(
         self,
-        conversation: _Conversation,
-        requests: _Requests[segmentation_service_pb2.SegmentStudyRequest],
+        conversation: Conversation,
+        requests: StudyRequests[segmentation_service_pb2.SegmentStudyRequest],
     ) -> None:
         with requests:
             async for response in self._segmentation.SegmentStudy(requests):
                 conversation.take(response)
 
-    async def _watch_to_the_end(self, conversation: _Conversation, job_id: str) -> Segmentation:
+    async def _watch_to_the_end(self, conversation: Conversation, job_id: str) -> Segmentation:
         async for changed in self._changes(job_id, known=conversation.job):
             conversation.take_job(changed)
         job = conversation.finished_job()
@@ -381,158 +381,5 @@ class _RpcErrors:
             raise error_from_rpc(error, address=self._address) from error
 
 
-class _Requests(Generic[Request]):
-    """The requests of a call, and the error that broke them off: gRPC makes a cancellation of it."""
-
-    def __init__(self, requests: AsyncIterator[Request]) -> None:
-        self._requests = requests
-        self._error: Exception | None = None
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Request:
-        try:
-            return await anext(self._requests)
-        except StopAsyncIteration:
-            raise
-        except Exception as error:
-            self._error = error
-            raise
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        task = asyncio.current_task()
-        # Whoever cancels the caller, a timeout too, expects a cancellation.
-        cancelled_by_others = task is not None and task.cancelling() > 0
-        if isinstance(error, asyncio.CancelledError) and self._error is not None and not cancelled_by_others:
-            raise self._error
-
-
-class _Conversation:
-    """What one SegmentStudy call has said so far."""
-
-    def __init__(self, on_progress: Callable[[Job], None] | None) -> None:
-        self.job: job_pb2.Job | None = None
-        self._on_progress = on_progress
-        self._artifacts: list[tuple[job_pb2.Artifact, bytearray]] = []
-
-    def take(self, response: segmentation_service_pb2.SegmentStudyResponse) -> None:
-        payload = response.WhichOneof("payload")
-        if payload == "job":
-            self.take_job(response.job)
-        elif payload == "artifact":
-            self._artifacts.append((response.artifact, bytearray()))
-        elif payload == "chunk":
-            self._artifacts[-1][1].extend(response.chunk)
-
-    def take_job(self, job: job_pb2.Job) -> None:
-        self.job = job
-        if self._on_progress is not None:
-            self._on_progress(job_from_proto(job))
-
-    def finished_job(self) -> job_pb2.Job:
-        if self.job is None:
-            raise ServiceError(
-                code=grpc.StatusCode.INTERNAL, reason="NO_JOB", message="the service named no job", metadata={}
-            )
-        job = job_from_proto(self.job)
-        if job.state is JobState.SUCCEEDED:
-            return self.job
-        if job.error is not None:
-            raise job.error
-        raise ServiceError(
-            code=grpc.StatusCode.CANCELLED,
-            reason="JOB_CANCELLED",
-            message=f"job {job.job_id} was {job.state} before it had a result",
-            metadata={},
-        )
-
-    def segmentation(self) -> Segmentation:
-        job = self.finished_job()
-        for artifact, content in self._artifacts:
-            _check_sha256(artifact, bytes(content))
-        return segmentation_from_proto(
-            job, {artifact.file_name: bytes(content) for artifact, content in self._artifacts}
-        )
-
-
-def _check_sha256(artifact: job_pb2.Artifact, content: bytes) -> None:
-    if hashlib.sha256(content).digest() != artifact.sha256:
-        raise ServiceError(
-            code=grpc.StatusCode.DATA_LOSS,
-            reason="DIGEST_MISMATCH",
-            message=f"{artifact.file_name} arrived with another SHA-256 than the service stated; fetch it again",
-            metadata={},
-        )
-
-
-async def _segment_requests(
-    start: segmentation_service_pb2.SegmentStudyStart,
-    files: Sequence[StudyFile],
-    on_sent: Callable[[int], None] | None,
-) -> AsyncIterator[segmentation_service_pb2.SegmentStudyRequest]:
-    yield segmentation_service_pb2.SegmentStudyRequest(start=start)
-    async for part in _file_parts(files, study_pb2.Upload()):
-        if isinstance(part, study_pb2.FileHeader):
-            yield segmentation_service_pb2.SegmentStudyRequest(file_header=part)
-        elif isinstance(part, study_pb2.FileEnd):
-            yield segmentation_service_pb2.SegmentStudyRequest(file_end=part)
-        else:
-            yield segmentation_service_pb2.SegmentStudyRequest(chunk=part)
-            if on_sent is not None:
-                on_sent(len(part))
-
-
 def _count_received(upload: study_pb2.Upload) -> int:
     return sum(file.received_bytes for file in upload.files)
-
-
-async def _upload_requests(
-    stored: study_pb2.Upload, files: Sequence[StudyFile], on_sent: Callable[[int], None] | None
-) -> AsyncIterator[segmentation_service_pb2.WriteUploadRequest]:
-    yield segmentation_service_pb2.WriteUploadRequest(upload_id=stored.upload_id)
-    async for part in _file_parts(files, stored):
-        if isinstance(part, study_pb2.FileHeader):
-            yield segmentation_service_pb2.WriteUploadRequest(file_header=part)
-        elif isinstance(part, study_pb2.FileEnd):
-            yield segmentation_service_pb2.WriteUploadRequest(file_end=part)
-        else:
-            yield segmentation_service_pb2.WriteUploadRequest(chunk=part)
-            if on_sent is not None:
-                on_sent(len(part))
-
-
-async def _file_parts(
-    files: Sequence[StudyFile], stored: study_pb2.Upload
-) -> AsyncIterator[study_pb2.FileHeader | bytes | study_pb2.FileEnd]:
-    """Yield each file's header, bytes and end, but for what is stored already."""
-    known = {file.header.file_index: file for file in stored.files}
-    for file_index, file in enumerate(files):
-        before = known.get(file_index, study_pb2.UploadedFile())
-        if before.complete:
-            continue
-        yield study_pb2.FileHeader(
-            file_index=file_index,
-            media_type=study_pb2.MediaType.Value(f"MEDIA_TYPE_{file.file_format.name}"),
-            sequence=sequence_number(file.sequence),
-            offset_bytes=before.received_bytes,
-        )
-        digest, left_out = hashlib.sha256(), before.received_bytes
-        chunks = file.chunks()
-        while block := await asyncio.to_thread(_read_block, chunks, digest):
-            for chunk in block:
-                if unsent := chunk[left_out:]:
-                    yield unsent
-                left_out = max(0, left_out - len(chunk))
-        yield study_pb2.FileEnd(sha256=digest.digest())
-
-
-def _read_block(chunks: Iterator[bytes], digest: hashlib._Hash) -> list[bytes]:
-    """Return the next chunks of a file, none at its end, and take them into its digest."""
-    block = list(itertools.islice(chunks, CHUNKS_A_BLOCK))
-    for chunk in block:
-        digest.update(chunk)
-    return block

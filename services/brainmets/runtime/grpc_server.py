@@ -25,7 +25,7 @@ MAX_METADATA_BYTES = 16 * 1024
 # way are not cut off: gRPC gives them as long as they take. Triton's image has the same age.
 CONNECTION_AGE_MS = 300_000
 # gRPC's tasks for a call that has ended are waited for so long, which they need a moment of.
-_CALL_ENDS_S = 1.0
+_CALL_ENDS_S = 3.0
 # gRPC's word for an age that is never reached.
 _ENDLESS_MS = 2**31 - 1
 _MIB = 1024 * 1024

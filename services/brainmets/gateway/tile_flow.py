@@ -45,7 +45,7 @@ class BlendedStudy:
 
 @dataclass(frozen=True, slots=True)
 class TileFlow:
-    """How tiles flow: who infers, when, how many inferences run at a time, and who is told after each (done, total).
+    """How tiles flow: who infers, when, how many inferences run at a time, and who is told how many (done, total).
 
     `turn` is one study's at a time; tiles of one that waits for it come in meanwhile.
     """
@@ -106,6 +106,7 @@ class _Blend:
         self._agreement = DecisionAgreement(plan.point.threshold)
         self._t1c = np.zeros(prepared.header.grid.volume_shape, dtype=np.float32)  # (D, H, W)
         self._inferred = 0
+        self._telling = asyncio.Lock()
 
     async def work_off(self, buffer: asyncio.Queue[Tile | None]) -> None:
         """Take tiles until there are no more."""
@@ -116,18 +117,22 @@ class _Blend:
             self._paste_t1c(tile, voxels[wanted.index(Sequence.T1C)])
 
     async def _infer(self, tile: Tile, voxels: NDArray[np.float32]) -> ProbabilityTile:
-        total = len(self._plan.models) * len(self._header.grid.boxes)
         mean = np.zeros(self._header.grid.boxes[tile.index].shape, dtype=np.float32)  # (D, H, W)
         probabilities = []
         for model in self._plan.models:
             probability = await self._flow.inferencer.infer(model, voxels, deadline=self._flow.deadline)
             mean += probability / len(self._plan.models)
             probabilities.append(probability)
-            self._inferred += 1
-            await self._flow.on_inferred(self._inferred, total)
+            await self._tell()
         for first, second in itertools.pairwise(probabilities):
             self._agreement.add(first, second)
         return ProbabilityTile(tile.index, mean)
+
+    async def _tell(self) -> None:
+        """Count an inference and tell it, one after the other: whoever follows a study never sees it go back."""
+        async with self._telling:
+            self._inferred += 1
+            await self._flow.on_inferred(self._inferred, len(self._plan.models) * len(self._header.grid.boxes))
 
     def _paste_t1c(self, tile: Tile, t1c: NDArray[np.float32]) -> None:
         """Put a tile's T1c (D + 2 halo, H, W), without its context, where it came from."""

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from scipy.ndimage import map_coordinates
+from scipy.ndimage import affine_transform
 
 from brainmets.formats.overlay_slices import choose_slices
 from brainmets.imaging.bounding_box import find_bounding_box
@@ -55,8 +55,9 @@ TITLE_SIZE, TEXT_SIZE, SMALL_SIZE = 24, 15, 13
 CHARACTER_WIDTH = 0.5
 # From line to line, as a fraction of the size.
 LINE_SPACING = 1.45
-# The quickest; the next ones save a tenth of the bytes for a quarter more time.
-PNG_SETTINGS = (cv2.IMWRITE_PNG_COMPRESSION, 1)
+# The quickest: the next level saves a tenth of the bytes for a quarter more time, and trying every filter on each row
+# 2 % of them for two and a half times as much.
+PNG_SETTINGS = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP)
 
 
 def render_overlay(t1c: Volume, instances: InstanceMap, result: SegmentationResult) -> bytes:
@@ -162,27 +163,32 @@ def _draw_panel(view: _View, instances: InstanceMap, lesions: tuple[Lesion, ...]
 
 def _outline(view: _View, instances: InstanceMap, lesion: Lesion) -> list[NDArray[np.int32]]:
     """Return a lesion's outlines in a slice, each (N, 1, 2) of pixels (x, y)."""
-    padded = np.array([np.array(lesion.bounding_box.start) - 1, np.array(lesion.bounding_box.stop)])
-    corners = np.stack(np.meshgrid(*padded.T, indexing="ij"), axis=-1).reshape(-1, 3)
-    places = view.grid.world_to_index(instances.geometry.index_to_world(corners))
+    (d, h, w), (d_end, h_end, w_end) = lesion.bounding_box.start, lesion.bounding_box.stop
+    # With a voxel around it, over which it fades.
+    grid = instances.geometry.crop(Box((d - 1, h - 1, w - 1), (d_end + 1, h_end + 1, w_end + 1)))
+    places = view.grid.world_to_index(grid.corners_mm())
     first, last = places.min(axis=0), places.max(axis=0)
     if not first[0] <= view.index <= last[0]:
         return []
     top, left = (np.floor((first[1:] + HALF) * view.scale).astype(int) - 1).tolist()
     bottom, right = (np.ceil((last[1:] + HALF) * view.scale).astype(int) + 1).tolist()
-    rows, columns = np.mgrid[top : bottom + 1, left : right + 1]
-    pixels = np.stack([np.full(rows.size, view.index), *(_to_voxel(view, axis) for axis in (rows, columns))], axis=1)
-    indices = instances.geometry.world_to_index(view.grid.index_to_world(pixels)) - padded[0]
-    inside = instances.labels[lesion.bounding_box.slices] == lesion.label
-    sampled = map_coordinates(np.pad(inside, 1).astype(np.float32), indices.T, order=1, mode="constant")
-    mask = (sampled.reshape(rows.shape) >= HALF).astype(np.uint8)
+    inside = np.pad(instances.labels[lesion.bounding_box.slices] == lesion.label, 1).astype(np.float32)
+    to_lesion = grid.inverse_affine @ view.grid.affine @ _to_voxels(view, top=top, left=left)
+    size = (1, bottom + 1 - top, right + 1 - left)
+    mask = (affine_transform(inside, to_lesion, output_shape=size, order=1)[0] >= HALF).astype(np.uint8)
     outlines, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=(left, top))
     return [np.asarray(outline, dtype=np.int32) for outline in outlines]
 
 
-def _to_voxel(view: _View, pixels: NDArray[np.int_]) -> NDArray[np.float64]:
-    """Return where pixels lie in voxels: both are squares, and the first ones share their outer corner."""
-    return np.asarray((pixels.ravel() + HALF) / view.scale - HALF, dtype=np.float64)
+def _to_voxels(view: _View, *, top: int, left: int) -> NDArray[np.float64]:
+    """Return the matrix (4, 4) from pixels (0, row, column) below and right of a corner to the view's voxels.
+
+    Both are squares, and the first ones share their outer corner.
+    """
+    step = 1.0 / view.scale
+    matrix = np.diag([1.0, step, step, 1.0])
+    matrix[:3, 3] = view.index, (top + HALF) * step - HALF, (left + HALF) * step - HALF
+    return matrix
 
 
 def _draw_marks(pen: ImageDraw.ImageDraw, view: _View, *, size: tuple[int, int]) -> None:

@@ -45,13 +45,11 @@ def _tour(grid: Geometry) -> tuple[int, ...]:
 
 def _measure_areas(instances: InstanceMap, grid: Geometry) -> NDArray[np.float64]:
     """Return each lesion's voxels (lesion, slice) nearest to each slice, a measure of its area there."""
-    # Ten times as fast as np.nonzero of the labels: only flat bits have a quick search in numpy.
-    inside = np.unravel_index(np.flatnonzero(instances.mask.voxels), instances.labels.shape)
-    labels = instances.labels[inside] - 1
-    slices = grid.world_to_index(instances.geometry.index_to_world(np.stack(inside, axis=1)))[:, 0]
-    nearest = np.rint(slices).astype(np.int64).clip(0, grid.shape[0] - 1)
-    counts = np.bincount(labels * grid.shape[0] + nearest, minlength=instances.count * grid.shape[0])
-    return counts.reshape(instances.count, grid.shape[0]).astype(np.float64)
+    areas = np.zeros((instances.count, grid.shape[0]))
+    for index in range(instances.count):
+        slices = np.rint(grid.world_to_index(instances.points_mm(index + 1))[:, 0]).astype(np.int64)
+        areas[index] = np.bincount(slices.clip(0, grid.shape[0] - 1), minlength=grid.shape[0])
+    return areas
 
 
 def _spread(chosen: list[int], areas: NDArray[np.float64], *, spacing_mm: float) -> list[int]:

@@ -38,29 +38,34 @@ def find_foreground(volume: Volume) -> NDArray[np.bool_]:
     above_count = np.count_nonzero(above)
     if above_count == 0:
         raise _empty()
+    factors = [max(1, round(COARSE_MM / spacing_mm)) for spacing_mm in volume.geometry.spacing_mm]
+    in_air = _find_in_air(volume.voxels, factors)
     if above_count < (1.0 - MASKED_FRACTION) * above.size:
         masked = _largest_filled(above)
-        in_air = _find_in_air(volume)
-        shared_count = np.count_nonzero(masked & in_air)
-        mostly_dark = shared_count < (1.0 - MAX_DARK_FRACTION) * np.count_nonzero(masked)
-        # What is bright beside it makes no air of a masked head.
-        lies_within = 2 * shared_count > np.count_nonzero(in_air)
-        return in_air if mostly_dark and lies_within else masked
-    return _find_in_air(volume)
+        if _is_masked_head(masked[tuple(slice(None, None, factor) for factor in factors)], in_air):
+            return masked
+    for axis, factor in enumerate(factors):
+        in_air = np.repeat(in_air, factor, axis=axis)
+    return in_air[tuple(slice(0, size) for size in volume.voxels.shape)]
 
 
-def _find_in_air(volume: Volume) -> NDArray[np.bool_]:
-    """Return the head as it stands out from noisy air, found on coarse voxels."""
-    factors = [max(1, round(COARSE_MM / spacing_mm)) for spacing_mm in volume.geometry.spacing_mm]
-    coarse = block_means(volume.voxels, factors)
+def _is_masked_head(masked: NDArray[np.bool_], in_air: NDArray[np.bool_]) -> bool:
+    """True when what is not masked is a head, neither half air nor beside it; both on coarse voxels (d, h, w)."""
+    shared_count = np.count_nonzero(masked & in_air)
+    mostly_dark = shared_count < (1.0 - MAX_DARK_FRACTION) * np.count_nonzero(masked)
+    # What is bright beside it makes no air of a masked head.
+    lies_within = 2 * shared_count > np.count_nonzero(in_air)
+    return not (mostly_dark and lies_within)
+
+
+def _find_in_air(voxels: NDArray[np.float32], factors: list[int]) -> NDArray[np.bool_]:
+    """Return the head (d, h, w) as it stands out from noisy air, found on coarse voxels."""
+    coarse = block_means(voxels, factors)
     top = np.percentile(coarse, BRIGHT_PERCENTILE)
     bottom = coarse.min()
     levels = ((coarse - bottom) / max(float(top - bottom), np.finfo(np.float32).tiny)).clip(0.0, 1.0) * LEVELS
     threshold, _ = cv2.threshold(levels.astype(np.uint8).reshape(1, -1), 0, LEVELS, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
-    head = _largest_filled(levels > THRESHOLD_FRACTION * threshold)
-    for axis, factor in enumerate(factors):
-        head = np.repeat(head, factor, axis=axis)
-    return head[tuple(slice(0, size) for size in volume.voxels.shape)]
+    return _largest_filled(levels > THRESHOLD_FRACTION * threshold)
 
 
 def block_means(voxels: NDArray[np.float32], factors: list[int]) -> NDArray[np.float32]:

@@ -72,6 +72,11 @@ class InstanceMap:
         """All lesions together."""
         return LesionMask(self.labels > 0, self.geometry)
 
+    def points_mm(self, label: int) -> NDArray[np.float64]:
+        """Return the LPS points (N, 3) of a lesion's voxels."""
+        box = self.boxes[label - 1]
+        return self.geometry.crop(box).index_to_world(np.argwhere(self.labels[box.slices] == label))
+
 
 def binarize(probability_map: ProbabilityMap, threshold: float) -> LesionMask:
     """Return the voxels whose probability is the threshold or more."""
@@ -131,17 +136,11 @@ def drop_outside_brain(instances: InstanceMap, brain: BrainMask, grid: Geometry)
     told = brain.unpack(grid)
     inside = tuple(
         label
-        for label, box in enumerate(instances.boxes, start=1)
-        if _share_inside(_points_mm(instances, label=label, box=box), told, grid=grid, step=brain.step)
-        >= INSIDE_FRACTION
+        for label in range(1, instances.count + 1)
+        if _share_inside(instances.points_mm(label), told, grid=grid, step=brain.step) >= INSIDE_FRACTION
     )
     # As a rule all of them stay, and with them the map.
     return instances if len(inside) == instances.count else _keep(instances, inside)
-
-
-def _points_mm(instances: InstanceMap, *, label: int, box: Box) -> NDArray[np.float64]:
-    """Return the LPS points (N, 3) of a lesion's voxels."""
-    return instances.geometry.crop(box).index_to_world(np.argwhere(instances.labels[box.slices] == label))
 
 
 def _keep(instances: InstanceMap, kept: tuple[int, ...]) -> InstanceMap:

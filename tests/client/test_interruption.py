@@ -13,6 +13,7 @@ import pytest
 
 from brainmets.client import AsyncClient, JobState
 from brainmets.client.endings import ExitCode
+from brainmets.gateway import submission
 from gateway_bench import GatewayBench
 from terminal import CTRL_C, TIMEOUT_S, Terminal, terminal
 
@@ -56,8 +57,11 @@ async def test_an_interrupted_segment_cancels_its_job_and_says_so(idle: GatewayB
     assert await states(idle) == [JobState.CANCELLED]
 
 
-async def test_a_second_interrupt_ends_at_once(idle: GatewayBench, study: Path) -> None:
+async def test_a_second_interrupt_ends_at_once(
+    idle: GatewayBench, study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Though the service does not answer; what to type later is told."""
+    monkeypatch.setattr(submission, "RETURN_GRACE_S", 0.2)
     with terminal("segment", str(study), "--address", idle.address) as command:
         await asyncio.to_thread(command.wait_for, "Waiting for a worker")
         # From here on this thread, in which the service runs, does nothing else.
@@ -129,4 +133,4 @@ def test_an_interrupt_while_sending_is_no_traceback(study: Path) -> None:
             command.press(CTRL_C)
             assert command.wait() == ExitCode.INTERRUPTED
             assert f"brainmets jobs --address {address}" in command.shown
-            assert command.is_clean
+            assert command.is_clean, command.shown

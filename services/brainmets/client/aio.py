@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import uuid
 from collections.abc import Mapping, Sequence
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 RECORD_TIMEOUT_S = 10.0
 # One study, queue included, unless the caller says otherwise.
 STUDY_TIMEOUT_S = 900.0
+# A caller who gives up waits no longer than this for the service to know.
+GIVE_UP_TIMEOUT_S = 2.0
 # How often a broken call is begun again, without having come farther, before the error is the caller's.
 ATTEMPTS = 3
 # One call that watches a job; it is made again at its deadline, as after a break, for a job may take a day. Without a
@@ -102,7 +105,7 @@ class AsyncClient:
     ) -> Segmentation:
         """Segment one study and return its result with all artefacts.
 
-        Cancelling it cancels the job after half a minute, in which a caller whose line only broke comes back.
+        Cancelling it, or its timeout, cancels the job.
 
         A connection that breaks is mended: before acceptance the call is repeated under the same request_id, after it
         the job is watched to its end.
@@ -119,7 +122,7 @@ class AsyncClient:
         Raises:
             StudyPathError: The path holds nothing that can be sent.
             OSError: A file could not be read while it was sent.
-            TimeoutError: The wait was over.
+            TimeoutError: The wait was over; the job is cancelled.
             ValueError: The traceparent is none.
             ServiceError: The study was refused, failed, or the service stayed out of reach.
         """
@@ -131,8 +134,13 @@ class AsyncClient:
         )
         conversation = Conversation(on_progress)
         with continued_trace(traceparent):
-            async with asyncio.timeout(timeout_s):
-                return await self._segment(conversation, start, files, on_sent)
+            try:
+                async with asyncio.timeout(timeout_s):
+                    return await self._segment(conversation, start, files, on_sent)
+            except (asyncio.CancelledError, TimeoutError):
+                if conversation.job is not None:
+                    await self._give_up(conversation.job.job_id)
+                raise
 
     async def _segment(
         self,
@@ -156,6 +164,13 @@ class AsyncClient:
                     raise failure from error
             await asyncio.sleep(RETRY_PAUSE_S * attempt)
         raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def _give_up(self, job_id: str) -> None:
+        """Cancel a job that nobody waits for; told nothing, the service waits half a minute for a line to be mended."""
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            await self._segmentation.CancelJob(
+                segmentation_service_pb2.CancelJobRequest(job_id=job_id), timeout=GIVE_UP_TIMEOUT_S
+            )
 
     async def submit(
         self,

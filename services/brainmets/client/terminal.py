@@ -50,7 +50,16 @@ _ECHO_COLUMNS = 3
 
 
 class _Bar(Progress):
-    """Rich's progress bar, narrower than the terminal."""
+    """Rich's progress bar, narrower than the terminal, and gone when Ctrl-C comes while it is begun."""
+
+    def start(self) -> None:
+        """Show it; an interrupt before that is done leaves the terminal as it was."""
+        try:
+            super().start()
+        except KeyboardInterrupt:
+            self.live.transient = True
+            self.stop()
+            raise
 
     def get_renderable(self) -> RenderableType:
         """Return what is shown."""

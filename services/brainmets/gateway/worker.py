@@ -137,11 +137,14 @@ class StudyWorker:
 
         # Ends before the outcome is recorded: recording ends the job, which the heartbeat would take for a loss.
         with Heartbeat(self._identity.redis_url, claim, lease_s=self._identity.lease_s, on_lost=abandon):
-            await _done_or_stopping(attempt, stopping)
-            if not attempt.done():
-                await asyncio.wait({attempt}, timeout=SHUTDOWN_GRACE_S)
-            if not attempt.done():
+            try:
+                await _done_or_stopping(attempt, stopping)
+                if not attempt.done():
+                    await asyncio.wait({attempt}, timeout=SHUTDOWN_GRACE_S)
+                is_released = not attempt.done()
+            finally:
                 await _cancel(attempt)
+            if is_released:
                 return Withdrawal.RELEASED
             return Withdrawal.LOST if attempt.cancelled() else attempt.result()
 
@@ -199,5 +202,7 @@ async def _done_or_stopping(
     work: asyncio.Task[Any], stopping: asyncio.Event
 ) -> None:  # Any: its answer is not looked at
     stop = asyncio.create_task(stopping.wait())
-    await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
-    stop.cancel()
+    try:
+        await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stop.cancel()

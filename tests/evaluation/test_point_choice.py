@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from brainmets.evaluation.point_choice import PointScore, choose_points, summarize_point
 from brainmets.imaging.mets_metric import score_lesions
 from brainmets.imaging.operating_point import OperatingPoint, OperatingPointName
@@ -17,7 +19,7 @@ SPECIFIC, BALANCED, SENSITIVE = (
 def _score(
     threshold: float, *, sensitivity: float, false_positives: float, dice: float = 0.5, peak: float = 0.0
 ) -> PointScore:
-    return PointScore(OperatingPoint(threshold, 30.0, peak), sensitivity, false_positives, dice)
+    return PointScore(OperatingPoint(threshold, 30.0, peak), sensitivity, 0.0, false_positives, dice)
 
 
 def test_each_point_finds_the_most_within_its_false_positives() -> None:
@@ -82,7 +84,17 @@ def test_a_point_is_summed_over_lesions_and_averaged_over_studies() -> None:
     point = summarize_point(OperatingPoint(0.5, 0.0), [scores])
     assert point.sensitivity == 0.5
     assert point.false_positives == 0.5
+    # The standard error of none and one is a half, too.
+    assert point.likely_false_positives == pytest.approx(1.0)
     assert point.lesionwise_dice == (1.0 / 3.0 + 1.0) / 2.0
     apart = summarize_point(OperatingPoint(0.5, 0.0), [[score] for score in scores])
     # The kind that has most of them decides what a point costs.
-    assert apart == replace(point, false_positives=1.0)
+    assert apart == replace(point, false_positives=1.0, likely_false_positives=1.0)
+
+
+def test_a_point_must_keep_its_budget_by_a_standard_error() -> None:
+    """Four studies with 0, 0, 0 and 1 false positive may well be a kind that has 0.5 a study, not 0.25."""
+    empty, false_one = make_mask(), make_mask((20, 5, 20))
+    scores = [score_lesions(empty, prediction) for prediction in (empty, empty, empty, false_one)]
+    point = summarize_point(OperatingPoint(0.5, 0.0), [scores])
+    assert (point.false_positives, point.likely_false_positives) == (0.25, 0.5)

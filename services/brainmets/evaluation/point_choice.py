@@ -1,8 +1,10 @@
 """Owns the choice of operating points, on validation studies only: most lesions for so many false positives."""
 
 import itertools
+import math
+import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from brainmets.imaging.mets_metric import LesionwiseScore, score_lesions
@@ -36,12 +38,14 @@ class PointScore:
         point: The operating point.
         sensitivity: Fraction of lesions of `SMALLEST_ASKED_MM` or more that were found.
         false_positives: A study, in that kind of studies that has most of them.
+        likely_false_positives: What other studies of that kind may well bear: a standard error more.
         lesionwise_dice: Mean over studies.
     """
 
     point: OperatingPoint
     sensitivity: float
     false_positives: float
+    likely_false_positives: float
     lesionwise_dice: float
 
 
@@ -56,29 +60,35 @@ def try_points(studies: Iterable[tuple[LabelledStudy, InferredStudy]], name: str
     return [summarize_point(point, kinds.values()) for point, kinds in scores.items()]
 
 
-def summarize_point(point: OperatingPoint, kinds: Iterable[list[LesionwiseScore]]) -> PointScore:
+def summarize_point(point: OperatingPoint, kinds: Collection[list[LesionwiseScore]]) -> PointScore:
     """Return how studies did at a point, by their kinds, none of which is to bear more than the point may cost."""
-    kinds = list(kinds)
+    counts = [[each.false_positives for each in kind] for kind in kinds]
     lesionwise = list(itertools.chain.from_iterable(kinds))
     asked = [lesion for each in lesionwise for lesion in each.lesions if lesion.diameter_mm >= SMALLEST_ASKED_MM]
     return PointScore(
         point=point,
         sensitivity=sum(lesion.found for lesion in asked) / max(len(asked), 1),
-        false_positives=max(sum(each.false_positives for each in kind) / len(kind) for kind in kinds),
+        false_positives=max(map(statistics.fmean, counts)),
+        likely_false_positives=max(statistics.fmean(kind) + _standard_error(kind) for kind in counts),
         lesionwise_dice=sum(each.dice for each in lesionwise) / len(lesionwise),
     )
+
+
+def _standard_error(counts: list[int]) -> float:
+    return statistics.stdev(counts) / math.sqrt(len(counts)) if len(counts) > 1 else 0.0
 
 
 def choose_points(tried: Iterable[PointScore]) -> Mapping[OperatingPointName, PointScore]:
     """Return for each name the point that finds most within its false positives, by overlap where several do.
 
-    Where none keeps to them, the one with the fewest is taken. A more sensitive point never asks for more.
+    Within is one whose likely false positives are: the best of many points owes some of that to chance. Where none
+    keeps to them, the one with the fewest is taken. A more sensitive point never asks for more.
     """
     left = tuple(tried)
     chosen: dict[OperatingPointName, PointScore] = {}
     for name, most in MOST_FALSE_POSITIVES.items():
-        within = [score for score in left if score.false_positives <= most]
-        fewest = min(left, key=lambda score: (score.false_positives, -score.sensitivity))
+        within = [score for score in left if score.likely_false_positives <= most]
+        fewest = min(left, key=lambda score: (score.likely_false_positives, -score.sensitivity))
         best = max(within, key=lambda score: (score.sensitivity, score.lesionwise_dice), default=fewest)
         chosen[name] = best
         left = tuple(

@@ -131,11 +131,19 @@ def _call(stack: Stack, *words: str | Path) -> int:
             stack.check_alive()
             time.sleep(_POLL_S)
     finally:
-        # On Ctrl-C it got the signal too: it cancels its job and ends.
+        # On Ctrl-C, which the whole terminal hears, it got the signal too: it cancels its job and ends.
         if command.poll() is None and sys.exc_info()[0] is not KeyboardInterrupt:
             command.terminate()
         command.wait()
     return command.returncode
+
+
+class _TerminatedError(KeyboardInterrupt):
+    """SIGTERM, which as a rule this process alone has got."""
+
+
+def _terminate(*_: object) -> None:
+    raise _TerminatedError
 
 
 def _check_study(study: Path | None) -> None:
@@ -160,8 +168,8 @@ def _arguments() -> argparse.Namespace:
 def main() -> int:
     """Do what is asked for; what keeps it from being done is told in one sentence."""
     # A closed terminal ends the stack as Ctrl-C does.
-    for signal_number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(signal_number, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _terminate)
     arguments = _arguments()
     actions: dict[str, Callable[[], int]] = {
         "run": lambda: run(arguments.study, arguments.output),

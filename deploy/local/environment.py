@@ -24,13 +24,18 @@ def interpreter_words() -> tuple[str, str, str]:
     return sys.version, str(Path(sys._base_executable).resolve()), str(ROOT)  # type: ignore[attr-defined]  # noqa: SLF001 -- venv itself uses it; sys.executable is the environment's own inside one
 
 
+def remove_environment() -> None:
+    """Take build/venv away, where there is one."""
+    shutil.rmtree(VENV, ignore_errors=True)
+
+
 def create_environment() -> None:
     """Make build/venv with pip, also where Python came without ensurepip.
 
     Raises:
         StackError: It cannot be made.
     """
-    shutil.rmtree(VENV, ignore_errors=True)
+    remove_environment()
     bundled_pip = importlib.util.find_spec("ensurepip")
     # Without an origin it is but an empty folder.
     if bundled_pip is not None and bundled_pip.origin:

@@ -2,6 +2,7 @@
 
 import fcntl
 from enum import StrEnum
+from pathlib import Path
 
 from local.carried import (
     TEMPLATE_T1,
@@ -17,10 +18,11 @@ from local.environment import (
     install_extras,
     interpreter_words,
     link_python_library,
+    remove_environment,
 )
 from local.errors import StackError
 from local.layout import BUILD, PYTHON, PYTHON_LIBRARY, REDIS_SERVER, ROOT, STAMPS, TRITON_BACKENDS, VENV
-from local.machine import find_shortage
+from local.machine import find_shortage, used_bytes
 from local.steps import Step, find_missing, is_done, run_steps
 
 _GB = 10**9
@@ -59,10 +61,15 @@ def install(purpose: Purpose) -> None:
     STAMPS.mkdir(parents=True, exist_ok=True)
     with (BUILD / "setup.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        missing = find_missing((_environment(), _packages(purpose), *_carried()), STAMPS)
+        environment = _environment()
+        if not is_done(environment, STAMPS):
+            # And with it all that was installed there.
+            remove_environment()
+        packages = _packages(purpose)
+        missing = find_missing((environment, packages, *_carried()), STAMPS)
         if not missing:
             return
-        shortage = "" if VENV.exists() else find_shortage(ROOT, purpose.size_bytes)
+        shortage = find_shortage(ROOT, purpose.size_bytes - used_bytes(VENV)) if packages in missing else ""
         if shortage:
             raise StackError(shortage)
         print(f"Setting up in {BUILD}", flush=True)
@@ -85,9 +92,22 @@ def _packages_step(purpose: Purpose) -> Step:
         f"packages-{purpose}",
         f"packages to {purpose} with",
         (*interpreter_words(), CONSTRAINTS.read_text(), PROJECT.read_text(), *purpose.extras),
-        VENV / "bin" / "brainmets",
-        lambda: install_extras(*purpose.extras),
+        _mark(purpose),
+        lambda: _install_packages(purpose),
     )
+
+
+def _install_packages(purpose: Purpose) -> None:
+    # It may change the versions that another purpose's packages stand on.
+    for each in Purpose:
+        _mark(each).unlink(missing_ok=True)
+    install_extras(*purpose.extras)
+    _mark(purpose).touch()
+
+
+def _mark(purpose: Purpose) -> Path:
+    """Return what says that a purpose's packages are in the environment; it goes with them."""
+    return VENV / f"packages-{purpose}"
 
 
 def _carried() -> tuple[Step, ...]:

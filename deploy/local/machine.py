@@ -44,6 +44,11 @@ def find_shortage(folder: Path, needed_bytes: int) -> str:
     return f"{needed_gb:.1f} GB of disk space are needed in {folder}, {free_gb:.1f} GB are left."
 
 
+def used_bytes(folder: Path) -> int:
+    """Return what the files below a folder take of its disk; 0 when there is no such folder."""
+    return sum(512 * path.lstat().st_blocks for path in folder.rglob("*"))
+
+
 def glibc_version() -> tuple[str, tuple[int, ...]]:
     """Return the C library's name and version."""
     # Answers "glibc 2.36"; other C libraries do not know the name.

@@ -12,7 +12,8 @@ HOST = "127.0.0.1"
 VARIABLE = "BRAINMETS_FIRST_PORT"
 DEFAULT_FIRST_PORT = 8500
 SPAN = 100
-_HIGHEST_FIRST_PORT = 65_500
+# The last one that leaves room for a hundred.
+_HIGHEST_FIRST_PORT = 65_535 - SPAN + 1
 _LOWEST_FIRST_PORT = 1024
 _TRIES = 100
 
@@ -91,9 +92,11 @@ class Ports:
         busy = self.find_busy()
         if busy is not None:
             part, port = busy
+            other = self.api + 10 * SPAN
+            other = other if other <= _HIGHEST_FIRST_PORT else DEFAULT_FIRST_PORT
             raise StackError(
                 f"Port {port} ({part.replace('_', ' ')}) is in use. Stop what listens there (`make down` stops "
-                f"a stack left running), or take other ports: {VARIABLE}={self.api + 10 * SPAN} make run."
+                f"a stack left running), or take other ports: {VARIABLE}={other} make run."
             )
 
     def named(self) -> Iterator[tuple[str, int]]:

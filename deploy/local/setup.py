@@ -25,6 +25,8 @@ def main(purpose: str) -> str:
         return str(error)
     except KeyboardInterrupt:
         return "Interrupted; the next run goes on where this one stopped."
+    except OSError as error:
+        return f"Set-up cannot use {error.filename}: {error.strerror}. Make room or mend it; build/ may be deleted."
     return ""
 
 

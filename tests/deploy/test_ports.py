@@ -21,11 +21,20 @@ def test_no_two_parts_share_a_port() -> None:
     assert set(ports.values()) < set(range(20_000, 20_000 + SPAN))
 
 
-@pytest.mark.parametrize("text", ["0", "80", "66000", "many", "-1"])
+@pytest.mark.parametrize("text", ["0", "80", "65437", "66000", "many", "-1"])
 def test_a_first_port_that_leaves_no_room_is_refused(text: str) -> None:
     """The sentence names the variable."""
     with pytest.raises(StackError, match=VARIABLE):
         Ports.from_environment({VARIABLE: text})
+
+
+def test_the_last_hundred_has_room() -> None:
+    """Also for what a busy port's sentence advises."""
+    ports = Ports.from_environment({VARIABLE: "65436"})
+    ports.check_free()
+    with socket.create_server((HOST, ports.api)), pytest.raises(StackError) as caught:
+        ports.check_free()
+    Ports.from_environment({VARIABLE: str(caught.value).partition(f"{VARIABLE}=")[2].split()[0]})
 
 
 def test_a_busy_port_is_named_with_what_to_do() -> None:

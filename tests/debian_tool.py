@@ -9,13 +9,13 @@ from local.errors import StackError
 from local.layout import DEBIAN
 
 
-def find_debian_tool(name: str, *, package: str) -> str:
+def find_debian_tool(name: str, *, package: str, folder: str = "bin") -> str:
     """Return a program's path; the test is skipped where the package cannot be had."""
-    unpacked = DEBIAN / "root" / "usr" / "bin" / name
+    unpacked = DEBIAN / "root" / "usr" / folder / name
     found = shutil.which(name) or shutil.which(unpacked)
     if found is not None:
         return found
     try:
-        return str(unpack_package(package) / "usr" / "bin" / name)
+        return str(unpack_package(package) / "usr" / folder / name)
     except StackError as error:
         pytest.skip(f"needs {name} (Debian package {package}): {error}")

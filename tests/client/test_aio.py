@@ -147,7 +147,7 @@ async def test_a_call_whose_time_is_up_cancels_the_job(client: AsyncClient, benc
     bench.triton.delay_s = 30.0
     jobs: list[Job] = []
     with pytest.raises(TimeoutError):
-        await client.segment(study, on_progress=jobs.append, timeout_s=1.5)
+        await client.segment(study, on_progress=jobs.append, timeout_s=4.0)
     assert (await client.job(jobs[0].job_id)).state is JobState.CANCELLED
 
 

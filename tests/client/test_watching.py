@@ -64,7 +64,7 @@ class Scripted(segmentation_service_pb2_grpc.SegmentationServiceServicer):
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let calls be repeated without long pauses."""
     monkeypatch.setattr(aio, "RETRY_PAUSE_S", 0.01)
-    monkeypatch.setattr(aio, "WATCH_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(aio, "WATCH_TIMEOUT_S", 1.5)
 
 
 async def _watch(client: AsyncClient) -> list[Job]:

@@ -72,7 +72,7 @@ def answers(address: str) -> bool:
     """Return whether a registry does."""
     try:
         return requests.get(f"http://{address}/v2/", timeout=1).status_code == requests.codes.unauthorized
-    except requests.ConnectionError:
+    except requests.RequestException:
         return False
 
 

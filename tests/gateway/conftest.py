@@ -28,7 +28,7 @@ async def client(redis_url: str) -> AsyncIterator[redis.asyncio.Redis]:
 @pytest.fixture
 def limits() -> JobStoreLimits:
     """Bounds short enough to be waited for."""
-    return JobStoreLimits(max_queued_jobs=5, lease_s=0.3)
+    return JobStoreLimits(max_queued_jobs=5, lease_s=1.0)
 
 
 @pytest.fixture

@@ -236,13 +236,13 @@ async def test_a_service_that_stays_away_is_given_up_at_the_deadline(
     """With its own error."""
     service.breaks = [(0, BROKEN)] * 100
     with pytest.raises(DependencyUnavailableError):
-        await prepared(preparer, deadline_s=0.5)
+        await prepared(preparer, deadline_s=2.0)
 
 
 async def test_the_deadline_reaches_preprocessing(preparer: GrpcStudyPreparer, service: FlakyPreprocessing) -> None:
     """It knows how long the job still has."""
     await prepared(preparer, deadline_s=7.0)
-    assert service.time_left_s[0] == pytest.approx(7.0, abs=0.5)
+    assert 2.0 < service.time_left_s[0] <= 7.0
 
 
 async def test_a_slow_stream_ends_at_the_deadline(preparer: GrpcStudyPreparer, service: FlakyPreprocessing) -> None:
@@ -252,17 +252,18 @@ async def test_a_slow_stream_ends_at_the_deadline(preparer: GrpcStudyPreparer, s
         await prepared(preparer, deadline_s=0.3)
 
 
-async def leave(preparer: GrpcStudyPreparer) -> None:
+async def leave(preparer: GrpcStudyPreparer, _: FlakyPreprocessing) -> None:
     """Take one tile and go."""
     preparation = preparer.prepare("job", FILES, choices=CHOICES, contract=CONTRACT, deadline=Deadline.after(30.0))
     async with preparation as study:
         await anext(aiter(study.tiles))
 
 
-async def cancel(preparer: GrpcStudyPreparer) -> None:
+async def cancel(preparer: GrpcStudyPreparer, service: FlakyPreprocessing) -> None:
     """Be cancelled while waiting for tiles."""
     preparation = asyncio.create_task(prepared(preparer, deadline_s=30.0))
-    await asyncio.sleep(0.3)
+    while not service.requests:  # noqa: ASYNC110 -- what is waited for is a list
+        await asyncio.sleep(0.01)
     preparation.cancel()
     with pytest.raises(asyncio.CancelledError):
         await preparation
@@ -270,12 +271,14 @@ async def cancel(preparer: GrpcStudyPreparer) -> None:
 
 @pytest.mark.parametrize("end", [leave, cancel])
 async def test_leaving_early_stops_the_preparation(
-    preparer: GrpcStudyPreparer, service: FlakyPreprocessing, end: Callable[[GrpcStudyPreparer], Any]
+    preparer: GrpcStudyPreparer,
+    service: FlakyPreprocessing,
+    end: Callable[[GrpcStudyPreparer, FlakyPreprocessing], Any],
 ) -> None:
     """No more tiles are cut than were under way."""
     service.pause_s = 0.1
-    await end(preparer)
-    async with asyncio.timeout(2.0):
+    await end(preparer, service)
+    async with asyncio.timeout(10.0):
         while service.cancelled == 0:  # noqa: ASYNC110 -- what is waited for is a number
             await asyncio.sleep(0.01)
 

@@ -13,7 +13,7 @@ from brainmets.gateway.redis_job_store import JobStoreLimits, RedisJobStore
 from brainmets.imaging.errors import BrainmetsError, JobCancelledError, StaleLeaseError
 from redis_server import RedisServer
 
-WAIT_S = 2.0
+WAIT_S = 15.0
 
 
 @pytest.fixture

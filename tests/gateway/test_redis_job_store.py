@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 import redis.asyncio
 
+from brainmets.gateway import redis_job_store
 from brainmets.gateway.jobs import (
     DEFAULT_TENANT,
     Completion,
@@ -160,19 +161,23 @@ async def test_claimed_job_is_running(jobs: RedisJobStore, new_job: MakeNewJob) 
     assert 59 < claim.remaining_s <= 60
 
 
-async def test_waiting_claim_wakes_for_a_new_job(jobs: RedisJobStore, new_job: MakeNewJob) -> None:
+async def test_waiting_claim_wakes_for_a_new_job(
+    jobs: RedisJobStore, new_job: MakeNewJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A worker that waits gets a job as soon as there is one."""
+    monkeypatch.setattr(redis_job_store, "MAX_BLOCK_S", 4.0)
     request = await new_job()
     waiting = asyncio.create_task(claim_now(jobs, block_s=30))
     await asyncio.sleep(0.1)
     job = await jobs.submit(request)
-    async with asyncio.timeout(0.5):  # a wait that only times out would take MAX_BLOCK_S
+    async with asyncio.timeout(3):  # a wait that only times out would take MAX_BLOCK_S
         assert (await waiting).job.job_id == job.job_id
 
 
-async def test_claim_waits_no_longer_than_asked(jobs: RedisJobStore) -> None:
+async def test_claim_waits_no_longer_than_asked(jobs: RedisJobStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a job a claim ends after its time."""
-    async with asyncio.timeout(1):
+    monkeypatch.setattr(redis_job_store, "MAX_BLOCK_S", 4.0)
+    async with asyncio.timeout(3):
         assert await jobs.claim(DEFAULT_TENANT, "worker", block_s=0.1) is None
 
 
@@ -351,11 +356,13 @@ async def test_overdue_queued_job_is_failed_by_the_sweep(jobs: RedisJobStore, ne
     assert await jobs.queue_depth(DEFAULT_TENANT) == QueueDepth(0, 0, 0.0)
 
 
-async def test_overdue_running_job_is_failed_by_the_sweep(jobs: RedisJobStore, new_job: MakeNewJob) -> None:
+async def test_overdue_running_job_is_failed_by_the_sweep(
+    jobs: RedisJobStore, new_job: MakeNewJob, client: redis.asyncio.Redis
+) -> None:
     """A worker that overruns the deadline finds its claim stale."""
-    await jobs.submit(await new_job(deadline_s=0.05))
+    await jobs.submit(await new_job())
     claim = await claim_now(jobs)
-    await asyncio.sleep(0.06)
+    await client.zadd("brainmets:{default}:deadlines", {claim.job.job_id: 1})
     await jobs.sweep(DEFAULT_TENANT)
     with pytest.raises(StaleLeaseError):
         await jobs.complete(claim, completion_of(claim))
@@ -416,11 +423,14 @@ async def test_page_size_is_bounded(jobs: RedisJobStore, page_size: int) -> None
         await jobs.list_jobs(DEFAULT_TENANT, page_size)
 
 
-async def test_watch_shows_each_stage_and_ends_with_the_final_state(jobs: RedisJobStore, new_job: MakeNewJob) -> None:
+async def test_watch_shows_each_stage_and_ends_with_the_final_state(
+    jobs: RedisJobStore, new_job: MakeNewJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A watcher sees the job now, then its changes as they come, and the end."""
+    monkeypatch.setattr(redis_job_store, "WATCH_INTERVAL_S", 4.0)
     job = await jobs.submit(await new_job())
     states = []
-    async with asyncio.timeout(0.9):  # nudges, not the 1 s re-read, carry the changes
+    async with asyncio.timeout(3.5):  # nudges, not the re-read, carry the changes
         async for seen in jobs.watch(DEFAULT_TENANT, job.job_id):
             states.append(seen.state)
             if seen.state is JobState.QUEUED:

@@ -39,7 +39,7 @@ STOP_TIMEOUT_S = 10.0
 _UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _WAITED = re.compile(r"[\w:]*oldest_age_seconds[\w:]*(?:\{[^}]*\})?")
 # What Grafana fills in by itself, as for a panel of the last hour.
-_GRAFANA = {"__rate_interval": "1m", "__interval": "15s", "__range": "1h"}
+_GRAFANA = {"__rate_interval": "10m", "__interval": "15s", "__range": "1h"}
 
 Document = dict[str, Any]  # Any: YAML, JSON
 

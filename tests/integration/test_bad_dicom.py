@@ -23,7 +23,7 @@ from imaging_cases import AXIAL
 from integration.running_stack import RunningStack
 
 MIB = 1024 * 1024
-LONGEST_S = 5.0
+LONGEST_S = 20.0
 MOST_BYTES = 1024 * MIB
 FORMATS = {MediaType.DICOM: FileFormat.DICOM, MediaType.DICOM_ZIP: FileFormat.DICOM_ZIP}
 # The rows; tests/formats has more of each.

@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 from brainmets.formats.nifti import read_label_map
 from gateway_bench import running_gateway, study_bytes
 from local.debian_packages import unpack_package
+from local.errors import StackError
 from local.layout import VENV
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,7 +41,10 @@ def class_path(tmp_path_factory: pytest.TempPathFactory) -> str:
     javac = shutil.which("javac")
     if javac is None:
         pytest.skip("needs a Java development kit (javac)")
-    root = [unpack_package(name) for name in PACKAGES][-1]
+    try:
+        root = [unpack_package(name) for name in PACKAGES][-1]
+    except StackError as error:
+        pytest.skip(f"needs Debian's gRPC for Java: {error}")
     folder = tmp_path_factory.mktemp("java")
     environment = {
         **os.environ,

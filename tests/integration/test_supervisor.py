@@ -42,6 +42,15 @@ def parts_of(stack: Stack) -> list[psutil.Process]:
     return [part for child in children for part in child.children()]
 
 
+def has_stopped(stack: Stack) -> bool:
+    """Return whether a stack says that it has stopped."""
+    try:
+        stack.check_alive()
+    except StackError:
+        return True
+    return False
+
+
 def test_stopping_stops_every_part(supervised: Stack) -> None:
     """And nothing says afterwards that a stack runs."""
     parts = parts_of(supervised)
@@ -56,7 +65,7 @@ def test_the_end_of_one_part_ends_all_and_is_named(supervised: Stack) -> None:
     next(part for part in parts if "redis" in part.name()).kill()
     psutil.wait_procs(parts, timeout=STOP_TIMEOUT_S)
     wait_until(lambda: Record.of(supervised.place.state).find_running() is None, timeout_s=STOP_TIMEOUT_S)
-    time.sleep(0.5)
+    wait_until(lambda: has_stopped(supervised), timeout_s=STOP_TIMEOUT_S)
     with pytest.raises(StackError) as caught:
         supervised.check_alive()
     assert "because redis ended" in str(caught.value)

@@ -22,10 +22,12 @@ WAIT_S = 30.0
 @pytest.fixture
 async def triton(stack: RunningStack) -> AsyncIterator[InferenceServerClient]:
     """A client of the stack's Triton, as the worker has one."""
-    async with connect_triton(f"{HOST}:{stack.place.ports.triton}") as client:
-        # Whatever inferences failed before, they were of a model that is loaded anew now.
-        await revive(client, MODEL, longest_hesitation_s=0.0)
-        yield client
+    # The worker would bring it back as well.
+    with stack.frozen("worker"):
+        async with connect_triton(f"{HOST}:{stack.place.ports.triton}") as client:
+            # Whatever inferences failed before, they were of a model that is loaded anew now.
+            await revive(client, MODEL, longest_hesitation_s=0.0)
+            yield client
 
 
 def infer_once(stack: RunningStack) -> None:
@@ -98,8 +100,7 @@ async def test_several_may_bring_it_back_at_once(stack: RunningStack, triton: In
 @pytest.mark.fault
 async def test_who_comes_while_it_is_loaded_waits(stack: RunningStack, triton: InferenceServerClient) -> None:
     """And finds it alive, in place of unloading what has just come back."""
-    # The worker would bring it back as well.
-    with stack.frozen("worker"), capture_logs() as events:
+    with capture_logs() as events:
         await kill(stack, triton)
         first = asyncio.create_task(revive(triton, MODEL, longest_hesitation_s=0.0))
         await loading(triton)

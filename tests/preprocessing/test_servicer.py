@@ -255,8 +255,8 @@ def finely_cut(file: messages.StoredFile) -> messages.PrepareStudyRequest:
 
 
 async def wait_until_idle(bench: PreparationBench) -> None:
-    """Return once no study is under way, within two seconds."""
-    async with asyncio.timeout(2.0):
+    """Return once no study is under way."""
+    async with asyncio.timeout(10.0):
         while bench.sample("studies_active"):  # noqa: ASYNC110 -- what is waited for is a number
             await asyncio.sleep(0.01)
 

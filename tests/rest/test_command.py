@@ -27,7 +27,7 @@ from terminal import CTRL_C, terminal
 
 WRONG_USAGE = 2
 # Less than the backend waits for what is under way.
-AT_ONCE_S = 5.0
+AT_ONCE_S = 8.0
 T1C = ("files", ("t1c.nii.gz", study_bytes()))
 
 

@@ -136,7 +136,7 @@ class Client:
         try:
             return future.result()
         except KeyboardInterrupt:
-            # Cancels the call, and with it the job, before the interrupt goes on.
+            # Cancels the call, and does not wait: the service cancels a job for which nobody comes back.
             future.cancel()
             raise
 

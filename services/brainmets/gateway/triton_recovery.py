@@ -19,6 +19,8 @@ LOOK_INTERVAL_S = 0.2
 QUESTION_TIMEOUT_S = 5.0
 # Workers notice a dead backend at the same moment; one acts, and the others find it loading, wait, and find it alive.
 LONGEST_HESITATION_S = 1.0
+# Triton's word for a model that it was ordered to close, and not yet to open again.
+_UNLOADED = "unloaded"
 _OUT_OF_REACH = "StatusCode.UNAVAILABLE"
 
 _log = structlog.get_logger(__name__)
@@ -56,13 +58,16 @@ async def _check_reached(client: InferenceServerClient) -> None:
 
 
 async def is_loading(client: InferenceServerClient, model_name: str) -> bool:
-    """Return whether Triton says that it is opening a model.
+    """Return whether Triton says that it is opening a model, or has closed it to do so, as whoever revives one does.
 
     Raises:
         InferenceServerException: Triton cannot be asked now.
     """
     index = await client.get_model_repository_index(client_timeout=QUESTION_TIMEOUT_S)
-    return any(model.name == model_name and model.state == "LOADING" for model in index.models)
+    return any(
+        model.name == model_name and (model.state in {"LOADING", "UNLOADING"} or model.reason == _UNLOADED)
+        for model in index.models
+    )
 
 
 async def _wait_while_loading(client: InferenceServerClient, model_name: str) -> None:

@@ -109,7 +109,7 @@ async def running_gateway(redis_url: str, artifact_url: str, **limits: float) ->
             {**common, "triton_address": triton_address, "max_study_bytes": MAX_STUDY_BYTES, **limits}
         )
         worker_settings = WorkerSettings.model_validate({**common, "triton_address": triton_address, **limits})
-        stores = await stack.enter_async_context(open_stores(api_settings))
+        stores = await stack.enter_async_context(open_stores(api_settings, asyncio.Event()))
         client = await stack.enter_async_context(connect_triton(triton_address))
         uploads = RedisUploadStore(stores.client, upload_lifetime_s=60, max_study_bytes=api_settings.max_study_bytes)
         desk = StudyDesk(stores.jobs, uploads, stores.artifacts)

@@ -3,7 +3,9 @@
 import ctypes
 import os
 import signal
+import stat
 import sys
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -15,6 +17,7 @@ from brainmets.imaging.geometry import Geometry
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.series import SeriesReason, SeriesSelection, SeriesUse
 from brainmets.imaging.volume import Volume, VoxelMemory
+from brainmets.preprocessing.decoding_messages import ANSWER_PLACE
 
 READER = f"{__name__}:read_study"
 SHAPE = (3, 4, 5)
@@ -44,6 +47,35 @@ def read_study(
 def _loop() -> None:
     while True:
         pass
+
+
+def _control() -> int:
+    """Return the process's line to its service, which bytes that took it over find as well."""
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    return next(number for number in range(3, 64) if _is_socket(number))
+
+
+def _is_socket(descriptor: int) -> bool:
+    try:
+        return stat.S_ISSOCK(os.fstat(descriptor).st_mode)
+    except OSError:
+        return False
+
+
+def _hang_up() -> None:
+    os.close(_control())
+    time.sleep(600)
+
+
+def _babble() -> None:
+    os.write(_control(), b"?")
+    time.sleep(600)
+
+
+def _promise() -> None:
+    """Say that the answer lies where no memory is."""
+    os.write(_control(), ANSWER_PLACE.pack(True, 2**63, 10))
+    time.sleep(600)
 
 
 def _allocate() -> None:
@@ -87,6 +119,9 @@ DEEDS: dict[bytes, Callable[[], object]] = {
     b"exit": lambda: os._exit(0),
     b"exit of the interpreter": sys.exit,
     b"end from outside": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    b"hang up": _hang_up,
+    b"babble": _babble,
+    b"promise": _promise,
     b"refuse": _refuse,
     b"fail": _fail,
     b"write a file": _write_file,

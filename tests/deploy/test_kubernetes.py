@@ -82,7 +82,6 @@ LEFT_AT_DEFAULT = {
     "log_format",
     "max_attempts",
     "max_queued_jobs",
-    "max_study_bytes",
     "models",
     "result_lifetime_s",
     "studies_in_flight",
@@ -99,8 +98,6 @@ SCALED_BY = {
 # gRPC's resolver that takes all addresses of a name.
 EVERY_ADDRESS = "dns:///"
 # docs/operations.md: what a study takes, and a decoder at worst beside its volumes, which may be as much.
-STUDY_BYTES = 300e6
-VOLUMES_FACTOR = 2
 # Pod Security Standards, restricted.
 VOLUME_TYPES = {
     "configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret",
@@ -254,14 +251,15 @@ def test_every_container_is_bounded(installation: Installation) -> None:
 
 
 def test_preprocessing_has_the_memory_that_its_settings_allow(installation: Installation) -> None:
-    """All studies at once, with a decoder at its limit for each core it may use."""
+    """All studies at once, each as large as it may be and with volumes at their limit, and all decoders at theirs."""
     pod = installation.pods["preprocessing"]
     settings = load_settings(PreprocessingSettings, installation.environment_of(pod.main))
     assert isinstance(settings, PreprocessingSettings)
-    most = settings.max_studies * STUDY_BYTES + settings.decoders * settings.decoding_memory_bytes * VOLUMES_FACTOR
+    study_bytes = settings.max_study_bytes + settings.decoding_memory_bytes
+    most = settings.max_studies * study_bytes + settings.decoders * settings.decoding_memory_bytes
     limit = re.fullmatch(r"(\d+)Gi", pod.main["resources"]["limits"]["memory"])
     assert limit is not None
-    assert int(limit[1]) * 1024**3 >= most
+    assert int(limit[1]) * 1024**3 > most
 
 
 def test_images_have_a_tag_that_stays(installation: Installation) -> None:

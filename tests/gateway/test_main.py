@@ -60,6 +60,13 @@ def started(name: str, environment: dict[str, str]) -> Iterator[subprocess.Popen
             process.kill()
 
 
+def catches(process: subprocess.Popen[str], number: signal.Signals) -> bool:
+    """Return whether a process has a handler for a signal (proc_pid_status(5))."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    (caught,) = (line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:"))
+    return bool(int(caught, 16) >> (number - 1) & 1)
+
+
 def complaint_of(process: subprocess.Popen[str]) -> str:
     """Return what a process said that could not run."""
     assert process.wait(timeout=WAIT_S) == 1
@@ -105,6 +112,16 @@ def test_the_api_does_not_serve_without_redis(environment: dict[str, str], redis
         finally:
             redis_server.start()
         assert becomes(address, API_PARTS[0], SERVING)
+
+
+@pytest.mark.parametrize("name", ["api", "worker"])
+def test_a_process_that_waits_for_redis_hears_its_end(environment: dict[str, str], name: str) -> None:
+    """It need not be killed, and says what it waited for."""
+    with started(name, environment | {"BRAINMETS_REDIS_URL": "redis://127.0.0.1:1/0"}) as process:
+        while not catches(process, signal.SIGTERM):
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        assert "Redis was not reached" in complaint_of(process)
 
 
 def test_a_worker_without_triton_says_which_part_fails(environment: dict[str, str]) -> None:

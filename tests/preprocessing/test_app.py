@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
+import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -51,6 +52,14 @@ def check(address: str) -> int:
         stub = health_pb2_grpc.HealthStub(channel)
         request = health_pb2.HealthCheckRequest(service=SERVICE_NAME)
         return stub.Check(request, wait_for_ready=True, timeout=20).status
+
+
+def test_no_decoder_waits_for_a_study_that_cannot_come(environment: dict[str, str]) -> None:
+    """A study takes a place first: of eight decoders two are of use."""
+    environment |= {"BRAINMETS_DECODERS": "8", "BRAINMETS_MAX_STUDIES": "2"}
+    with started(environment) as process:
+        assert check(environment["BRAINMETS_LISTEN_ADDRESS"]) == health_pb2.HealthCheckResponse.SERVING
+        assert len(psutil.Process(process.pid).children()) == 2
 
 
 def test_the_process_serves_until_it_is_told_to_stop(environment: dict[str, str]) -> None:

@@ -42,6 +42,13 @@ def test_variables_are_read() -> None:
     assert settings.tiles_in_flight == 2
 
 
+@pytest.mark.parametrize("url", ["file://data/artifacts", "file://./artifacts", "file://", "file:///srv/a#b"])
+def test_a_folder_s_url_names_that_folder(url: str) -> None:
+    """In these, a part of the path is a machine or a fragment, and studies would lie somewhere else."""
+    with pytest.raises(SettingsError, match="file:///folder"):
+        load_settings(ApiSettings, {"BRAINMETS_ARTIFACT_URL": url})
+
+
 def test_every_fault_is_named_at_once() -> None:
     """Nobody has to start a process three times to learn of three faults."""
     environment = {"BRAINMETS_LISTEN_ADDRESS": "8500", "BRAINMETS_MAX_STUDY_BYTES": "0"}

@@ -17,7 +17,8 @@ edit. Every process serves them at `/metrics`, in Prometheus' text format; [runb
 them mean.
 
 - A label takes values of a closed set, and what is in no set is `other`. Nothing that a client sends is a label.
-- Every series is there from the start at 0, so that its first event is a step that `rate()` sees.
+- Every series is there from the start at 0, so that its first event is a step that `rate()` sees; of calls
+  (`*_rpcs_total`), those with the code OK.
 - What a process tells of all jobs comes from Redis, and is the same from whichever process is asked: combine
   processes by `max`, never by `sum`. Those counters live as long as Redis' data, not as long as a process.
 """

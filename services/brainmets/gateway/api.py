@@ -58,7 +58,7 @@ async def run_api(settings: ApiSettings, stopping: asyncio.Event) -> None:
     """
     registry, health = new_registry(), Health(*API_PARTS)
     async with AsyncExitStack() as stack:
-        stores = await stack.enter_async_context(open_stores(settings))
+        stores = await stack.enter_async_context(open_stores(settings, stopping))
         triton = await stack.enter_async_context(connect_triton(settings.triton_address))
         dependencies = (redis_dependency(stores.client), store_dependency(stores.artifacts), triton_dependency(triton))
         desk = StudyDesk(stores.jobs, _uploads(stores, settings), stores.artifacts)

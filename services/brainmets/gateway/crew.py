@@ -59,7 +59,7 @@ async def run_worker(settings: WorkerSettings, stopping: asyncio.Event) -> None:
     """
     registry, health = new_registry(), Health(WORKER_PART, INFERENCE_PART)
     async with AsyncExitStack() as stack:
-        stores = await stack.enter_async_context(open_stores(settings))
+        stores = await stack.enter_async_context(open_stores(settings, stopping))
         triton = await stack.enter_async_context(connect_triton(settings.triton_address))
         preprocessing = await stack.enter_async_context(open_channel(settings.preprocessing_address))
         stack.enter_context(serve_metrics(registry, settings.metrics_address))

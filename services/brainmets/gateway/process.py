@@ -4,12 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import redis.asyncio
 
 from brainmets.gateway.deadline import Deadline, retry_while_unavailable
 from brainmets.gateway.redis_connection import check_redis, connect_redis
 from brainmets.gateway.redis_job_store import JobStoreLimits, RedisJobStore
+from brainmets.imaging.errors import DependencyUnavailableError
 from brainmets.runtime.artifact_store import ArtifactStore
 from brainmets.runtime.settings import GatewaySettings
 
@@ -29,18 +31,44 @@ class Stores:
 
 
 @asynccontextmanager
-async def open_stores(settings: GatewaySettings) -> AsyncIterator[Stores]:
+async def open_stores(settings: GatewaySettings, stopping: asyncio.Event) -> AsyncIterator[Stores]:
     """Open both stores while the block runs.
 
     Raises:
-        DependencyUnavailableError: One of them cannot be reached, or Redis is set up so that it would lose jobs.
+        DependencyUnavailableError: One of them cannot be reached, Redis is set up so that it would lose jobs, or the
+            process was told to stop before it was reached.
     """
     client = connect_redis(settings.redis_url.get_secret_value())
     try:
-        await retry_while_unavailable(lambda: check_redis(client), Deadline.after(REDIS_WAIT_S))
+        await _reach(client, stopping)
         yield Stores(client, RedisJobStore(client, _limits(settings)), ArtifactStore.open(settings.artifact_url))
     finally:
         await client.aclose()
+
+
+async def _reach(client: redis.asyncio.Redis, stopping: asyncio.Event) -> None:
+    reached = asyncio.create_task(retry_while_unavailable(lambda: check_redis(client), Deadline.after(REDIS_WAIT_S)))
+    await done_or_stopping(reached, stopping)
+    if not reached.done():
+        reached.cancel()
+        raise DependencyUnavailableError(
+            "Redis was not reached",
+            expected="a Redis that answers",
+            got="a signal to stop",
+            remedy="start Redis first",
+        )
+    reached.result()
+
+
+async def done_or_stopping(
+    work: asyncio.Task[Any], stopping: asyncio.Event
+) -> None:  # Any: its answer is not looked at
+    """Return once a work is done, or the process is told to stop."""
+    stop = asyncio.create_task(stopping.wait())
+    try:
+        await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stop.cancel()
 
 
 def _limits(settings: GatewaySettings) -> JobStoreLimits:

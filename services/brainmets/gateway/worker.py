@@ -4,7 +4,6 @@ import asyncio
 import traceback
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
 
 import structlog
 
@@ -14,6 +13,7 @@ from brainmets.gateway.failures import failure_from_error
 from brainmets.gateway.heartbeat import Heartbeat
 from brainmets.gateway.inference_health import InferenceHealth
 from brainmets.gateway.jobs import DEFAULT_TENANT, Claim, Completion, Failure
+from brainmets.gateway.process import done_or_stopping
 from brainmets.gateway.redis_job_store import RedisJobStore
 from brainmets.imaging.errors import (
     BrainmetsError,
@@ -85,7 +85,7 @@ class StudyWorker:
         """Work off one study after the other."""
         while not stopping.is_set():
             healthy = asyncio.create_task(self._health.wait_until_serving())
-            await _done_or_stopping(healthy, stopping)
+            await done_or_stopping(healthy, stopping)
             healthy.cancel()
             if stopping.is_set():
                 return
@@ -138,7 +138,7 @@ class StudyWorker:
         # Ends before the outcome is recorded: recording ends the job, which the heartbeat would take for a loss.
         with Heartbeat(self._identity.redis_url, claim, lease_s=self._identity.lease_s, on_lost=abandon):
             try:
-                await _done_or_stopping(attempt, stopping)
+                await done_or_stopping(attempt, stopping)
                 if not attempt.done():
                     await asyncio.wait({attempt}, timeout=SHUTDOWN_GRACE_S)
                 is_released = not attempt.done()
@@ -196,13 +196,3 @@ async def _outcome_of(attempts: Attempts, claim: Claim) -> Outcome:
             where = [f"{frame.name}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
             _log.error("attempt_broke", job_id=claim.job.job_id, kind=type(error).__name__, where=where)
         return failure_from_error(error)
-
-
-async def _done_or_stopping(
-    work: asyncio.Task[Any], stopping: asyncio.Event
-) -> None:  # Any: its answer is not looked at
-    stop = asyncio.create_task(stopping.wait())
-    try:
-        await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        stop.cancel()

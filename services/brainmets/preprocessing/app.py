@@ -73,7 +73,9 @@ async def open_workshop(settings: PreprocessingSettings, metrics: PreprocessingM
     limits = DecodingLimits(settings.decoding_time_s, settings.decoding_memory_bytes)
     # As many as it has cores: every step is CPU work that leaves Python's lock.
     with ThreadPoolExecutor(count_cores(), thread_name_prefix="preparation") as threads:
-        async with DecoderPool.open(settings.decoders, limits, metrics) as decoders:
+        # A study takes a place before it takes a decoder.
+        count = min(settings.decoders, settings.max_studies)
+        async with DecoderPool.open(count, limits, metrics) as decoders:
             yield Workshop(artifacts, decoders, threads, metrics, load_brain_network())
 
 

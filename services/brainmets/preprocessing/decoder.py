@@ -6,6 +6,7 @@ import math
 import os
 import signal
 import socket
+import struct
 import sys
 from typing import Self
 
@@ -41,6 +42,8 @@ from brainmets.runtime.grpc_errors import STATUS_CODES
 
 # Imports take half a second; a machine may be busy.
 START_S = 30.0
+# How long one that hung up may take to end.
+END_S = 2.0
 # A series of the answer takes some 300 bytes, and a study has thousands of them at most.
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 _PROGRAM = "brainmets.preprocessing.decoder_process"
@@ -97,10 +100,15 @@ class Decoder:
         return decoder
 
     async def _wait_until_ready(self) -> None:
-        async with asyncio.timeout(START_S):
-            if await self._receive(len(READY)) != READY:
-                message = "a decoding process ended before it could take a study"
-                raise OSError(message)
+        try:
+            async with asyncio.timeout(START_S):
+                is_ready = await self._receive(len(READY)) == READY
+        except TimeoutError:
+            message = f"a decoding process was not ready within {START_S:g} s"
+            raise OSError(message) from None
+        if not is_ready:
+            message = "a decoding process ended before it could take a study"
+            raise OSError(message)
 
     @property
     def is_alive(self) -> bool:
@@ -138,17 +146,25 @@ class Decoder:
                 place = await self._ask(study, arena, order)
         except TimeoutError:
             raise _limit_error(f"{self._limits.time_s:g} s", order) from None
-        if len(place) != ANSWER_PLACE.size:
-            raise _error_of_end(await self._process.wait(), order)
-        was_read, begin, size = ANSWER_PLACE.unpack(place)
-        answer = arena.read(min(size, MAX_ANSWER_BYTES), offset_bytes=begin)
+        if not place:
+            raise await self._error_of_end(order)
         try:
+            was_read, begin, size = ANSWER_PLACE.unpack(place)
+            answer = arena.read(min(size, MAX_ANSWER_BYTES), offset_bytes=begin)
             if was_read:
                 return _open_volumes(DECODED_JSON.validate_json(answer), arena, begin)
             refusal = REFUSAL_JSON.validate_json(answer)
-        except ValueError as error:
+        except (ValueError, OverflowError, struct.error) as error:
+            # Bytes that took the decoder over may have it say anything.
             raise _broken("an answer that cannot be read", order) from error
         raise _error_of_refusal(refusal)
+
+    async def _error_of_end(self, order: DecodingOrder) -> BrainmetsError:
+        try:
+            async with asyncio.timeout(END_S):
+                return _error_of_end(await self._process.wait(), order)
+        except TimeoutError:
+            return _broken("a decoder that hung up and went on", order)
 
     async def _ask(self, study: StudyBytes, arena: Arena, order: DecodingOrder) -> bytes:
         """Return where the answer lies; nothing when the process has ended."""

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import threading
 from types import TracebackType
 from typing import TextIO, cast
 
@@ -43,6 +44,16 @@ def configure_logging(service: str, log_format: LogFormat, *, stream: TextIO = s
     root.setLevel(logging.INFO)
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+    sys.excepthook = _log_uncaught
+    threading.excepthook = lambda given: _log_uncaught(given.exc_type, given.exc_value, given.exc_traceback)
+
+
+def _log_uncaught(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
+    """Log what nobody caught as every exception is; Python would print its message."""
+    if error is None or issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error or kind(), trace)
+        return
+    structlog.get_logger(__name__).critical("uncaught", exc_info=(kind, error, trace))
 
 
 def _renderer(log_format: LogFormat) -> Processor:
@@ -63,6 +74,9 @@ def _take_exception(_logger: WrappedLogger, _method: str, event: EventDict) -> E
     """Move a library's exception out of its record, where the formatter would print its message."""
     record: logging.LogRecord = event["_record"]
     event["exc_info"], record.exc_info, record.exc_text = record.exc_info, None, None
+    if record.name == "asyncio":
+        # What follows its first line are the task and its exception, in full.
+        event["event"] = str(event["event"]).partition("\n")[0]
     return event
 
 

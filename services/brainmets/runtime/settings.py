@@ -69,6 +69,17 @@ def _checked_redis_url(url: SecretStr) -> SecretStr:
     return url
 
 
+def _checked_artifact_url(value: str) -> str:
+    """Refuse a folder's URL that would name another one: in file://data/artifacts, data is a machine."""
+    url = urlsplit(value)
+    if url.scheme == "file" and (
+        url.netloc not in {"", "localhost"} or url.path[:1] != "/" or url.query or url.fragment
+    ):
+        message = "expected file:///folder with the folder's absolute path"
+        raise ValueError(message)
+    return value
+
+
 def _split_names(value: object) -> object:
     return tuple(name.strip() for name in value.split(",")) if isinstance(value, str) else value
 
@@ -85,6 +96,9 @@ RedisUrl = Annotated[SecretStr, AfterValidator(_checked_redis_url)]
 ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
 ModelNames = Annotated[tuple[ModelName, ...], BeforeValidator(_split_names), Field(min_length=1)]
 Url = Annotated[str, Field(pattern=r"^[a-z0-9]+://")]
+ArtifactUrl = Annotated[Url, AfterValidator(_checked_artifact_url)]
+"""file:///folder, s3://bucket/folder, gs:// or az:// likewise."""
+
 Duration = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 
@@ -115,7 +129,7 @@ class PreprocessingSettings(ProcessSettings):
         artifact_url: The artefact store.
         max_study_bytes: Largest study, bytes as stored.
         max_studies: Studies prepared at a time; each holds some 300 MB. One more is told to come back.
-        decoders: Processes that read studies, one at a time each.
+        decoders: Processes that read studies, one at a time each; there are never more than `max_studies`.
         decoding_time_s: Most that reading one study may take; a study of 150 MB takes a tenth of a second.
         decoding_memory_bytes: Most that reading one study may take beside its own bytes; its volumes may take as much.
     """
@@ -123,7 +137,7 @@ class PreprocessingSettings(ProcessSettings):
     listen_address: Address = "127.0.0.1:8510"
     health_address: Address = "127.0.0.1:8582"
     metrics_address: Address = "127.0.0.1:8592"
-    artifact_url: Url
+    artifact_url: ArtifactUrl
     max_study_bytes: Count = _GIB
     max_studies: Count = 4
     decoders: Count = Field(default_factory=count_cores)
@@ -149,7 +163,7 @@ class GatewaySettings(ProcessSettings):
     """
 
     redis_url: RedisUrl = SecretStr("redis://127.0.0.1:8579/0")
-    artifact_url: Url
+    artifact_url: ArtifactUrl
     triton_address: Target = "127.0.0.1:8501"
     models: ModelNames = ("nested_unet", "attention_unet")
     max_queued_jobs: Count = 1000

@@ -89,12 +89,15 @@ def test_a_point_is_summed_over_lesions_and_averaged_over_studies() -> None:
     assert point.lesionwise_dice == (1.0 / 3.0 + 1.0) / 2.0
     apart = summarize_point(OperatingPoint(0.5, 0.0), [[score] for score in scores])
     # The kind that has most of them decides what a point costs.
-    assert apart == replace(point, false_positives=1.0, likely_false_positives=1.0)
+    assert apart == replace(point, false_positives=1.0, likely_false_positives=2.0)
 
 
 def test_a_point_must_keep_its_budget_by_a_standard_error() -> None:
-    """Four studies with 0, 0, 0 and 1 false positive may well be a kind that has 0.5 a study, not 0.25."""
+    """Four studies with 0, 0, 0 and 1 false positive may well be of a kind that has 0.5 a study, and four with none."""
     empty, false_one = make_mask(), make_mask((20, 5, 20))
     scores = [score_lesions(empty, prediction) for prediction in (empty, empty, empty, false_one)]
     point = summarize_point(OperatingPoint(0.5, 0.0), [scores])
     assert (point.false_positives, point.likely_false_positives) == (0.25, 0.5)
+    # Four that have none may be of a kind that has one in four.
+    none = summarize_point(OperatingPoint(0.5, 0.0), [[score_lesions(empty, empty)] * 4])
+    assert (none.false_positives, none.likely_false_positives) == (0.0, 0.25)

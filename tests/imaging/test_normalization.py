@@ -135,6 +135,14 @@ def test_something_bright_beside_a_masked_brain_makes_no_air_of_it() -> None:
     np.testing.assert_array_equal(find_foreground(Volume(voxels, brain.geometry)), brain.voxels > 0)
 
 
+def test_what_an_interpolation_left_below_zero_is_no_air() -> None:
+    """A mask's zeros are its air, though they are not the lowest value any more."""
+    brain = head_on(head_geometry(AXIAL, spacing_mm=TWO_MM, reach_mm=80.0))
+    voxels = brain.voxels.copy()
+    voxels[1, 1, 1] = -1.0
+    np.testing.assert_array_equal(find_foreground(Volume(voxels, brain.geometry)), brain.voxels > 0)
+
+
 def test_a_dark_ventricle_is_no_hole() -> None:
     """The foreground is filled, so that a cyst of exact zeros is inside."""
     head = head_on(head_geometry(AXIAL, spacing_mm=TWO_MM))

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from brainmets.imaging.errors import InvalidArgumentError
+from brainmets.imaging.errors import InvalidArgumentError, InvalidIntensityError
 from brainmets.imaging.sequence import Sequence
 from brainmets.training.backgrounds import (
     TRAINING_SOURCES,
@@ -59,3 +59,9 @@ def test_a_made_up_t1n_does_not_enhance() -> None:
     voxels = complete_sequences({Sequence.T1C: t1c}, BRAIN)
     assert voxels[T1C].max() > 2.0 * UNENHANCED_CEILING
     assert voxels[T1N].max() == pytest.approx(UNENHANCED_CEILING)
+
+
+def test_images_that_were_normalised_before_are_refused() -> None:
+    """Their brain has a mean of zero, by which nothing can be divided."""
+    with pytest.raises(InvalidIntensityError, match="before they were normalised"):
+        complete_sequences({Sequence.T1C: T1 - np.median(T1)}, BRAIN)

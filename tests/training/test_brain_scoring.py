@@ -11,7 +11,7 @@ from brainmets.imaging.lesions import LesionMask, drop_outside_brain, find_lesio
 from brainmets.imaging.sequence import Sequence
 from brainmets.runtime.brain_weights import load_brain_network
 from brainmets.training.brain_scoring import WholeHead, score_mask, simulate_skulls
-from brainmets.training.labelled_studies import CORE_LABELS, load_labelled_study
+from brainmets.training.labelled_studies import load_labelled_study
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 METASTASIS = DATA / "metastasis_bratsmet_00110"
@@ -32,7 +32,7 @@ def whole(request: pytest.FixtureRequest) -> WholeHead:
         reference = folder / "reference" / "model_output_segmentation.nii.gz"
         labelled = load_labelled_study(folder, reference=reference, labels=(2,))
     else:
-        labelled = load_labelled_study(folder, labels=CORE_LABELS)
+        labelled = load_labelled_study(folder)
     # The second one is a T1c alone.
     *_, second = simulate_skulls(labelled, count=2, seed=20_000)
     return second

@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from brainmets.formats.nifti import write_nifti
+from brainmets.formats.nifti import read_label_map, write_nifti
 from brainmets.imaging.errors import BrainmetsError
 from brainmets.imaging.geometry import Geometry
 from brainmets.training.heads import T1C
 from brainmets.training.labelled_backgrounds import load_labelled_backgrounds
+from brainmets.training.labelled_studies import load_labelled_study
 from brainmets.training.studies import AXIAL_AFFINE, make_study
 from phantom_heads import make_head
 
@@ -86,3 +87,20 @@ def test_a_study_without_lesions_is_a_study(tmp_path: Path) -> None:
     (folder / "a-seg.nii.gz").write_bytes(write_nifti(np.zeros(geometry.shape, dtype=np.uint8), geometry))
     (background,) = load_labelled_backgrounds([folder], labels=LABELS, cache=tmp_path / "cache")
     assert not background.own_target.any()
+
+
+@pytest.mark.parametrize(("ending", "core"), [("-seg", (1,)), ("_seg", (1, 4))])
+def test_label_4_is_a_cavity_since_2023(tmp_path: Path, ending: str, core: tuple[int, ...]) -> None:
+    """And was the enhancing tumour before; which, the file's name says."""
+    folder = _write_study(tmp_path / "a")
+    written = folder / "a-seg.nii.gz"
+    labels = read_label_map(written.read_bytes(), file_index=0).voxels
+    written.rename(folder / f"a{ending}.nii.gz")
+    assert np.array_equal(load_labelled_study(folder).reference.voxels, np.isin(labels, core))
+
+
+def test_nothing_is_made_up_beside_a_lesion_that_was_acquired(tmp_path: Path) -> None:
+    """What its T1 suggests of the other sequences would contradict it."""
+    (background,) = load_labelled_backgrounds([_write_study(tmp_path / "a")], labels=LABELS, cache=tmp_path / "cache")
+    drawn = {make_study(background, np.random.default_rng(seed)).present for seed in range(6)}
+    assert drawn == {(True, False, False, False)}

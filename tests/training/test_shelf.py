@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from brainmets.training.backgrounds import Background
 from brainmets.training.heads import CHANNELS, T1C
 from brainmets.training.lesions import draw_lesion_plan, implant_lesion
-from brainmets.training.shelf import StudyShelf
+from brainmets.training.shelf import StudyShelf, fill_shelf
 from brainmets.training.studies import TrainingStudy, normalize_head
 from phantom_heads import make_head
 
@@ -41,3 +42,14 @@ def test_only_the_newest_studies_stay(tmp_path: Path, size: int) -> None:
         shelf.put(study, number=number)
     kept = sorted(path.name for path in tmp_path.iterdir())
     assert kept == [f"study-{number:08d}.npz" for number in range(6 - size, 6)]
+
+
+def test_a_second_run_draws_other_studies(tmp_path: Path) -> None:
+    """Whoever trains on would else learn the first ones by heart."""
+    head = make_head()
+    complete = (True,) * CHANNELS
+    background = (Background("phantom", head.voxels, head.brain, complete, enhanced=True, stripped=True),)
+    for _ in range(2):
+        next(fill_shelf(StudyShelf(tmp_path), background, seed=1))
+    first, second = StudyShelf(tmp_path).all()
+    assert first.voxels.shape != second.voxels.shape or not np.array_equal(first.voxels, second.voxels)

@@ -25,7 +25,6 @@ from brainmets.imaging.operating_point import OperatingPoint, OperatingPointName
 from brainmets.training.decisions import Decision, save_decision
 from brainmets.training.export import GRAPH_NAME, INT8_NAME
 from brainmets.training.labelled_studies import (
-    CORE_LABELS,
     LabelledStudy,
     load_labelled_study,
     make_synthetic_studies,
@@ -72,7 +71,7 @@ def _add_studies(parser: argparse.ArgumentParser, *, seed: int) -> None:
     parser.add_argument("--split-file", type=Path, help="what `python -m brainmets.training split` wrote")
     parser.add_argument("--part", type=Part, default=Part.VALIDATION, help="part of the split, with --studies")
     parser.add_argument("--reference", type=Path, help="label map of a single study; else its *seg.nii.gz")
-    parser.add_argument("--labels", type=int, nargs="+", default=CORE_LABELS, help="values that are tumour core")
+    parser.add_argument("--labels", type=int, nargs="+", help="values of tumour core; else those of its BraTS release")
     parser.add_argument("--synthetic", type=int, default=0, help="score so many studies implanted in each instead")
     ways = parser.add_mutually_exclusive_group()
     ways.add_argument("--as-acquired", action="store_true", help="with --synthetic: contrast and noise stay real")
@@ -121,9 +120,7 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--synthetic", type=int, default=8, help="lesions are drawn into it so many times")
     parser.add_argument("--test", type=Path, required=True, help="another study, only looked at")
     parser.add_argument("--reference", type=Path, required=True, help="its label map")
-    parser.add_argument(
-        "--labels", type=int, nargs="+", default=CORE_LABELS, help="values of that which are tumour core"
-    )
+    parser.add_argument("--labels", type=int, nargs="+", help="values of that which are tumour core")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, required=True, help="the JSON file that candidates are added to")
     parser.set_defaults(run=_compare)
@@ -144,9 +141,11 @@ def _add_tiles(parser: argparse.ArgumentParser) -> None:
 
 
 def _compare(arguments: argparse.Namespace) -> None:
-    held_out = load_labelled_study(arguments.study, labels=CORE_LABELS)
+    held_out = load_labelled_study(arguments.study)
     drawn = tuple(make_synthetic_studies(held_out, count=arguments.synthetic, seed=CHOICE_SEED))
-    test = load_labelled_study(arguments.test, reference=arguments.reference, labels=tuple(arguments.labels))
+    test = load_labelled_study(
+        arguments.test, reference=arguments.reference, labels=arguments.labels and tuple(arguments.labels)
+    )
     for candidate in tqdm(arguments.candidates, unit="candidate"):
         compared = compare_candidate(candidate, drawn, test, threads=arguments.threads)
         save_compared(arguments.out, compared)
@@ -154,7 +153,7 @@ def _compare(arguments: argparse.Namespace) -> None:
 
 
 def _time_tiles(arguments: argparse.Namespace) -> None:
-    labelled = load_labelled_study(arguments.study, labels=CORE_LABELS)
+    labelled = load_labelled_study(arguments.study)
     contracts = [replace(TILES, depth=depth, max_size=size) for depth in arguments.depth for size in arguments.size]
     timed = [
         time_tiles(arguments.model, labelled, contract, threads=arguments.threads)
@@ -210,7 +209,7 @@ def _read_point(model: Path, arguments: argparse.Namespace) -> OperatingPoint:
 
 
 def _open_studies(arguments: argparse.Namespace) -> Iterator[LabelledStudy]:
-    labels = tuple(arguments.labels)
+    labels = arguments.labels and tuple(arguments.labels)
     folders = _find_folders(arguments)
     ways = _find_ways(arguments)
     with tqdm(total=len(folders) * max(1, len(ways) * arguments.synthetic), unit="study") as bar:

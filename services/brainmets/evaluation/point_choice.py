@@ -75,7 +75,9 @@ def summarize_point(point: OperatingPoint, kinds: Collection[list[LesionwiseScor
 
 
 def _standard_error(counts: list[int]) -> float:
-    return statistics.stdev(counts) / math.sqrt(len(counts)) if len(counts) > 1 else 0.0
+    """Return that of studies' mean count, at least as large as if each false positive came by itself (Poisson)."""
+    by_itself = math.sqrt(max(sum(counts), 1)) / len(counts)
+    return max(by_itself, statistics.stdev(counts) / math.sqrt(len(counts))) if len(counts) > 1 else by_itself
 
 
 def choose_points(tried: Iterable[PointScore]) -> Mapping[OperatingPointName, PointScore]:

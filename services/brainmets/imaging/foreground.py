@@ -34,7 +34,10 @@ def find_foreground(volume: Volume) -> NDArray[np.bool_]:
     References:
         Otsu 1979, A threshold selection method from gray-level histograms, IEEE Trans SMC 9:62.
     """
-    above = volume.voxels > volume.voxels.min()
+    lowest = volume.voxels.min()
+    # A mask's zeros are its air, also where an interpolation has left something darker.
+    is_masked_by_zero = lowest < 0.0 and np.count_nonzero(volume.voxels == 0.0) > MASKED_FRACTION * volume.voxels.size
+    above = volume.voxels != (0.0 if is_masked_by_zero else lowest)
     above_count = np.count_nonzero(above)
     if above_count == 0:
         raise _empty()

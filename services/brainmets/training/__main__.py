@@ -21,7 +21,6 @@ from brainmets.training.export import export_checkpoint
 from brainmets.training.head_preparation import prepare_head
 from brainmets.training.labelled_backgrounds import load_labelled_backgrounds, make_labelled_background
 from brainmets.training.labelled_studies import (
-    CORE_LABELS,
     LabelledStudy,
     healthy_half,
     load_labelled_study,
@@ -124,7 +123,7 @@ def _add_plan(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--split", type=Path, help="a split's file: trains on its labelled studies, see --studies")
     source.add_argument("--shelf", type=Path, help="a folder that `shelve` fills; cannot be replayed from the seed")
     parser.add_argument("--studies", type=Path, help="folder of the split's labelled studies in the BraTS layout")
-    parser.add_argument("--labels", type=int, nargs="+", default=CORE_LABELS, help="values that are tumour core")
+    parser.add_argument("--labels", type=int, nargs="+", help="values of tumour core; else those of its BraTS release")
     parser.add_argument("--cache", type=Path, default=Path("build/training/cache"), help="for labelled studies, read")
     parser.add_argument("--out", type=Path, required=True, help="where checkpoints and the log go")
     parser.add_argument("--updates", type=int, default=6000)
@@ -248,7 +247,7 @@ def _draw_validation(arguments: argparse.Namespace) -> Validation | None:
 
 def _hold_out(folder: Path, context: Context) -> Validation:
     """Return validation on lesions drawn into the tumour-free half of a labelled study."""
-    background = healthy_half(load_labelled_study(folder, labels=CORE_LABELS))
+    background = healthy_half(load_labelled_study(folder))
     return draw_validation(lambda rng: make_study(background, rng), context=context)
 
 
@@ -267,7 +266,9 @@ def _load_backgrounds(arguments: argparse.Namespace) -> tuple[Background, ...]:
     if arguments.split is None:
         return load_backgrounds(arguments.data)
     folders = find_studies(arguments.studies, load_split(arguments.split), Part.TRAINING)
-    return load_labelled_backgrounds(folders, labels=tuple(arguments.labels), cache=arguments.cache)
+    return load_labelled_backgrounds(
+        folders, labels=arguments.labels and tuple(arguments.labels), cache=arguments.cache
+    )
 
 
 def _shelve(arguments: argparse.Namespace) -> None:
@@ -280,7 +281,7 @@ def _shelve(arguments: argparse.Namespace) -> None:
 def _ablate(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     backgrounds = load_backgrounds(arguments.data)
-    labelled = load_labelled_study(arguments.study, labels=CORE_LABELS)
+    labelled = load_labelled_study(arguments.study)
     tiles, tumour = _cut_middle_tile(labelled), make_labelled_background(labelled)
     for ablation in ABLATIONS:
         if arguments.only is None or ablation.name in arguments.only:
@@ -292,14 +293,14 @@ def _export(arguments: argparse.Namespace) -> None:
         load_checkpoint(arguments.checkpoint),
         arguments.repository,
         decision=UNDECIDED if arguments.decision is None else load_decision(arguments.decision),
-        real_tiles=_cut_middle_tile(load_labelled_study(arguments.study, labels=CORE_LABELS)),
+        real_tiles=_cut_middle_tile(load_labelled_study(arguments.study)),
         facts=load_facts(arguments.facts),
     )
     sys.stdout.write(f"wrote {folder}\n")
 
 
 def _quantize(arguments: argparse.Namespace) -> None:
-    labelled = load_labelled_study(arguments.study, labels=CORE_LABELS)
+    labelled = load_labelled_study(arguments.study)
     drawn = make_synthetic_studies(labelled, count=arguments.synthetic, seed=CALIBRATION_SEED)
     tiles = [tile for study in tqdm(drawn, total=arguments.synthetic, unit="study") for tile in cut_real_tiles(study)]
     for folder in tqdm(arguments.model, unit="network"):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from brainmets.formats.nifti import read_nifti
 from brainmets.imaging.bounding_box import find_bounding_box
-from brainmets.imaging.errors import InvalidArgumentError
+from brainmets.imaging.errors import InvalidArgumentError, InvalidIntensityError
 from brainmets.imaging.foreground import find_foreground
 from brainmets.imaging.resampling import axial_grid, resample_volume
 from brainmets.imaging.sequence import Sequence
@@ -155,10 +155,23 @@ def load_axial(path: Path) -> Volume:
     return resample_volume(volume, axial_grid(volume.geometry, spacing_mm=SPACING_MM))
 
 
+def _measure_level(sequence: Sequence, inside: Floats) -> float:
+    """Return a brain's median intensity, its unit."""
+    level = float(np.median(inside))
+    if level <= 0.0:
+        raise InvalidIntensityError(
+            f"The brain of the {sequence} has no intensity to measure others by",
+            expected="intensities as a scanner gives them, the brain's median above 0",
+            got=f"a median of {level:g}",
+            remedy="take the images before they were normalised",
+        )
+    return level
+
+
 def complete_sequences(volumes: Mapping[Sequence, Floats], brain: NDArray[np.bool_]) -> Floats:
     """Return all four sequences (4, D, H, W) in brain units, those that are missing made up from T1."""
     scaled = {
-        sequence: np.maximum(voxels / np.median(voxels[brain]), 0.0).astype(np.float32)
+        sequence: np.maximum(voxels / _measure_level(sequence, voxels[brain]), 0.0).astype(np.float32)
         for sequence, voxels in volumes.items()
     }
     t1 = scaled[Sequence.T1N] if Sequence.T1N in scaled else scaled[Sequence.T1C]

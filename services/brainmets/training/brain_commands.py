@@ -23,7 +23,7 @@ from brainmets.training.brain_scoring import (
     simulate_skulls,
 )
 from brainmets.training.brain_training import BrainTrainingPlan, train_brain_network, write_brain_network
-from brainmets.training.labelled_studies import CORE_LABELS, load_labelled_study
+from brainmets.training.labelled_studies import load_labelled_study
 from brainmets.training.scoring import Scorer
 
 # Drawn apart from every training seed.
@@ -54,7 +54,7 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--study", type=Path, nargs="*", default=[], help="stripped studies in the BraTS layout")
     parser.add_argument("--reference", type=Path, help="label map of a single study; else its *seg.nii.gz")
-    parser.add_argument("--labels", type=int, nargs="+", default=CORE_LABELS, help="values that are tumour core")
+    parser.add_argument("--labels", type=int, nargs="+", help="values of tumour core; else those of its BraTS release")
     parser.add_argument("--skulls", type=int, default=4, help="simulated skulls around each study")
     parser.add_argument("--network", type=Path, help="ONNX file of another brain network than the shipped one")
     parser.add_argument("--model", type=Path, nargs="*", default=[], help="folders of the model repository")
@@ -96,7 +96,7 @@ def _open_heads(arguments: argparse.Namespace) -> Iterator[WholeHead]:
     for path, *brain in arguments.head:
         yield load_whole_head(path, brain[0] if brain else None)
     for folder in arguments.study:
-        labels = tuple(arguments.labels)
+        labels = arguments.labels and tuple(arguments.labels)
         stripped = load_labelled_study(folder, reference=arguments.reference, labels=labels)
         yield from simulate_skulls(stripped, count=arguments.skulls, seed=VALIDATION_SEED)
 

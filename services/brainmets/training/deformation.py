@@ -16,6 +16,8 @@ SHEAR = 0.08
 # Bends over about this distance, by up to about this much (one deviation): anatomy differs, tissue does not tear.
 BEND_SCALES_MM = (45.0, 20.0)
 BEND_MM = (5.5, 1.8)
+# Room for them on each side of a head.
+BEND_ROOM_MM = 10
 
 
 def deform_background(
@@ -31,8 +33,9 @@ def deform_background(
     """
     parts = (background.voxels[list(present)], background.brain[None], background.own_target[None])
     source = np.concatenate(parts, dtype=np.float32)
-    shape = _deformed_shape(background.brain.shape, margin_mm)
-    grid = _sample_grid(shape, background.brain.shape, rng)
+    matrix = _draw_affine(rng)
+    shape = _deformed_shape(background.brain.shape, matrix, margin_mm)
+    grid = _sample_grid(shape, background.brain.shape, matrix, rng)
     if chance(rng, 0.5):  # left and right are equally likely
         source = source[..., ::-1]
     bent = functional.grid_sample(
@@ -45,14 +48,15 @@ def deform_background(
     return head
 
 
-def _deformed_shape(shape: tuple[int, ...], margin_mm: int) -> Shape:
-    d, h, w = (size + 2 * (margin_mm + 4) for size in shape)
+def _deformed_shape(shape: tuple[int, ...], matrix: Floats, margin_mm: int) -> Shape:
+    """Return the box of a head that filled its own as an ellipsoid does, with room for bends and a margin of air."""
+    reach = np.sqrt(np.square(np.linalg.inv(matrix) * shape).sum(axis=1))
+    d, h, w = (int(np.ceil(size)) + 2 * (margin_mm + BEND_ROOM_MM) for size in reach)
     return d, h, w
 
 
-def _sample_grid(shape: Shape, source_shape: tuple[int, ...], rng: np.random.Generator) -> torch.Tensor:
+def _sample_grid(shape: Shape, source_shape: tuple[int, ...], matrix: Floats, rng: np.random.Generator) -> torch.Tensor:
     """Return where each voxel of the new head comes from: (D, H, W, 3), x first, -1 to 1 over the background."""
-    matrix = _draw_affine(rng)
     middle, source_middle = ((np.array(each) - 1.0) / 2.0 for each in (shape, source_shape))
     offsets = [np.arange(size, dtype=np.float32) - np.float32(at) for size, at in zip(shape, middle, strict=True)]
     bend_mm = _draw_bend(shape, rng)

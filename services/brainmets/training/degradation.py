@@ -3,8 +3,10 @@
 import numpy as np
 import torch
 from monai.transforms.intensity.array import RandGibbsNoise, RandHistogramShift
+from numpy.typing import NDArray
 from scipy import ndimage
 
+from brainmets.imaging.lesions import CONNECTIVITY_26
 from brainmets.training.fields import Floats, chance, make_smooth_field, uniform
 from brainmets.training.heads import T1N, Head
 
@@ -33,13 +35,15 @@ def degrade(head: Head, rng: np.random.Generator) -> None:
         bias = make_smooth_field(rng, head.shape, scale_mm=uniform(rng, 60.0, 140.0))
         voxels *= np.exp(bias_strength * bias)
         if thick_mm > 1:
-            _thicken(voxels, slices=thick_mm)
+            thicken(voxels, slices=thick_mm)
         blur_mm = uniform(rng, 0.0, 0.9)
         if blur_mm > 0.3:  # noqa: PLR2004 -- less changes nothing on a 1 mm grid
             ndimage.gaussian_filter(voxels, blur_mm, output=voxels, truncate=2.5)
         grain = rng.standard_normal(head.shape, dtype=np.float32) * np.float32(noise)
         # Magnitude images: noise never makes a voxel negative; and in what was stripped air stays air.
         head.voxels[channel] = np.where(voxels > 0.0, np.abs(voxels + grain), 0.0)
+    if thick_mm > 1:
+        thicken_target(head.target, slices=thick_mm)
 
 
 def disturb(head: Head, rng: np.random.Generator) -> None:
@@ -85,7 +89,17 @@ def _move(voxels: Floats, rng: np.random.Generator) -> None:
     voxels += np.float32(uniform(rng, 0.02, 0.12)) * ghost
 
 
-def _thicken(voxels: Floats, *, slices: int) -> None:
+def thicken_target(target: NDArray[np.bool_], *, slices: int) -> None:
+    """Let each lesion be what thick slices show of it, in place: where it has half of its own contrast and more."""
+    labels, _ = ndimage.label(target, structure=CONNECTIVITY_26)
+    target[...] = False
+    for label, (_, rows, columns) in enumerate(ndimage.find_objects(labels), start=1):
+        shown = (labels[:, rows, columns] == label).astype(np.float32)
+        thicken(shown, slices=slices)
+        target[:, rows, columns] |= shown > 0.5 * shown.max()
+
+
+def thicken(voxels: Floats, *, slices: int) -> None:
     """Average slices in groups and interpolate between the groups, as a grid of 1 mm shows a thick acquisition."""
     count = len(voxels) // slices
     if count < 2:  # noqa: PLR2004 -- nothing to interpolate between

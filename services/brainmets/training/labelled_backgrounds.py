@@ -24,7 +24,7 @@ CACHE_VERSION = 1
 
 
 def load_labelled_backgrounds(
-    folders: Iterable[Path], *, labels: tuple[int, ...], cache: Path
+    folders: Iterable[Path], *, labels: tuple[int, ...] | None, cache: Path
 ) -> tuple[Background, ...]:
     """Return labelled studies as backgrounds; each is read and checked once, and mapped from the cache afterwards.
 
@@ -33,7 +33,7 @@ def load_labelled_backgrounds(
 
     Args:
         folders: Studies in the BraTS layout.
-        labels: Values of the label map that are tumour core.
+        labels: As `load_labelled_study` takes them.
         cache: A folder for what was read; 35 MB a study.
 
     Raises:
@@ -43,7 +43,7 @@ def load_labelled_backgrounds(
     return tuple(_load(folder, labels=labels, cache=cache) for folder in tqdm(list(folders), unit="study"))
 
 
-def _load(folder: Path, *, labels: tuple[int, ...], cache: Path) -> Background:
+def _load(folder: Path, *, labels: tuple[int, ...] | None, cache: Path) -> Background:
     place = cache / f"{folder.name}-{_find_key(folder, labels)}"
     if not place.is_dir():
         _save(make_labelled_background(load_labelled_study(folder, labels=labels)), place)
@@ -60,7 +60,7 @@ def _load(folder: Path, *, labels: tuple[int, ...], cache: Path) -> Background:
     )
 
 
-def _find_key(folder: Path, labels: tuple[int, ...]) -> str:
+def _find_key(folder: Path, labels: tuple[int, ...] | None) -> str:
     """Return what changes whenever a study's files do."""
     files = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(folder.glob("*.nii.gz"))]
     return hashlib.sha256(repr((CACHE_VERSION, labels, files)).encode()).hexdigest()[:16]

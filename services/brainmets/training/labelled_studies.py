@@ -31,8 +31,11 @@ ENDINGS = {
     Sequence.T2W: ("t2w", "t2"),
     Sequence.T2F: ("t2f", "flair"),
 }
-# Labels of the tumour core in all BraTS releases: necrosis 1, enhancing tumour 4 (until 2021) or 3 (since).
-CORE_LABELS = (1, 3, 4)
+# Labels of the tumour core in the BraTS releases, necrosis and enhancing tumour: until 2021, whose files end with
+# "_seg", and since, where 4 is the cavity of a resection.
+CORE_LABELS_UNTIL_2021 = (1, 4)
+CORE_LABELS = (1, 3)
+ENDING_UNTIL_2021 = "_seg.nii.gz"
 # A tumour's border is blurred over some columns of 1 mm beyond what is outlined.
 TUMOUR_MARGIN_COLUMNS = 3
 # Less of a head than this on one side is none any more.
@@ -58,13 +61,16 @@ class LabelledStudy:
     kind: str = "real"
 
 
-def load_labelled_study(folder: Path, *, reference: Path | None = None, labels: tuple[int, ...]) -> LabelledStudy:
+def load_labelled_study(
+    folder: Path, *, reference: Path | None = None, labels: tuple[int, ...] | None = None
+) -> LabelledStudy:
     """Read a study's folder.
 
     Args:
         folder: It holds files named `*-t1c.nii.gz` and so on, of any subset that has a T1c.
         reference: The label map; `*seg.nii.gz` in the folder when left out.
-        labels: Its values that are tumour core; none of them means a study without lesions.
+        labels: Its values that are tumour core, none of which means a study without lesions. Left out, they are those
+            of the BraTS release whose name the file has.
 
     Raises:
         StudyError: A file cannot be read, or there is no T1c.
@@ -99,6 +105,8 @@ def load_labelled_study(folder: Path, *, reference: Path | None = None, labels: 
             got=", ".join(f"{value:g}" for value in unknown[:5]),
             remedy="map the labels to those of BraTS first",
         )
+    if labels is None:
+        labels = CORE_LABELS_UNTIL_2021 if label_path.name.endswith(ENDING_UNTIL_2021) else CORE_LABELS
     core = np.isin(label_map.voxels, labels)
     return LabelledStudy(folder.name, study, LesionMask(core, study.t1c.geometry))
 
@@ -146,8 +154,10 @@ def make_synthetic_studies(
             for channel, sequence in enumerate(Sequence)
             if present[channel]
         }
-        kind = "synthetic-as-acquired" if as_acquired else "synthetic"
-        name = f"{held_out.name}/{kind}-{index}{'-skull' if skull else ''}"
+        way = "synthetic-as-acquired" if as_acquired else "synthetic"
+        name = f"{held_out.name}/{way}-{index}{'-skull' if skull else ''}"
+        # With more sequences, networks find more, and take more for lesions that is none.
+        kind = f"{way}, sequences: {len(volumes)}"
         yield LabelledStudy(name, Study(volumes), LesionMask(head.target, geometry), kind)
 
 

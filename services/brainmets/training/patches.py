@@ -29,7 +29,7 @@ HEAD_TRIES = 8
 POOL_STUDIES = 20
 BATCHES_A_STUDY = 6
 # How often a patch does without a sequence that its study has.
-DROPPED = 0.15
+DROPPED = 0.05
 # How often noise of its own is added to a patch's sequence.
 NOISY = 0.15
 

@@ -83,10 +83,10 @@ def fill_shelf(
 ) -> Iterator[int]:
     """Put fresh studies on a shelf for ever, yielding the number of each."""
     shelf.folder.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(seed)
     # A second run goes on where the first one stopped, with studies of its own.
     number = max((int(path.stem.split("-")[1]) for path in shelf.folder.glob("study-*.npz")), default=0)
     while True:
         number += 1
+        rng = np.random.default_rng((seed, number))
         shelf.put(make_study(draw_background(backgrounds, rng), rng, rules), number=number)
         yield number

@@ -1,5 +1,6 @@
 """Owns a training study: a head with lesions of known place, normalised by the very code that serves."""
 
+from collections import defaultdict
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,10 +29,14 @@ AXIAL_AFFINE = np.array([[0.0, 0.0, 1.0, 0.0], [0.0, 1.0, 0.0, 0.0], [1.0, 0.0, 
 # Every lesion weighs like one of this volume, within bounds: else the large ones alone are learned.
 FULL_WEIGHT_MM3 = 3000.0
 MOST_WEIGHT = 8.0
-# How often a study is a T1c alone, and how often it has each other sequence when it is not.
-T1C_ALONE = 0.35
-MADE_UP_T1C_ALONE = 0.65
+# How often a study is a T1c alone, how often it has all sequences when it is not, and each other sequence else. With
+# all of them networks find more, and take more for lesions that is none, unless they have seen much of it.
+T1C_ALONE = 0.2
+MADE_UP_T1C_ALONE = 0.5
+COMPLETE = 0.6
 KEPT = 0.75
+# How much more often a head is drawn whose sequences were all acquired.
+COMPLETE_HEAD = 2.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,10 +59,13 @@ class TrainingStudy:
 
 
 def draw_background(backgrounds: tuple[Background, ...], rng: np.random.Generator) -> Background:
-    """Return one of the backgrounds; heads are equally likely, however many halves of them there are."""
-    heads = sorted({background.name.split("/")[0] for background in backgrounds})
-    head = heads[rng.integers(len(heads))]
-    parts = [background for background in backgrounds if background.name.split("/")[0] == head]
+    """Return one of the backgrounds; a head counts once however many halves it has, a complete one more."""
+    heads: defaultdict[str, list[Background]] = defaultdict(list)
+    for background in backgrounds:
+        heads[background.name.split("/")[0]].append(background)
+    names = sorted(heads)
+    shares = np.array([COMPLETE_HEAD if all(heads[name][0].acquired) else 1.0 for name in names])
+    parts = heads[names[rng.choice(len(names), p=shares / shares.sum())]]
     return parts[rng.integers(len(parts))]
 
 
@@ -102,7 +110,12 @@ def _draw_sequences(background: Background, rng: np.random.Generator) -> tuple[b
     real = all(background.acquired)
     if chance(rng, T1C_ALONE if real else MADE_UP_T1C_ALONE):
         return tuple(channel == T1C for channel in range(CHANNELS))
-    return tuple(channel == T1C or chance(rng, KEPT) for channel in range(CHANNELS))
+    kept = 1.0 if chance(rng, COMPLETE) else KEPT
+    drawn = tuple(channel == T1C or chance(rng, kept) for channel in range(CHANNELS))
+    if background.target is None:
+        return drawn
+    # What is made up from its T1 contradicts a lesion that was acquired.
+    return tuple(chosen and there for chosen, there in zip(drawn, background.acquired, strict=True))
 
 
 def implant_lesions(head: Head, plans: tuple[LesionPlan, ...], *, rng: np.random.Generator) -> None:

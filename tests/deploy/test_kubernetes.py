@@ -97,7 +97,6 @@ SCALED_BY = {
 }
 # gRPC's resolver that takes all addresses of a name.
 EVERY_ADDRESS = "dns:///"
-# docs/operations.md: what a study takes, and a decoder at worst beside its volumes, which may be as much.
 # Pod Security Standards, restricted.
 VOLUME_TYPES = {
     "configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret",

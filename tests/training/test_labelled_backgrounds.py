@@ -71,6 +71,12 @@ def test_a_fault_is_told_before_training(fault: dict[str, int], message: str, tm
         load_labelled_backgrounds([folder], labels=LABELS, cache=tmp_path / "cache")
 
 
+def test_the_study_at_fault_is_named(tmp_path: Path) -> None:
+    """Of hundreds, it is the one to look at."""
+    with pytest.raises(BrainmetsError, match="Study MET-007: "):
+        load_labelled_study(_write_study(tmp_path / "MET-007", t1c=False))
+
+
 def test_a_misaligned_mask_is_told_before_training(tmp_path: Path) -> None:
     """A label map on another grid is refused."""
     folder = _write_study(tmp_path / "a")

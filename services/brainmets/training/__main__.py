@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from brainmets.imaging.errors import BrainmetsError
+from brainmets.imaging.errors import BrainmetsError, InvalidArgumentError
 from brainmets.training.ablations import ABLATIONS, train_ablation
 from brainmets.training.averaging import average_networks
 from brainmets.training.backgrounds import Background, load_backgrounds
@@ -265,6 +265,13 @@ def _study_source(arguments: argparse.Namespace) -> StudySource:
 def _load_backgrounds(arguments: argparse.Namespace) -> tuple[Background, ...]:
     if arguments.split is None:
         return load_backgrounds(arguments.data)
+    if arguments.studies is None:
+        raise InvalidArgumentError(
+            "The split's studies are not to be found",
+            expected="the folder that they lie in",
+            got="none",
+            remedy="name it with --studies",
+        )
     folders = find_studies(arguments.studies, load_split(arguments.split), Part.TRAINING)
     return load_labelled_backgrounds(
         folders, labels=arguments.labels and tuple(arguments.labels), cache=arguments.cache

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from brainmets.formats.nifti import read_label_map, read_nifti
 from brainmets.imaging.bounding_box import find_bounding_box
-from brainmets.imaging.errors import InvalidArgumentError
+from brainmets.imaging.errors import BrainmetsError, InvalidArgumentError
 from brainmets.imaging.foreground import find_foreground
 from brainmets.imaging.geometry import Geometry
 from brainmets.imaging.lesions import LesionMask
@@ -76,6 +76,16 @@ def load_labelled_study(
         StudyError: A file cannot be read, or there is no T1c.
         InvalidArgumentError: There is no label map, it lies on another grid than the T1c, or holds unknown labels.
     """
+    try:
+        return _read_study(folder, reference, labels)
+    except BrainmetsError as error:
+        # Of hundreds, which one it was.
+        raise type(error)(
+            f"Study {folder.name}: {error.message}", expected=error.expected, got=error.got, remedy=error.remedy
+        ) from error
+
+
+def _read_study(folder: Path, reference: Path | None, labels: tuple[int, ...] | None) -> LabelledStudy:
     volumes = {
         sequence: read_nifti(path.read_bytes(), file_index=index)
         for index, (sequence, path) in enumerate(_find_sequences(folder))

@@ -26,6 +26,7 @@ from brainmets.training.decisions import Decision, save_decision
 from brainmets.training.export import GRAPH_NAME, INT8_NAME
 from brainmets.training.labelled_studies import (
     LabelledStudy,
+    StudyTruth,
     load_labelled_study,
     make_synthetic_studies,
 )
@@ -246,12 +247,12 @@ def _find_folders(arguments: argparse.Namespace) -> tuple[Path, ...]:
 
 def _choose(arguments: argparse.Namespace) -> None:
     scorer = Scorer(arguments.model, threads=arguments.threads)
-    studies = [(labelled, scorer.infer(labelled)) for labelled in _open_studies(arguments)]
     names = [model.name for model in arguments.model]
+    studies = [(labelled.truth, scorer.infer(labelled).with_only(names)) for labelled in _open_studies(arguments)]
     counts = {name: _count(studies, name) for name in names}
     temperatures = {name: round(counts[name].fit_temperature(), 3) for name in names}
     # Networks are asked together unless a client says otherwise: one set of points, for what they say together.
-    together = ((labelled, _average(inferred, temperatures)) for labelled, inferred in studies)
+    together = ((truth, _average(inferred, temperatures)) for truth, inferred in studies)
     chosen = choose_points(try_points(tqdm(together, total=len(studies), desc="operating points"), MEAN))
     for name in names:
         decision = Decision(temperatures[name], {point: score.point for point, score in chosen.items()})
@@ -260,9 +261,9 @@ def _choose(arguments: argparse.Namespace) -> None:
     sys.stdout.write(f"temperatures {temperatures}; {_say(chosen)}\n")
 
 
-def _count(studies: list[tuple[LabelledStudy, InferredStudy]], name: str) -> ProbabilityCounts:
+def _count(studies: list[tuple[StudyTruth, InferredStudy]], name: str) -> ProbabilityCounts:
     first, *others = (
-        ProbabilityCounts.count(inferred.probability_maps[name], labelled.reference) for labelled, inferred in studies
+        ProbabilityCounts.count(inferred.probability_maps[name], truth.reference) for truth, inferred in studies
     )
     return sum(others, start=first)
 
@@ -280,7 +281,7 @@ def _describe_choice(
     chosen: Mapping[OperatingPointName, PointScore],
     counts: ProbabilityCounts,
     temperature: float,
-    studies: list[tuple[LabelledStudy, InferredStudy]],
+    studies: list[tuple[StudyTruth, InferredStudy]],
 ) -> dict[str, object]:
     return {
         "at_these_points": {str(name): asdict(score) for name, score in chosen.items()},
@@ -288,7 +289,7 @@ def _describe_choice(
             "before": round(counts.expected_error(), 4),
             "after": round(counts.expected_error(temperature=temperature), 4),
         },
-        "chosen_on": [study.name for study, _ in studies],
+        "chosen_on": [truth.name for truth, _ in studies],
     }
 
 

@@ -60,7 +60,8 @@ def compare_candidate(candidate: Path, drawn: Sequence[LabelledStudy], test: Lab
 def _judge(
     name: str, asked: list[tuple[LabelledStudy, InferredStudy]], tested: tuple[LabelledStudy, InferredStudy]
 ) -> Json:
-    chosen = choose_points(try_points(asked, name))[OperatingPointName.BALANCED]
+    known = [(labelled.truth, inferred) for labelled, inferred in asked]
+    chosen = choose_points(try_points(known, name))[OperatingPointName.BALANCED]
     scores = [
         score_study(
             labelled.name,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from brainmets.imaging.mets_metric import LesionwiseScore, score_lesions
 from brainmets.imaging.operating_point import OperatingPoint, OperatingPointName
-from brainmets.training.labelled_studies import LabelledStudy
+from brainmets.training.labelled_studies import StudyTruth
 from brainmets.training.scoring import InferredStudy
 
 # False positives a study that each point may cost: what counting without a reader bears, what leaves most studies
@@ -49,14 +49,14 @@ class PointScore:
     lesionwise_dice: float
 
 
-def try_points(studies: Iterable[tuple[LabelledStudy, InferredStudy]], name: str) -> list[PointScore]:
+def try_points(studies: Iterable[tuple[StudyTruth, InferredStudy]], name: str) -> list[PointScore]:
     """Return how the networks of a name, one or their mean, do at every point that is tried."""
     scores: dict[OperatingPoint, dict[str, list[LesionwiseScore]]] = {
         point: defaultdict(list) for point in TRIED_POINTS
     }
-    for labelled, inferred in studies:
+    for truth, inferred in studies:
         for point in TRIED_POINTS:
-            scores[point][labelled.kind].append(score_lesions(labelled.reference, inferred.decide(name, point).mask))
+            scores[point][truth.kind].append(score_lesions(truth.reference, inferred.decide(name, point).mask))
     return [summarize_point(point, kinds.values()) for point, kinds in scores.items()]
 
 

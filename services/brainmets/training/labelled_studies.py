@@ -45,6 +45,21 @@ KNOWN_LABELS = (0, 1, 2, 3, 4)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class StudyTruth:
+    """What is known of a study, without its images: of many studies, those would fill the memory.
+
+    Attributes:
+        name: As the labelled study's.
+        reference: Likewise.
+        kind: Likewise.
+    """
+
+    name: str
+    reference: LesionMask
+    kind: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class LabelledStudy:
     """A study with its reference on the grid of the T1c.
 
@@ -59,6 +74,11 @@ class LabelledStudy:
     study: Study
     reference: LesionMask
     kind: str = "real"
+
+    @property
+    def truth(self) -> StudyTruth:
+        """What is known of it."""
+        return StudyTruth(self.name, self.reference, self.kind)
 
 
 def load_labelled_study(

@@ -50,6 +50,10 @@ class InferredStudy:
         """Return the study with another probability for one network."""
         return replace(self, probability_maps={**self.probability_maps, name: probability})
 
+    def with_only(self, names: Iterable[str]) -> Self:
+        """Return the study with the probabilities of some networks."""
+        return replace(self, probability_maps={name: self.probability_maps[name] for name in names})
+
     def decide(self, name: str, point: OperatingPoint) -> InstanceMap:
         """Return one network's lesions at an operating point, as the service finds them."""
         return drop_outside_brain(find_candidates(self.probability_maps[name], point), self.brain, self.grid)

@@ -99,7 +99,7 @@ protos-baseline: ## make the contract of now the released one
 	@$(SETUP) test
 	@$(BIN)/buf build --exclude-source-info --path protos/brainmets/v1 -o protos/baseline.binpb
 
-train: ## train both networks, the first two of the shipped ones' five cycles, 143 minutes; DATA=folder of heads (docs/accuracy.md)
+train: ## train both networks, the first two of the shipped ones' seven cycles, 143 minutes; DATA=folder of heads (docs/accuracy.md)
 	@$(SETUP) test
 	@$(TRAINING) train-shipped --data $(DATA) build/training/data --out build/training $(ARGS)
 
@@ -107,7 +107,7 @@ export: ## choose temperature and operating points on validation data, write mod
 	@$(SETUP) test
 	@for network in $(NETWORKS); do $(TRAINING) export --checkpoint build/training/$$network/checkpoint.pt \
 	  --repository build/training/candidates --study $(VALIDATION); done
-	@$(EVALUATION) choose-points --model $(NETWORKS:%=build/training/candidates/%) --study $(VALIDATION) --synthetic 12 \
+	@$(EVALUATION) choose-points --model $(NETWORKS:%=build/training/candidates/%) --study $(VALIDATION) --synthetic 16 \
 	  --both-ways --out build/training/decisions
 	@for network in $(NETWORKS); do $(TRAINING) export --checkpoint build/training/$$network/checkpoint.pt \
 	  --repository model_repository --study $(VALIDATION) --decision build/training/decisions/$$network.json; done

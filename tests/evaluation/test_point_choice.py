@@ -89,7 +89,7 @@ def test_a_point_is_summed_over_lesions_and_averaged_over_studies() -> None:
     assert point.lesionwise_dice == (1.0 / 3.0 + 1.0) / 2.0
     apart = summarize_point(OperatingPoint(0.5, 0.0), [[score] for score in scores])
     # The kind that has most of them decides what a point costs.
-    assert apart == replace(point, false_positives=1.0, likely_false_positives=2.0)
+    assert apart == replace(point, false_positives=1.0)
 
 
 def test_a_point_must_keep_its_budget_by_a_standard_error() -> None:

@@ -38,7 +38,8 @@ class PointScore:
         point: The operating point.
         sensitivity: Fraction of lesions of `SMALLEST_ASKED_MM` or more that were found.
         false_positives: A study, in that kind of studies that has most of them.
-        likely_false_positives: What other studies of that kind may well bear: a standard error more.
+        likely_false_positives: What other studies may well bear: as many, or those of all kinds and a standard error,
+            whichever is more.
         lesionwise_dice: Mean over studies.
     """
 
@@ -62,14 +63,15 @@ def try_points(studies: Iterable[tuple[StudyTruth, InferredStudy]], name: str) -
 
 def summarize_point(point: OperatingPoint, kinds: Collection[list[LesionwiseScore]]) -> PointScore:
     """Return how studies did at a point, by their kinds, none of which is to bear more than the point may cost."""
-    counts = [[each.false_positives for each in kind] for kind in kinds]
+    most = max(statistics.fmean(each.false_positives for each in kind) for kind in kinds)
     lesionwise = list(itertools.chain.from_iterable(kinds))
+    counts = [each.false_positives for each in lesionwise]
     asked = [lesion for each in lesionwise for lesion in each.lesions if lesion.diameter_mm >= SMALLEST_ASKED_MM]
     return PointScore(
         point=point,
         sensitivity=sum(lesion.found for lesion in asked) / max(len(asked), 1),
-        false_positives=max(map(statistics.fmean, counts)),
-        likely_false_positives=max(statistics.fmean(kind) + _standard_error(kind) for kind in counts),
+        false_positives=most,
+        likely_false_positives=max(most, statistics.fmean(counts) + _standard_error(counts)),
         lesionwise_dice=sum(each.dice for each in lesionwise) / len(lesionwise),
     )
 

@@ -184,10 +184,8 @@ def make_synthetic_studies(
             for channel, sequence in enumerate(Sequence)
             if present[channel]
         }
-        way = "synthetic-as-acquired" if as_acquired else "synthetic"
-        name = f"{held_out.name}/{way}-{index}{'-skull' if skull else ''}"
-        # With more sequences, networks find more, and take more for lesions that is none.
-        kind = f"{way}, sequences: {len(volumes)}"
+        kind = "synthetic-as-acquired" if as_acquired else "synthetic"
+        name = f"{held_out.name}/{kind}-{index}{'-skull' if skull else ''}"
         yield LabelledStudy(name, Study(volumes), LesionMask(head.target, geometry), kind)
 
 

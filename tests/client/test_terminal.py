@@ -9,12 +9,14 @@ from pathlib import Path
 import grpc
 import pytest
 from rich.console import Console, RenderableType
+from rich.live import Live
 
 from brainmets.client.errors import ServiceError
 from brainmets.client.jobs import Job, JobState
 from brainmets.client.results import Lesion, segmentation_from_proto
 from brainmets.client.terminal import StudyProgress, job_table, lesion_table
 from brainmets.v1 import job_pb2
+from terminal import HIDE_CURSOR, SHOW_CURSOR
 
 WIDTH = 80
 PAGE = Path(__file__).parents[2] / "docs/how-to/command-line.md"
@@ -124,6 +126,19 @@ def test_a_bar_gives_way_to_an_error() -> None:
     # ESC [2K erases a line.
     assert watched(RUNNING, error=REFUSED).rstrip().endswith("\x1b[2K")
     assert not watched(RUNNING).rstrip().endswith("\x1b[2K")
+
+
+def test_an_interrupt_while_a_bar_is_begun_gives_the_cursor_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C comes when it comes: between the bar's first lines and the block that would end it as well."""
+    shown = io.StringIO()
+
+    def interrupt(_: Live) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Live, "refresh", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        StudyProgress(Console(file=shown, force_terminal=True), total_bytes=10).__enter__()
+    assert shown.getvalue().rfind(SHOW_CURSOR) > shown.getvalue().rfind(HIDE_CURSOR) >= 0
 
 
 def test_a_bar_leaves_room_for_the_echo_of_ctrl_c() -> None:

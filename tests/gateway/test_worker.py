@@ -195,6 +195,16 @@ async def test_a_lost_lease_ends_the_attempt_without_an_outcome(bench: GatewayBe
     assert job.state is JobState.RUNNING
 
 
+async def test_a_worker_that_is_cancelled_leaves_no_attempt_behind(bench: GatewayBench) -> None:
+    """What it began would go on inferring for nobody, with a lease that nobody renews."""
+    async with bench.working():
+        bench.triton.delay_s = 30.0
+        await inferring(bench, await submitted(bench))
+    async with asyncio.timeout(10):
+        while any("_outcome_of" in repr(task.get_coro()) for task in asyncio.all_tasks()):  # noqa: ASYNC110 -- tasks
+            await asyncio.sleep(0.02)
+
+
 async def test_a_job_of_a_lost_worker_is_taken_over(bench: GatewayBench) -> None:
     """Its second attempt succeeds."""
     job = await submitted(bench)

@@ -1,5 +1,7 @@
 """Tests of training studies and patches: the truth lies where the lesions are, through every step."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -20,6 +22,7 @@ from brainmets.training.studies import (
     MOST_WEIGHT,
     StudyRules,
     TrainingStudy,
+    draw_background,
     make_study,
     normalize_head,
 )
@@ -319,3 +322,26 @@ def test_hardly_any_brain_is_cut_by_the_box_of_a_deformed_head() -> None:
     # mm², of a surface of 170 cm².
     assert np.median(cut) < 50
     assert max(cut) < 800
+
+
+def test_complete_heads_and_studies_are_drawn_more_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A head whose sequences were all acquired counts twice; of its studies with more than a T1c most have all."""
+    complete = make_background()
+    alone = replace(complete, name="other", acquired=(True, *(False,) * (CHANNELS - 1)))
+    rng = np.random.default_rng(0)
+    # A second half makes a head no likelier.
+    drawn = [draw_background((complete, alone, alone), rng).name for _ in range(600)]
+    assert 350 < drawn.count("phantom") < 450
+    present = []
+    monkeypatch.setattr(studies, "deform_background", lambda *_, **given: present.append(given["present"]) or stop())
+    for _ in range(300):
+        with pytest.raises(StopIteration):
+            make_study(complete, rng)
+    counts = [sum(each) for each in present]
+    assert 30 < counts.count(1) < 90
+    assert counts.count(CHANNELS) > 150
+
+
+def stop() -> None:
+    """End what is under way."""
+    raise StopIteration

@@ -147,7 +147,7 @@ class Decoder:
         except TimeoutError:
             raise _limit_error(f"{self._limits.time_s:g} s", order) from None
         if not place:
-            raise await self._error_of_end(order)
+            raise await self._explain_silence(order)
         try:
             was_read, begin, size = ANSWER_PLACE.unpack(place)
             answer = arena.read(min(size, MAX_ANSWER_BYTES), offset_bytes=begin)
@@ -159,7 +159,8 @@ class Decoder:
             raise _broken("an answer that cannot be read", order) from error
         raise _error_of_refusal(refusal)
 
-    async def _error_of_end(self, order: DecodingOrder) -> BrainmetsError:
+    async def _explain_silence(self, order: DecodingOrder) -> BrainmetsError:
+        """Return why there is no answer: the process has ended, or pretends that it has."""
         try:
             async with asyncio.timeout(END_S):
                 return _error_of_end(await self._process.wait(), order)

@@ -50,6 +50,9 @@ def configure_logging(service: str, log_format: LogFormat, *, stream: TextIO = s
 
 def _log_uncaught(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
     """Log what nobody caught as every exception is; Python would print its message."""
+    if issubclass(kind, SystemExit):
+        # The way in which a thread ends itself; Python says nothing of it either.
+        return
     if error is None or issubclass(kind, KeyboardInterrupt):
         sys.__excepthook__(kind, error or kind(), trace)
         return

@@ -20,7 +20,7 @@ from brainmets.evaluation.decided_study import GatewayDecider, OnnxDecider, Stud
 from brainmets.evaluation.point_choice import PointScore, choose_points, try_points
 from brainmets.evaluation.report import load_report, print_report
 from brainmets.evaluation.tile_timing import print_tiles, time_tiles
-from brainmets.imaging.errors import BrainmetsError, InvalidArgumentError
+from brainmets.imaging.errors import BrainmetsError
 from brainmets.imaging.operating_point import OperatingPoint, OperatingPointName
 from brainmets.training.decisions import Decision, save_decision
 from brainmets.training.export import GRAPH_NAME, INT8_NAME
@@ -33,7 +33,7 @@ from brainmets.training.labelled_studies import (
 from brainmets.training.model_card import CARD_NAME, load_facts
 from brainmets.training.scoring import MEAN, InferredStudy, Scorer, average_maps
 from brainmets.training.served_contract import TILES
-from brainmets.training.splits import Part, find_studies, load_split
+from brainmets.training.splits import Part, find_part
 
 # Drawn apart from every training seed, and figures apart from what chose the operating points.
 CHOICE_SEED = 20_000
@@ -235,14 +235,7 @@ def _find_ways(arguments: argparse.Namespace) -> Mapping[bool, int]:
 def _find_folders(arguments: argparse.Namespace) -> tuple[Path, ...]:
     if arguments.studies is None:
         return tuple(arguments.study)
-    if arguments.split_file is None:
-        raise InvalidArgumentError(
-            "A folder of studies has no part of its own",
-            expected="--split-file beside --studies",
-            got="none",
-            remedy="draw a split with `python -m brainmets.training split`",
-        )
-    return find_studies(arguments.studies, load_split(arguments.split_file), arguments.part)
+    return find_part(arguments.studies, arguments.split_file, arguments.part)
 
 
 def _choose(arguments: argparse.Namespace) -> None:

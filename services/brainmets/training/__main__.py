@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from brainmets.imaging.errors import BrainmetsError, InvalidArgumentError
+from brainmets.imaging.errors import BrainmetsError
 from brainmets.training.ablations import ABLATIONS, train_ablation
 from brainmets.training.averaging import average_networks
 from brainmets.training.backgrounds import Background, load_backgrounds
@@ -38,7 +38,7 @@ from brainmets.training.recipe import SHIPPED_MINUTES, train_shipped
 from brainmets.training.search import search_plan
 from brainmets.training.served_weights import digest_graph
 from brainmets.training.shelf import StudyShelf, fill_shelf
-from brainmets.training.splits import Part, draw_split, find_studies, load_split, save_split
+from brainmets.training.splits import Part, draw_split, find_part, save_split
 from brainmets.training.studies import draw_background, make_study
 from brainmets.training.validation import Validation, draw_validation
 from brainmets.training.world import join_world
@@ -265,14 +265,7 @@ def _study_source(arguments: argparse.Namespace) -> StudySource:
 def _load_backgrounds(arguments: argparse.Namespace) -> tuple[Background, ...]:
     if arguments.split is None:
         return load_backgrounds(arguments.data)
-    if arguments.studies is None:
-        raise InvalidArgumentError(
-            "The split's studies are not to be found",
-            expected="the folder that they lie in",
-            got="none",
-            remedy="name it with --studies",
-        )
-    folders = find_studies(arguments.studies, load_split(arguments.split), Part.TRAINING)
+    folders = find_part(arguments.studies, arguments.split, Part.TRAINING)
     return load_labelled_backgrounds(
         folders, labels=arguments.labels and tuple(arguments.labels), cache=arguments.cache
     )

@@ -112,6 +112,22 @@ def find_studies(folder: Path, split: Split, part: Part) -> tuple[Path, ...]:
     return folders
 
 
+def find_part(folder: Path | None, split_file: Path | None, part: Part) -> tuple[Path, ...]:
+    """Return the folders of a part's studies, by what a command line names.
+
+    Raises:
+        InvalidArgumentError: The folder or the file is not named, or one of the studies is not there.
+    """
+    if folder is None or split_file is None:
+        raise InvalidArgumentError(
+            "The part of a split cannot be found",
+            expected="the folder of its studies and its file",
+            got="one of them",
+            remedy="name both; `python -m brainmets.training split` draws one",
+        )
+    return find_studies(folder, load_split(split_file), part)
+
+
 def _refuse(expected: str, *, got: str) -> BrainmetsError:
     return InvalidArgumentError(
         "The split cannot be used",

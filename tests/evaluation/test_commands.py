@@ -92,7 +92,7 @@ def test_a_part_of_a_split_is_scored(
     given = ("--name", "phantom", "--split", "validation", "--worst", 0, "--threads", 1)
     whole = ("--studies", folder.parent, "--out", tmp_path / "evaluation.json")
     assert run(monkeypatch, "score", "--model", MODELS[1], *given, *whole) == 1
-    assert "--split-file" in capsys.readouterr().err
+    assert "expected the folder of its studies and its file, got one of them" in capsys.readouterr().err
     assert run(monkeypatch, "score", "--model", MODELS[1], *given, *whole, "--split-file", split) == 0
 
 

@@ -21,15 +21,14 @@ VALIDATION = $(DATA)/glioma_brats2021_00006
 TEST = $(DATA)/metastasis_bratsmet_00110
 # Each in a process of its own: one that has loaded the libraries of all ends with a segmentation fault (DECISIONS 63).
 PARTS = $(filter-out %/__pycache__/,$(wildcard tests/*/))
-# Pytest's answers when nothing was selected, and when it was interrupted.
+# How many of them at once: a test waits more than it computes.
+AT_ONCE ?= 2
+run_parts = $(if $(TESTS),$(BIN)/python -m pytest -m "$(1)" $(TESTS),\
+  $(MAKE) --keep-going --output-sync --jobs $(AT_ONCE) MARKED="$(1)" $(PARTS))
+# Pytest's answer when nothing was selected.
 NO_TESTS := 5
-INTERRUPTED := 2
-run_parts = failed=; for part in $(or $(TESTS),$(PARTS)); do \
-  code=0; $(BIN)/python -m pytest -m "$(1)" $$part || code=$$?; \
-  case $$code in 0 | $(NO_TESTS)) ;; $(INTERRUPTED)) exit 1 ;; *) failed="$$failed $$part" ;; esac; \
-  done; test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
 
-.PHONY: help run up down test check bench bench-record bench-engines load faults integration fuzz protos protos-baseline train evaluate export ablations deploy-check lock-images capacity dashboards docs clean
+.PHONY: help run up down test check bench bench-record bench-engines load faults integration fuzz protos protos-baseline train evaluate export ablations deploy-check lock-images capacity dashboards docs clean $(PARTS)
 
 help: ## this list
 	@grep -hE '^[a-z -]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -78,6 +77,9 @@ bench-upload: ## upload files of 64 MiB to 1 GB through the client to an API of 
 load: ## send studies at a steady rate by k6 for a minute; ARGS="--per-minute 20 --duration 10m" for another (docs/load.md)
 	@$(SETUP) test
 	@$(LOCAL) load --options="$(ARGS)"
+
+$(PARTS):
+	@code=0; $(BIN)/python -m pytest -m "$(MARKED)" $@ || code=$$?; test $$code = 0 -o $$code = $(NO_TESTS)
 
 faults: ## tests that kill and freeze real processes
 	@$(SETUP) test

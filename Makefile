@@ -19,6 +19,14 @@ NETWORKS := nested_unet attention_unet
 DATA ?= ../shared/data
 VALIDATION = $(DATA)/glioma_brats2021_00006
 TEST = $(DATA)/metastasis_bratsmet_00110
+# Networks of your own: `make train-own`, and `make run MODEL_REPOSITORY=build/own/model_repository`.
+OWN ?= build/own
+MINUTES ?= 300
+OWN_STUDIES = --studies "$(STUDIES)" $(if $(LABELS),--labels $(LABELS))
+OWN_SPLIT = $(OWN_STUDIES) --split $(OWN)/split.json
+OWN_PART = $(OWN_STUDIES) --split-file $(OWN)/split.json
+OWN_EXPORT = --checkpoint $(OWN)/$$network/checkpoint-best.pt $(OWN_SPLIT) \
+  --facts services/brainmets/training/labelled_card.json
 # Each in a process of its own: one that has loaded the libraries of all ends with a segmentation fault (DECISIONS 63).
 PARTS = $(filter-out %/__pycache__/,$(wildcard tests/*/))
 # How many of them at once: a test waits more than it computes.
@@ -28,7 +36,7 @@ run_parts = $(if $(TESTS),$(BIN)/python -m pytest -m "$(1)" $(TESTS),\
 # Pytest's answer when nothing was selected.
 NO_TESTS := 5
 
-.PHONY: help run up down test check bench bench-record bench-engines load faults integration fuzz protos protos-baseline train evaluate export ablations deploy-check lock-images capacity dashboards docs clean $(PARTS)
+.PHONY: help run up down test check bench bench-record bench-engines load faults integration fuzz protos protos-baseline train evaluate export train-own ablations deploy-check lock-images capacity dashboards docs clean $(PARTS)
 
 help: ## this list
 	@grep -hE '^[a-z -]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -113,7 +121,7 @@ export: ## choose temperature and operating points on validation data, write mod
 	  --both-ways --out build/training/decisions
 	@for network in $(NETWORKS); do $(TRAINING) export --checkpoint build/training/$$network/checkpoint.pt \
 	  --repository model_repository --study $(VALIDATION) --decision build/training/decisions/$$network.json; done
-	@$(TRAINING) quantize --model $(NETWORKS:%=model_repository/%) --study $(VALIDATION)
+	@$(TRAINING) quantize --model $(NETWORKS:%=model_repository/%) --study $(VALIDATION) --synthetic 4
 
 evaluate: ## score the shipped networks into build/evaluation.json, and put the figures into their cards
 	@$(SETUP) test
@@ -137,6 +145,22 @@ evaluate: ## score the shipped networks into build/evaluation.json, and put the 
 	@$(SCORE) --int8 --study $(TEST) --labels 2 --reference $(TEST)/reference/model_output_segmentation.nii.gz \
 	  --name "metastasis BraTS-MET-00110, agreement with another model, int8" --split "test, used for no choice"
 	@$(TRAINING) state-metrics --repository model_repository --evaluation build/evaluation.json
+
+train-own: ## both networks from your labelled STUDIES=folder into build/own, MINUTES=300 each (docs/accuracy.md)
+	@$(SETUP) test
+	@test -f $(OWN)/split.json || $(TRAINING) split --studies "$(STUDIES)" --out $(OWN)/split.json \
+	  $(if $(PATIENT),--patient '$(PATIENT)')
+	@for network in $(NETWORKS); do \
+	  $(TRAINING) train --network $$network $(OWN_SPLIT) --start model_repository/$$network --minutes $(MINUTES) \
+	    --updates 1000000 --cache $(OWN)/cache --out $(OWN)/$$network; \
+	  $(TRAINING) export $(OWN_EXPORT) --repository $(OWN)/candidates; done
+	@$(EVALUATION) choose-points --model $(NETWORKS:%=$(OWN)/candidates/%) $(OWN_PART) --out $(OWN)/decisions
+	@for network in $(NETWORKS); do \
+	  $(TRAINING) export $(OWN_EXPORT) --repository $(OWN)/model_repository --decision $(OWN)/decisions/$$network.json; done
+	@$(TRAINING) quantize --model $(NETWORKS:%=$(OWN)/model_repository/%) $(OWN_SPLIT)
+	@$(EVALUATION) score --model $(NETWORKS:%=$(OWN)/model_repository/%) $(OWN_PART) --part test \
+	  --name "labelled studies" --split test --out $(OWN)/evaluation.json
+	@$(TRAINING) state-metrics --repository $(OWN)/model_repository --evaluation $(OWN)/evaluation.json
 
 ablations: ## short trainings that differ in one thing each, compared (about 3 hours of one core; docs/accuracy.md)
 	@$(SETUP) test

@@ -1,10 +1,12 @@
 """Owns where things lie: in the repository, and below build/, which can be deleted at any time."""
 
+import os
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVICES = ROOT / "services"
-MODEL_REPOSITORY = ROOT / "model_repository"
+# Another one is named by `make run MODEL_REPOSITORY=build/own/model_repository`.
+MODEL_REPOSITORY = ROOT / os.environ.get("MODEL_REPOSITORY", "model_repository")
 TRITON_BACKEND = Path(__file__).parent / "triton" / "onnxruntime" / "model.py"
 
 BUILD = ROOT / "build"

@@ -11,7 +11,7 @@ from brainmets.imaging.geometry import Geometry
 from brainmets.training.heads import T1C
 from brainmets.training.labelled_backgrounds import load_labelled_backgrounds
 from brainmets.training.labelled_studies import load_labelled_study
-from brainmets.training.studies import AXIAL_AFFINE, make_study
+from brainmets.training.studies import AXIAL_AFFINE, OWN_LESIONS, make_study
 from phantom_heads import make_head
 
 LABELS = (1, 3, 4)
@@ -45,6 +45,13 @@ def test_its_own_lesions_are_trained(tmp_path: Path) -> None:
     alone = [len(study.lesion_voxels[0]) for study in made if len(study.lesion_voxels) == 1]
     # Half of the studies get drawn lesions as well, which may swallow a small phantom. Each axis is stretched a little.
     assert sum(0.5 * 905 < volume < 1.8 * 905 for volume in alone) >= 6
+
+
+def test_it_is_validated_on_its_own_lesions_alone(tmp_path: Path) -> None:
+    """Nothing that is drawn decides when a training on labelled studies ends."""
+    (background,) = load_labelled_backgrounds([_write_study(tmp_path / "a")], labels=LABELS, cache=tmp_path / "cache")
+    made = [make_study(background, np.random.default_rng(seed), OWN_LESIONS) for seed in range(12)]
+    assert [len(study.lesion_voxels) for study in made] == [1] * 12
 
 
 def test_it_is_read_once(tmp_path: Path) -> None:

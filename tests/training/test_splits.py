@@ -31,6 +31,26 @@ def test_a_patient_is_the_name_without_its_time_point(study: str, patient: str) 
     assert find_patient(study) == patient
 
 
+def test_other_names_need_a_pattern(tmp_path: Path) -> None:
+    """What follows a patient elsewhere is told by a pattern, which goes into the file and is asked again."""
+    studies = [f"p{patient}_visit{visit}" for patient in range(5) for visit in range(2)]
+    split = draw_split(studies, seed=1, patient=r"(p\d+)_visit\d")
+    assert {len({study[:2] for study in split.studies[part]}) for part in (Part.VALIDATION, Part.TEST)} == {1}
+    save_split(split, tmp_path / "split.json")
+    content = json.loads((tmp_path / "split.json").read_text())
+    content["test"].append(content["training"].pop())
+    (tmp_path / "leaking.json").write_text(json.dumps(content))
+    with pytest.raises(InvalidArgumentError, match="each patient in one part"):
+        load_split(tmp_path / "leaking.json")
+
+
+@pytest.mark.parametrize("pattern", ["(", "p.*", r"(q\d)", "()p1.*"])
+def test_a_pattern_that_tells_no_patient_is_refused(pattern: str) -> None:
+    """One that is none, has no group, or does not fit."""
+    with pytest.raises(InvalidArgumentError, match="patient in a group"):
+        find_patient("p1_visit1", pattern)
+
+
 def test_a_drawn_split_keeps_patients_together_and_uses_all() -> None:
     """Every study is in one part, both time points of a patient in the same, a tenth of patients in each small one."""
     split = draw_split(STUDIES, seed=1)

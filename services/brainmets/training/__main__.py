@@ -1,15 +1,17 @@
 """Owns the training side's command line: train and export."""
 
 import argparse
+import itertools
 import json
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
-from brainmets.imaging.errors import BrainmetsError
+from brainmets.imaging.errors import BrainmetsError, InvalidArgumentError
 from brainmets.training.ablations import ABLATIONS, train_ablation
 from brainmets.training.averaging import average_networks
 from brainmets.training.backgrounds import Background, load_backgrounds
@@ -38,13 +40,15 @@ from brainmets.training.recipe import SHIPPED_MINUTES, train_shipped
 from brainmets.training.search import search_plan
 from brainmets.training.served_weights import digest_graph
 from brainmets.training.shelf import StudyShelf, fill_shelf
-from brainmets.training.splits import Part, draw_split, find_part, save_split
-from brainmets.training.studies import draw_background, make_study
+from brainmets.training.splits import BRATS_PATIENT, Part, draw_split, find_part, save_split
+from brainmets.training.studies import EVERYTHING, OWN_LESIONS, draw_background, make_study
 from brainmets.training.validation import Validation, draw_validation
 from brainmets.training.world import join_world
 
 # Draws the studies that rounding to int8 is chosen and judged on; no other draw is of this seed.
 CALIBRATION_SEED = 25_000
+# Of a split's validation part, what rounding and the parity gate are tried on: enough, and soon read.
+FEW_STUDIES = 8
 
 
 def main() -> int:
@@ -79,14 +83,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
     _add_plan(parser)
-    parser.add_argument("--validation", type=Path, help="a labelled study held out: its loss ends the training early")
     parser.add_argument("--start", type=Path, help="a folder of the model repository whose network is trained on")
     parser.set_defaults(run=_train)
 
 
 def _add_search(parser: argparse.ArgumentParser) -> None:
     _add_plan(parser)
-    parser.add_argument("--validation", type=Path, required=True, help="a labelled study held out")
     parser.add_argument("--trials", type=int, default=20, help="in all, those of an earlier run among them")
     parser.set_defaults(run=_search)
 
@@ -124,6 +126,9 @@ def _add_plan(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--shelf", type=Path, help="a folder that `shelve` fills; cannot be replayed from the seed")
     parser.add_argument("--studies", type=Path, help="folder of the split's labelled studies in the BraTS layout")
     parser.add_argument("--labels", type=int, nargs="+", help="values of tumour core; else those of its BraTS release")
+    parser.add_argument(
+        "--validation", type=Path, help="without a split: a labelled study held out, whose loss ends the training early"
+    )
     parser.add_argument("--cache", type=Path, default=Path("build/training/cache"), help="for labelled studies, read")
     parser.add_argument("--out", type=Path, required=True, help="where checkpoints and the log go")
     parser.add_argument("--updates", type=int, default=6000)
@@ -144,12 +149,31 @@ def _add_split(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--studies", type=Path, required=True, help="folder of labelled studies in the BraTS layout")
     parser.add_argument("--out", type=Path, required=True, help="the split's file")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--patient", default=BRATS_PATIENT, help="pattern of a study's name, its patient in a group")
     parser.set_defaults(run=_split)
 
 
 def _split(arguments: argparse.Namespace) -> None:
     studies = [folder.name for folder in arguments.studies.iterdir() if any(folder.glob("*.nii.gz"))]
-    save_split(draw_split(studies, seed=arguments.seed), arguments.out)
+    save_split(draw_split(studies, seed=arguments.seed, patient=arguments.patient), arguments.out)
+
+
+def _add_held_out(parser: argparse.ArgumentParser) -> None:
+    """Let a command be told which labelled studies were kept out of training."""
+    held_out = parser.add_mutually_exclusive_group(required=True)
+    held_out.add_argument("--study", type=Path, nargs="+", help="labelled studies kept out of training")
+    held_out.add_argument("--studies", type=Path, help="folder of those of which --split names a validation part")
+    parser.add_argument("--split", type=Path, help="what `split` wrote")
+    parser.add_argument("--labels", type=int, nargs="+", help="values of tumour core; else those of its BraTS release")
+
+
+def _held_out_studies(arguments: argparse.Namespace) -> Iterator[LabelledStudy]:
+    folders = arguments.study or find_part(arguments.studies, arguments.split, Part.VALIDATION)
+    return (load_labelled_study(folder, labels=_labels(arguments)) for folder in folders[:FEW_STUDIES])
+
+
+def _labels(arguments: argparse.Namespace) -> tuple[int, ...] | None:
+    return arguments.labels and tuple(arguments.labels)
 
 
 def _add_prepare(parser: argparse.ArgumentParser) -> None:
@@ -178,7 +202,7 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--repository", type=Path, required=True)
     parser.add_argument("--decision", type=Path, help="JSON that choose-points wrote; without it nothing is chosen yet")
-    parser.add_argument("--study", type=Path, required=True, help="a labelled study, for the parity gate's real tile")
+    _add_held_out(parser)
     parser.add_argument("--facts", type=Path, default=SHIPPED_FACTS, help="JSON: statement, data, limits, failures")
     parser.set_defaults(run=_export)
 
@@ -197,8 +221,8 @@ def _add_average(parser: argparse.ArgumentParser) -> None:
 
 def _add_quantize(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, nargs="+", required=True, help="folders of the model repository")
-    parser.add_argument("--study", type=Path, required=True, help="a labelled study kept out of training")
-    parser.add_argument("--synthetic", type=int, default=4, help="lesions are drawn into it so many times")
+    _add_held_out(parser)
+    parser.add_argument("--synthetic", type=int, default=0, help="lesions are drawn into each so many times instead")
     parser.set_defaults(run=_quantize)
 
 
@@ -214,13 +238,18 @@ def _train(arguments: argparse.Namespace) -> None:
 
 def _search(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(arguments.threads)
+    validation = _draw_validation(arguments)
+    if validation is None:
+        raise InvalidArgumentError(
+            "Plans cannot be compared", expected="anatomy that is held out", got="none", remedy="give --validation"
+        )
     with join_world() as world:
         found = search_plan(
             _plan(arguments),
             folder=arguments.out,
             trials=arguments.trials,
             draw_study=_study_source(arguments),
-            validation=_hold_out(arguments.validation, _context(arguments)),
+            validation=validation,
             world=world,
         )
     sys.stdout.write(json.dumps(asdict(found)) + "\n")
@@ -242,13 +271,16 @@ def _plan(arguments: argparse.Namespace) -> TrainingPlan:
 
 
 def _draw_validation(arguments: argparse.Namespace) -> Validation | None:
-    return None if arguments.validation is None else _hold_out(arguments.validation, _context(arguments))
-
-
-def _hold_out(folder: Path, context: Context) -> Validation:
-    """Return validation on lesions drawn into the tumour-free half of a labelled study."""
-    background = healthy_half(load_labelled_study(folder))
-    return draw_validation(lambda rng: make_study(background, rng), context=context)
+    """Return validation on a split's own lesions, or on lesions drawn into the tumour-free half of a labelled study."""
+    if arguments.split is not None:
+        held_out, rules = _load_part(arguments, Part.VALIDATION), OWN_LESIONS
+    elif arguments.validation is not None:
+        held_out, rules = (healthy_half(load_labelled_study(arguments.validation)),), EVERYTHING
+    else:
+        return None
+    return draw_validation(
+        lambda rng: make_study(draw_background(held_out, rng), rng, rules), context=_context(arguments)
+    )
 
 
 def _context(arguments: argparse.Namespace) -> Context:
@@ -265,10 +297,12 @@ def _study_source(arguments: argparse.Namespace) -> StudySource:
 def _load_backgrounds(arguments: argparse.Namespace) -> tuple[Background, ...]:
     if arguments.split is None:
         return load_backgrounds(arguments.data)
-    folders = find_part(arguments.studies, arguments.split, Part.TRAINING)
-    return load_labelled_backgrounds(
-        folders, labels=arguments.labels and tuple(arguments.labels), cache=arguments.cache
-    )
+    return _load_part(arguments, Part.TRAINING)
+
+
+def _load_part(arguments: argparse.Namespace, part: Part) -> tuple[Background, ...]:
+    folders = find_part(arguments.studies, arguments.split, part)
+    return load_labelled_backgrounds(folders, labels=_labels(arguments), cache=arguments.cache)
 
 
 def _shelve(arguments: argparse.Namespace) -> None:
@@ -293,16 +327,19 @@ def _export(arguments: argparse.Namespace) -> None:
         load_checkpoint(arguments.checkpoint),
         arguments.repository,
         decision=UNDECIDED if arguments.decision is None else load_decision(arguments.decision),
-        real_tiles=_cut_middle_tile(load_labelled_study(arguments.study)),
+        real_tiles=_cut_middle_tile(next(_held_out_studies(arguments))),
         facts=load_facts(arguments.facts),
     )
     sys.stdout.write(f"wrote {folder}\n")
 
 
 def _quantize(arguments: argparse.Namespace) -> None:
-    labelled = load_labelled_study(arguments.study)
-    drawn = make_synthetic_studies(labelled, count=arguments.synthetic, seed=CALIBRATION_SEED)
-    tiles = [tile for study in tqdm(drawn, total=arguments.synthetic, unit="study") for tile in cut_real_tiles(study)]
+    held_out = _held_out_studies(arguments)
+    if arguments.synthetic:
+        held_out = itertools.chain.from_iterable(
+            make_synthetic_studies(labelled, count=arguments.synthetic, seed=CALIBRATION_SEED) for labelled in held_out
+        )
+    tiles = [tile for study in tqdm(held_out, unit="study") for tile in cut_real_tiles(study)]
     for folder in tqdm(arguments.model, unit="network"):
         quantize_network(folder, tiles)
         sys.stdout.write(f"{folder.name}: agreement {load_facts(folder / CARD_NAME)['int8']['agreement_dice']}\n")

@@ -11,8 +11,8 @@ import numpy as np
 
 from brainmets.imaging.errors import BrainmetsError, InvalidArgumentError
 
-# BraTS names a study by its patient and a time point: BraTS-MET-00110-000.
-_TIME_POINT = re.compile(r"(?<=\d{3})[-_]\d{3}$")
+# Its group is the patient. BraTS names a study by its patient and often a time point: BraTS-MET-00110-000.
+BRATS_PATIENT = r"(.*?)(?:(?<=\d{3})[-_]\d{3})?"
 
 
 class Part(StrEnum):
@@ -33,12 +33,14 @@ class Split:
 
     Attributes:
         studies: Names of the studies' folders.
+        patient: A regular expression of such a name, whose first group is the patient.
 
     Raises:
-        InvalidArgumentError: A part is empty, a study is named twice, or a patient lies in two parts.
+        InvalidArgumentError: A part is empty, a study is named twice or tells no patient, or a patient is in two parts.
     """
 
     studies: Mapping[Part, tuple[str, ...]]
+    patient: str = BRATS_PATIENT
 
     def __post_init__(self) -> None:
         """Refuse a split that leaks."""
@@ -48,26 +50,48 @@ class Split:
         named = [study for part in Part for study in self.studies[part]]
         if len(set(named)) < len(named):
             raise _refuse("each study once", got=f"{len(named) - len(set(named))} named again")
-        parts = [{find_patient(study) for study in self.studies[part]} for part in Part]
+        parts = [{find_patient(study, self.patient) for study in self.studies[part]} for part in Part]
         leaking = (parts[0] & parts[1]) | (parts[0] & parts[2]) | (parts[1] & parts[2])
         if leaking:
             raise _refuse("each patient in one part", got=f"{len(leaking)} patients in two")
 
 
-def find_patient(study: str) -> str:
-    """Return a study's patient: its name without BraTS' time point."""
-    return _TIME_POINT.sub("", study)
+def find_patient(study: str, pattern: str = BRATS_PATIENT) -> str:
+    """Return a study's patient.
 
-
-def draw_split(studies: Iterable[str], *, seed: int) -> Split:
-    """Return a split of patients drawn at random, `SHARES` of them in each part and at least one.
+    Args:
+        study: The name of its folder.
+        pattern: A regular expression of all of that name, whose first group is the patient.
 
     Raises:
-        InvalidArgumentError: There are fewer patients than parts.
+        InvalidArgumentError: The pattern is none, has no group, or is not that of the name.
+    """
+    try:
+        match = re.fullmatch(pattern, study)
+        patient = match and match[1]
+    except (re.error, IndexError):
+        patient = None
+    if not patient:
+        raise _refuse(
+            f"a pattern that every study's name matches, its patient in a group, as {BRATS_PATIENT}", got=pattern
+        )
+    return patient
+
+
+def draw_split(studies: Iterable[str], *, seed: int, patient: str = BRATS_PATIENT) -> Split:
+    """Return a split of patients drawn at random, `SHARES` of them in each part and at least one.
+
+    Args:
+        studies: Names of their folders.
+        seed: Draws it.
+        patient: As the split's.
+
+    Raises:
+        InvalidArgumentError: There are fewer patients than parts, or a study tells no patient.
     """
     patients: dict[str, list[str]] = {}
     for study in sorted(studies):
-        patients.setdefault(find_patient(study), []).append(study)
+        patients.setdefault(find_patient(study, patient), []).append(study)
     if len(patients) < len(Part):
         raise _refuse(f"{len(Part)} patients or more", got=str(len(patients)))
     order = np.random.default_rng(seed).permutation(sorted(patients)).tolist()
@@ -77,24 +101,26 @@ def draw_split(studies: Iterable[str], *, seed: int) -> Split:
         Part.TEST: order[few[Part.VALIDATION] : few[Part.VALIDATION] + few[Part.TEST]],
         Part.TRAINING: order[few[Part.VALIDATION] + few[Part.TEST] :],
     }
-    return Split({part: tuple(study for each in drawn[part] for study in patients[each]) for part in Part})
+    return Split({part: tuple(study for each in drawn[part] for study in patients[each]) for part in Part}, patient)
 
 
 def save_split(split: Split, path: Path) -> None:
     """Write a split as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({str(part): list(split.studies[part]) for part in Part}, indent=1) + "\n")
+    stated = {"patient": split.patient, **{str(part): list(split.studies[part]) for part in Part}}
+    path.write_text(json.dumps(stated, indent=1) + "\n")
 
 
 def load_split(path: Path) -> Split:
-    """Read a split.
+    """Read a split; a file that states no pattern of patients has those of BraTS.
 
     Raises:
         InvalidArgumentError: The file is no split, or the split leaks.
     """
     try:
         content = json.loads(path.read_text())
-        return Split({part: tuple(str(study) for study in content[part]) for part in Part})
+        studies = {part: tuple(str(study) for study in content[part]) for part in Part}
+        return Split(studies, str(content.get("patient", BRATS_PATIENT)))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _refuse("a JSON file with a list of studies for each part", got=type(error).__name__) from error
 

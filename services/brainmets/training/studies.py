@@ -71,18 +71,22 @@ def draw_background(backgrounds: tuple[Background, ...], rng: np.random.Generato
 
 @dataclass(frozen=True, slots=True)
 class StudyRules:
-    """What a study is made with; all of it unless an ablation asks what that is worth.
+    """What a study is made with; all of it unless an ablation asks what that is worth, or labelled studies validate.
 
     Attributes:
         mimics: Whether what must not be found is drawn: vessels, dura, sinus, choroid plexus, cavities, oedema alone.
         skulls: Whether half of the stripped heads are given a scalp and a skull.
+        more_lesions: Whether half of the heads that bring lesions are given drawn ones besides.
     """
 
     mimics: bool = True
     skulls: bool = True
+    more_lesions: bool = True
 
 
 EVERYTHING = StudyRules()
+# What labelled studies are validated on: nothing drawn into them decides when a training ends.
+OWN_LESIONS = StudyRules(mimics=False, more_lesions=False)
 
 
 def make_study(background: Background, rng: np.random.Generator, rules: StudyRules = EVERYTHING) -> TrainingStudy:
@@ -96,7 +100,7 @@ def make_study(background: Background, rng: np.random.Generator, rules: StudyRul
     if rules.mimics and (not background.enhanced or chance(rng, 0.6)):  # a real T1c has real mimics
         paint_mimics(head, enhanced=enhanced, rng=rng)
     # Half of the heads that bring lesions get no others: theirs alone are real.
-    if enhanced and (background.target is None or chance(rng, 0.5)):
+    if enhanced and (background.target is None or (rules.more_lesions and chance(rng, 0.5))):
         implant_lesions(head, draw_lesion_plans(rng), rng=rng)
     if skull:
         paint_skull(head, enhanced=enhanced, rng=rng)

@@ -26,6 +26,8 @@ PROCESSORS = Path("/proc/cpuinfo")
 # of tensors answers correlates with nothing.
 MAX_PROBABILITY_DIFFERENCE = 0.1
 MIN_LOGIT_CORRELATION = 0.99
+# Probabilities nearer to 0 or 1 are not told from it.
+SURE = 1e-6
 
 Array = npt.NDArray[np.float32]
 
@@ -169,7 +171,7 @@ def find_disagreement(probability: Array, reference: Array) -> str:
 
 
 def _logit(probability: Array) -> npt.NDArray[np.float64]:
-    # float32's distance from 1: beyond it a sigmoid tells nothing any more.
-    inside = np.clip(probability.astype(np.float64), 1e-30, 1.0 - 1e-7)
+    # Beyond this a sigmoid in float32 tells nothing: some engines' is exact near 0, others' steps there as near 1.
+    inside = np.clip(probability.astype(np.float64), SURE, 1.0 - SURE)
     logit: npt.NDArray[np.float64] = np.log(inside) - np.log1p(-inside)
     return logit

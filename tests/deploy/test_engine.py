@@ -104,6 +104,13 @@ def test_wrong_values_are_noticed(reference: Array, broken: object) -> None:
         assert find_disagreement(broken(reference), reference)
 
 
+def test_steps_near_nothing_are_no_disagreement(reference: Array) -> None:
+    """A network that is sure of the background is served: one engine's 0 is another's 1e-9."""
+    sure = np.where(reference < 0.5, reference * 1e-8, reference).astype(np.float32)
+    stepped = np.where(sure < 1e-6, 0.0, sure).astype(np.float32)
+    assert find_disagreement(stepped, sure) == ""
+
+
 def test_the_variable_chooses_the_engine(network: Path) -> None:
     """Over what the processor would be best at."""
     assert choose_kind({VARIABLE: "openvino-f32"}, network) is EngineKind.OPENVINO_F32

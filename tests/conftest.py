@@ -2,12 +2,19 @@
 
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 import redis
 
 from azure_server import azure_container, azure_endpoint
 from redis_server import REDIS_SERVER, RedisServer
 from s3_server import s3_bucket, s3_endpoint
+
+# Neither a busy machine nor another draw of the examples fails a test.
+hypothesis.settings.register_profile(
+    "steady", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("steady")
 
 __all__ = ["azure_container", "azure_endpoint", "s3_bucket", "s3_endpoint"]
 

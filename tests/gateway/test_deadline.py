@@ -1,5 +1,6 @@
 """How calls are repeated, and when they are not."""
 
+import asyncio
 import time
 
 import pytest
@@ -51,3 +52,12 @@ async def test_nothing_is_called_after_the_deadline() -> None:
     with pytest.raises(DeadlineExceededError):
         await retry_while_unavailable(flaky, Deadline.after(0))
     assert flaky.calls == 0
+
+
+async def test_what_was_waited_for_is_told_although_the_pause_was_too_long() -> None:
+    """A process that sleeps beyond the deadline does not call again with no time left."""
+    flaky = Flaky(100, DependencyUnavailableError)
+    asyncio.get_running_loop().call_later(0.1, time.sleep, 1.0)
+    with pytest.raises(DependencyUnavailableError):
+        await retry_while_unavailable(flaky, Deadline.after(0.5))
+    assert flaky.calls == 1

@@ -90,5 +90,9 @@ async def retry_while_unavailable(call: Callable[[], Awaitable[Answer]], deadlin
             if deadline.remaining_s <= pause_s:
                 raise
             _log.warning("dependency_unavailable", reason=error.reason, got=error.got, retry_after_s=pause_s)
+            unavailable = error
         await asyncio.sleep(pause_s)
+        if deadline.remaining_s == 0.0:
+            # A process that slept too long: what it waited for is still the reason.
+            raise unavailable
         pause_s = min(2 * pause_s, LONGEST_PAUSE_S)

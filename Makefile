@@ -147,6 +147,7 @@ evaluate: ## score the shipped networks into build/evaluation.json, and put the 
 	@$(TRAINING) state-metrics --repository model_repository --evaluation build/evaluation.json
 
 train-own: ## both networks from your labelled STUDIES=folder into build/own, MINUTES=300 each (docs/accuracy.md)
+	@test -d "$(STUDIES)" || { echo "Name the folder of labelled studies: make train-own STUDIES=folder"; exit 1; }
 	@$(SETUP) test
 	@test -f $(OWN)/split.json || $(TRAINING) split --studies "$(STUDIES)" --out $(OWN)/split.json \
 	  $(if $(PATIENT),--patient '$(PATIENT)')

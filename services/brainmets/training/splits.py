@@ -93,7 +93,12 @@ def draw_split(studies: Iterable[str], *, seed: int, patient: str = BRATS_PATIEN
     for study in sorted(studies):
         patients.setdefault(find_patient(study, patient), []).append(study)
     if len(patients) < len(Part):
-        raise _refuse(f"{len(Part)} patients or more", got=str(len(patients)))
+        raise InvalidArgumentError(
+            "The studies cannot be split",
+            expected=f"{len(Part)} patients or more, each of their studies a folder with *.nii.gz",
+            got=f"{len(patients)}",
+            remedy="name the folder that holds the studies' folders, or with --patient how their names tell patients",
+        )
     order = np.random.default_rng(seed).permutation(sorted(patients)).tolist()
     few = {part: max(1, round(SHARES[part] * len(order))) for part in (Part.VALIDATION, Part.TEST)}
     drawn = {

@@ -53,6 +53,10 @@ class TrainingPlan:
             self.network, input_channels=self.context.input_channels, space=self.context.space, widths=self.widths
         )
 
+    def share_done(self, *, update: int, elapsed_s: float) -> float:
+        """Return which share of the training is done after so many updates and seconds; 1 and more: it is over."""
+        return max(update / self.updates, elapsed_s / (60.0 * self.minutes))
+
 
 @dataclass(frozen=True, slots=True)
 class Best:

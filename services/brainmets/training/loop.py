@@ -97,7 +97,9 @@ class Trainer:
         self._supervised = DistributedDataParallel(supervised) if self._world.size > 1 else supervised
         with ExitStack() as stack:
             log = (
-                stack.enter_context(TrainingLog(self._folder, self._plan, update=self._update))
+                stack.enter_context(
+                    TrainingLog(self._folder, self._plan, update=self._update, elapsed_s=self._elapsed_s)
+                )
                 if self._world.writes
                 else None
             )
@@ -116,7 +118,7 @@ class Trainer:
 
     @property
     def _progress(self) -> float:
-        return max(self._update / self._plan.updates, self._elapsed_s / (60.0 * self._plan.minutes))
+        return self._plan.share_done(update=self._update, elapsed_s=self._elapsed_s)
 
     @property
     def _rate(self) -> float:

@@ -11,6 +11,8 @@ from brainmets.training.checkpoint import TrainingPlan
 
 # Updates between two lines.
 LOG_EVERY = 20
+# Of the whole training, whether its updates or its minutes end it.
+BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
 
 
 class TrainingLog:
@@ -19,13 +21,16 @@ class TrainingLog:
     `training.csv` has the columns update, elapsed_s, learning_rate, loss; `validation.csv` update, loss.
     """
 
-    def __init__(self, folder: Path, plan: TrainingPlan, *, update: int) -> None:
+    def __init__(self, folder: Path, plan: TrainingPlan, *, update: int, elapsed_s: float) -> None:
         self._file = (folder / "training.csv").open("a", newline="")
         self._lines = csv.writer(self._file)
         self._validations = folder / "validation.csv"
         self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=update or None)
-        self._bar = tqdm(total=plan.updates, initial=update, unit="update", desc=plan.network)
+        self._plan = plan
+        done = plan.share_done(update=update, elapsed_s=elapsed_s)
+        self._bar = tqdm(total=max(1.0, done), initial=done, desc=plan.network, bar_format=BAR)
         self._losses: list[float] = []
+        self._told = ""
 
     def __enter__(self) -> Self:
         return self
@@ -37,13 +42,14 @@ class TrainingLog:
 
     def add(self, loss: float, *, update: int, elapsed_s: float, rate: float) -> None:
         """Take one update's loss."""
-        self._bar.update()
+        self._bar.set_postfix_str(f"{update:,} updates{self._told}", refresh=False)
+        self._bar.update(min(self._bar.total, self._plan.share_done(update=update, elapsed_s=elapsed_s)) - self._bar.n)
         self._losses.append(loss)
         if update % LOG_EVERY:
             return
         mean = sum(self._losses) / len(self._losses)
         self._losses.clear()
-        self._bar.set_postfix(loss=f"{mean:.3f}")
+        self._told = f", loss {mean:.3f}"
         self._lines.writerow([update, f"{elapsed_s:.1f}", f"{rate:.3e}", f"{mean:.4f}"])
         self._file.flush()
         self._events.add_scalar("loss/training", mean, update)

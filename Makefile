@@ -152,8 +152,8 @@ train-own: ## both networks from your labelled STUDIES=folder into build/own, MI
 	@test -f $(OWN)/split.json || $(TRAINING) split --studies "$(STUDIES)" --out $(OWN)/split.json \
 	  $(if $(PATIENT),--patient '$(PATIENT)')
 	@for network in $(NETWORKS); do \
-	  $(TRAINING) train --network $$network $(OWN_SPLIT) --start model_repository/$$network --minutes $(MINUTES) \
-	    --updates 1000000 --cache $(OWN)/cache --out $(OWN)/$$network; \
+	  $(TRAINING) train --network $$network $(OWN_SPLIT) --start model_repository/$$network --learning-rate 8e-4 \
+	    --minutes $(MINUTES) --updates 1000000 --cache $(OWN)/cache --out $(OWN)/$$network; \
 	  $(TRAINING) export $(OWN_EXPORT) --repository $(OWN)/candidates; done
 	@$(EVALUATION) choose-points --model $(NETWORKS:%=$(OWN)/candidates/%) $(OWN_PART) --out $(OWN)/decisions
 	@for network in $(NETWORKS); do \

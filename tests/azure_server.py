@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from free_addresses import free_addresses
+from install_lock import installing
 from local.layout import BUILD
 from local.ports import HOST
 
@@ -33,13 +35,14 @@ _NUMBERS = itertools.count()
 def find_azurite() -> Path:
     """Return the emulator's program, installed into build/; the test is skipped where it cannot be had."""
     program = _FOLDER / "node_modules" / ".bin" / "azurite-blob"
-    if program.exists():
-        return program
-    npm = shutil.which("npm")
-    if npm is None:
-        pytest.skip(f"needs {AZURITE}, which npm installs, and npm is not there")
-    words = (npm, "install", "--no-audit", "--no-fund", "--prefix", str(_FOLDER), AZURITE)
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=INSTALL_TIMEOUT_S)
+    with installing("azurite"):
+        if program.exists():
+            return program
+        npm = shutil.which("npm")
+        if npm is None:
+            pytest.skip(f"needs {AZURITE}, which npm installs, and npm is not there")
+        words = (npm, "install", "--no-audit", "--no-fund", "--prefix", str(_FOLDER), AZURITE)
+        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=INSTALL_TIMEOUT_S)
     if done.returncode != 0:
         pytest.skip(f"needs {AZURITE}, which npm does not install: {done.stderr.strip().splitlines()[-1:]}")
     return program
@@ -48,9 +51,8 @@ def find_azurite() -> Path:
 @pytest.fixture(scope="session")
 def azure_endpoint() -> Iterator[str]:
     """Serve blobs and yield the account's address."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port = probe.getsockname()[1]
+    (address,) = free_addresses()
+    port = int(address.rpartition(":")[2])
     words = (find_azurite(), "--inMemoryPersistence", "--silent", "--disableTelemetry", "--skipApiVersionCheck")
     server = subprocess.Popen([*words, "--blobHost", HOST, "--blobPort", str(port)], stdout=subprocess.DEVNULL)
     give_up_s = time.monotonic() + START_TIMEOUT_S

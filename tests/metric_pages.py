@@ -40,7 +40,7 @@ def parse_page(text: str) -> Page:
 
 def read_page(address: str) -> Page:
     """Return what a running process tells."""
-    with urlopen(f"http://{address}/metrics", timeout=5) as answer:
+    with urlopen(f"http://{address}/metrics", timeout=30) as answer:
         return parse_page(answer.read().decode())
 
 
@@ -59,7 +59,7 @@ def pointing(told: CollectorRegistry | str, trace_id: str) -> set[str]:
 
 def _fetch_openmetrics(address: str) -> str:
     request = Request(f"http://{address}/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
-    with urlopen(request, timeout=5) as answer:  # noqa: S310 -- http on loopback
+    with urlopen(request, timeout=30) as answer:  # noqa: S310 -- http on loopback
         return str(answer.read().decode())
 
 

@@ -77,7 +77,7 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer):
         server.start()
         web = ThreadingHTTPServer(("127.0.0.1", 0), _http_handler(self))
         self.http_url = f"http://127.0.0.1:{web.server_port}/v1/traces"
-        thread = Thread(target=web.serve_forever)
+        thread = Thread(target=web.serve_forever, args=(0.02,))
         thread.start()
         try:
             yield

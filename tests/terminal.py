@@ -20,6 +20,7 @@ CHILD = """
 import fcntl, signal, termios
 signal.signal(signal.SIGINT, signal.default_int_handler)
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+{before}
 from brainmets.client.commands import app
 app()
 """
@@ -30,13 +31,13 @@ TIMEOUT_S = 60.0
 
 
 class Terminal:
-    """A command in a terminal of its own."""
+    """A command in a terminal of its own, and Python that its process runs before."""
 
-    def __init__(self, *words: str) -> None:
+    def __init__(self, *words: str, before: str = "") -> None:
         self._screen, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
         self.command = subprocess.Popen(
-            [sys.executable, "-c", CHILD, *words],
+            [sys.executable, "-c", CHILD.format(before=before), *words],
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
@@ -97,9 +98,9 @@ class Terminal:
 
 
 @contextmanager
-def terminal(*words: str) -> Iterator[Terminal]:
+def terminal(*words: str, before: str = "") -> Iterator[Terminal]:
     """Run a command in a terminal while the block runs."""
-    opened = Terminal(*words)
+    opened = Terminal(*words, before=before)
     try:
         yield opened
     finally:

@@ -67,7 +67,7 @@ class Ports:
 
     @classmethod
     def find_free(cls) -> Self:
-        """Return ports that nothing listens on now.
+        """Return ports that nothing listens on now, and that no other call finds while this process lives.
 
         Raises:
             StackError: None were found.
@@ -75,7 +75,7 @@ class Ports:
         for _ in range(_TRIES):
             # Below the range that outgoing connections take theirs from.
             ports = cls.starting_at(SystemRandom().randrange(10_000, 32_000, SPAN))
-            if ports.find_busy() is None:
+            if ports.find_busy() is None and _claim(ports.api):
                 return ports
         raise StackError("No hundred free ports were found on this machine; end what uses them.")
 
@@ -102,6 +102,18 @@ class Ports:
     def named(self) -> Iterator[tuple[str, int]]:
         """Iterate over the parts and their ports."""
         return ((field.name, getattr(self, field.name)) for field in fields(self))
+
+
+def _claim(first: int) -> bool:
+    claim = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        claim.bind(f"\0brainmets-ports-{first}")
+    except OSError:
+        claim.close()
+        return False
+    # Kept open until the process ends.
+    claim.detach()
+    return True
 
 
 def _is_free(port: int) -> bool:

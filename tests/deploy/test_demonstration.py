@@ -7,18 +7,9 @@ import pytest
 from nibabel.nifti1 import Nifti1Image
 from numpy.typing import NDArray
 
-from local.carried import TEMPLATE_T1
 from local.comparison import compare, false_positive_words
 from local.demonstration import DIAMETERS_MM, Demonstration, load_demonstration
 from local.errors import StackError
-
-
-@pytest.fixture(scope="module")
-def demonstration(tmp_path_factory: pytest.TempPathFactory) -> Demonstration:
-    """A demonstration study, made anew."""
-    if not TEMPLATE_T1.exists():
-        pytest.skip("needs the brain template in build/ (make test unpacks it)")
-    return load_demonstration(tmp_path_factory.mktemp("demonstration"))
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,7 @@ from brainmets.imaging.study import Study, align_study
 from brainmets.imaging.tile_contract import TileContract
 from brainmets.imaging.tiling import extract_tile, plan_tiles, spread_channels
 from brainmets.runtime.brain_weights import load_brain_network
-from local.carried import TEMPLATE_T1
-from local.demonstration import load_demonstration
+from local.demonstration import Demonstration
 from local.engine import EngineKind, open_engine
 from local.layout import MODEL_REPOSITORY
 
@@ -31,12 +30,9 @@ CONTRACT = TileContract(
 
 
 @pytest.fixture(scope="module")
-def tiles(tmp_path_factory: pytest.TempPathFactory) -> list[NDArray[np.float32]]:
+def tiles(demonstration: Demonstration) -> list[NDArray[np.float32]]:
     """Tiles (1, C, D + 2 halo, H, W) of the demonstration study, as the networks get them."""
-    if not TEMPLATE_T1.exists():
-        pytest.skip("needs the brain template in build/ (make test unpacks it)")
-    study = load_demonstration(tmp_path_factory.mktemp("demonstration")).study
-    volume = read_nifti(study.read_bytes(), file_index=0)
+    volume = read_nifti(demonstration.study.read_bytes(), file_index=0)
     aligned = align_study(Study({Sequence.T1C: volume}), spacing_mm=CONTRACT.spacing_mm)
     normalized = normalize_study(aligned, outline_head(aligned.volumes[Sequence.T1C], load_brain_network()))
     grid = plan_tiles(normalized.geometry.shape, CONTRACT, occupied=normalized.brain)

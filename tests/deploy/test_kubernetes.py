@@ -1,5 +1,6 @@
 """Every installation that can be rendered is confined, probed, bounded, and set up with settings that exist."""
 
+import functools
 import itertools
 import json
 import re
@@ -158,10 +159,16 @@ def test_all_processes_are_there(installation: Installation) -> None:
 
 def test_core_objects_have_no_unknown_field(installation: Installation) -> None:
     """Kubernetes would drop it with a warning, and what was meant would not be."""
-    validator = pytest.importorskip("kubernetes_validate", reason="needs kubernetes-validate")
     for item in installation.objects:
         if item["kind"] not in OWN_KINDS:
-            validator.validate(item, KUBERNETES_VERSION, strict=True)
+            validate(json.dumps(item))
+
+
+@functools.cache
+def validate(text: str) -> None:
+    """Have an object validated, once for all installations that it is in."""
+    validator = pytest.importorskip("kubernetes_validate", reason="needs kubernetes-validate")
+    validator.validate(json.loads(text), KUBERNETES_VERSION, strict=True)
 
 
 def test_custom_objects_keep_their_schemas(installation: Installation) -> None:

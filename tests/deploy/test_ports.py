@@ -28,11 +28,12 @@ def test_a_first_port_that_leaves_no_room_is_refused(text: str) -> None:
         Ports.from_environment({VARIABLE: text})
 
 
-def test_the_last_hundred_has_room() -> None:
+def test_the_last_hundred_has_room(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also for what a busy port's sentence advises."""
     ports = Ports.from_environment({VARIABLE: "65436"})
-    ports.check_free()
-    with socket.create_server((HOST, ports.api)), pytest.raises(StackError) as caught:
+    assert max(port for _, port in ports.named()) < 65_536
+    monkeypatch.setattr(Ports, "find_busy", lambda ports: ("api", ports.api))
+    with pytest.raises(StackError) as caught:
         ports.check_free()
     Ports.from_environment({VARIABLE: str(caught.value).partition(f"{VARIABLE}=")[2].split()[0]})
 
@@ -50,3 +51,12 @@ def test_a_busy_port_is_named_with_what_to_do() -> None:
 def test_free_ports_are_free() -> None:
     """They pass the check that a start makes."""
     Ports.find_free().check_free()
+
+
+def test_free_ports_are_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though nothing listens there yet, whoever else looks for ports finds others."""
+    ports = Ports.find_free()
+    monkeypatch.setattr("local.ports.SystemRandom.randrange", lambda *_: ports.api)
+    with pytest.raises(StackError):
+        Ports.find_free()
+    ports.check_free()

@@ -151,10 +151,10 @@ def test_a_stream_too_short_for_its_header_is_not_inflated() -> None:
 def test_a_bomb_is_not_inflated() -> None:
     """A gigabyte of zeros behind a small header is not looked at."""
     content = compressed(nifti_file() + bytes(200 * MIB))
-    started_s = time.perf_counter()
+    started_s = time.process_time()
     with pytest.raises(MalformedFileError):
         read_nifti(content, file_index=0)
-    assert time.perf_counter() - started_s < 1.0
+    assert time.process_time() - started_s < 1.0
 
 
 def test_the_largest_empty_volume_is_refused_within_two_seconds() -> None:
@@ -162,7 +162,7 @@ def test_the_largest_empty_volume_is_refused_within_two_seconds() -> None:
     size = 512**3
     beginning = with_fields(dim=(3, 512, 512, 512, 1, 1, 1, 1), datatype=2, bitpix=8)[:352]
     content = compressed(beginning + bytes(size))
-    started_s = time.perf_counter()
+    started_s = time.process_time()
     with pytest.raises(EmptyVolumeError):
         read_nifti(content, file_index=0)
-    assert time.perf_counter() - started_s < 2.0
+    assert time.process_time() - started_s < 2.0

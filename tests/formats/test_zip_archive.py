@@ -129,14 +129,14 @@ def test_a_fault_is_told_as_what_it_is(fault: str) -> None:
     """The kind and the archive's number; in a second, and in the memory of one entry."""
     content, kind = FAULTS[fault]
     tracemalloc.start()
-    begin_s = time.monotonic()
+    begin_s = time.process_time()
     with pytest.raises(StudyError) as caught:
         read_all(content)
     _, most_bytes = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert type(caught.value) is kind
     assert caught.value.file_index == 7
-    assert time.monotonic() - begin_s < 1.0
+    assert time.process_time() - begin_s < 1.0
     assert most_bytes < 16 * MIB
 
 

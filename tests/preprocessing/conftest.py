@@ -22,7 +22,7 @@ from preparation_bench import VOXEL_MM, PreparationBench, head_voxels, nifti_byt
 async def bench(tmp_path: Path) -> AsyncIterator[PreparationBench]:
     """A service for two studies at a time of at most 8 MB each."""
     settings = PreprocessingSettings(
-        artifact_url=tmp_path.as_uri(), max_studies=2, max_study_bytes=8_000_000, decoders=1
+        artifact_url=tmp_path.as_uri(), max_studies=2, max_study_bytes=8_000_000, decoders=1, decoding_time_s=60
     )
     registry = CollectorRegistry()
     metrics = PreprocessingMetrics(registry)

@@ -51,7 +51,7 @@ def check(address: str) -> int:
     with grpc.insecure_channel(address) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         request = health_pb2.HealthCheckRequest(service=SERVICE_NAME)
-        return stub.Check(request, wait_for_ready=True, timeout=20).status
+        return stub.Check(request, wait_for_ready=True, timeout=60).status
 
 
 def test_no_decoder_waits_for_a_study_that_cannot_come(environment: dict[str, str]) -> None:
@@ -68,11 +68,11 @@ def test_the_process_serves_until_it_is_told_to_stop(environment: dict[str, str]
         for name in ("HEALTH", "LISTEN"):
             assert check(environment[f"BRAINMETS_{name}_ADDRESS"]) == health_pb2.HealthCheckResponse.SERVING
         metrics = f"http://{environment['BRAINMETS_METRICS_ADDRESS']}/metrics"
-        with urllib.request.urlopen(metrics, timeout=5) as answer:
+        with urllib.request.urlopen(metrics, timeout=30) as answer:
             assert b"process_resident_memory_bytes" in answer.read()
         assert read_page(environment["BRAINMETS_METRICS_ADDRESS"]) == built_page(Service.PREPROCESSING)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=60) == 0
 
 
 def test_a_taken_port_is_one_sentence(environment: dict[str, str]) -> None:
@@ -80,7 +80,7 @@ def test_a_taken_port_is_one_sentence(environment: dict[str, str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with started(environment | {"BRAINMETS_LISTEN_ADDRESS": f"127.0.0.1:{port}"}) as process:
-            assert process.wait(timeout=20) == 1
+            assert process.wait(timeout=60) == 1
             complaint = process.stderr.read() if process.stderr else ""
     assert f"port {port}" in complaint
     assert "Traceback" not in complaint
@@ -90,7 +90,7 @@ def test_missing_settings_are_one_sentence(environment: dict[str, str]) -> None:
     """Every variable at fault is named."""
     del environment["BRAINMETS_ARTIFACT_URL"]
     with started(environment) as process:
-        assert process.wait(timeout=20) == 1
+        assert process.wait(timeout=60) == 1
         complaint = process.stderr.read() if process.stderr else ""
     assert "BRAINMETS_ARTIFACT_URL" in complaint
     assert "Traceback" not in complaint

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,8 @@ from scripted_reader import AFFINE, FINDING, READER, SERIES, SHAPE
 SETTINGS = PreprocessingSettings(artifact_url="file:///nowhere")
 DEFAULT_LIMITS = DecodingLimits(SETTINGS.decoding_time_s, SETTINGS.decoding_memory_bytes)
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-LIMITS = DecodingLimits(time_s=1.0, memory_bytes=128 * 1024**2)
+# Far more time than a study takes, whatever else the machine does.
+LIMITS = DecodingLimits(time_s=60.0, memory_bytes=128 * 1024**2)
 GIB = 1024**3
 # Beside the limit: the study's own pages, and those of the decoder that were not resident while it was idle.
 OWN_BYTES = 32 * 1024**2
@@ -60,6 +62,12 @@ class Discards:
 def discards() -> Discards:
     """What the module's pool discards."""
     return Discards()
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that has ended is found to have, however late."""
+    monkeypatch.setattr(decoders, "END_S", 60.0)
 
 
 @pytest.fixture
@@ -136,14 +144,12 @@ async def test_volumes_come_in_the_networks_order(pool: DecoderPool) -> None:
 @pytest.mark.parametrize(
     ("deed", "kind"),
     [
-        (b"loop", DecodingLimitError),
         (b"allocate", DecodingLimitError),
         (b"recurse", DecodingLimitError),
         (b"fault", MalformedFileError),
         (b"abort", MalformedFileError),
         (b"exit", MalformedFileError),
         (b"exit of the interpreter", MalformedFileError),
-        (b"hang up", MalformedFileError),
         (b"babble", MalformedFileError),
         (b"promise", MalformedFileError),
         (b"end from outside", DependencyUnavailableError),
@@ -155,6 +161,25 @@ async def test_the_next_study_is_read_whatever_the_last_one_did(
     pool: DecoderPool, discards: Discards, deed: bytes, kind: type[BrainmetsError]
 ) -> None:
     """The study is told what was wrong, its decoder is never used again, and a fresh one takes the next."""
+    await go_on_after(deed, kind, pool, discards)
+
+
+async def test_the_next_study_is_read_though_the_last_one_would_not_end(discards: Discards) -> None:
+    """As after all other deeds, when its time is up."""
+    async with DecoderPool.open(1, replace(LIMITS, time_s=3.0), discards.metrics, reader=READER) as pool:
+        await go_on_after(b"loop", DecodingLimitError, pool, discards)
+
+
+async def test_the_next_study_is_read_though_the_last_one_hung_up(
+    pool: DecoderPool, discards: Discards, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after all other deeds, when it has had time to end."""
+    monkeypatch.setattr(decoders, "END_S", 0.1)
+    await go_on_after(b"hang up", MalformedFileError, pool, discards)
+
+
+async def go_on_after(deed: bytes, kind: type[BrainmetsError], pool: DecoderPool, discards: Discards) -> None:
+    """Have a study refused, and the next one read by another decoder."""
     before = discards.count
     with pytest.raises(kind):
         await read(pool, deed)
@@ -162,13 +187,15 @@ async def test_the_next_study_is_read_whatever_the_last_one_did(
     assert discards.count == before + 1
 
 
-@pytest.mark.parametrize("deed", [b"loop", b"allocate"])
+@pytest.mark.parametrize(
+    ("deed", "limits"), [(b"loop", DEFAULT_LIMITS), (b"allocate", replace(DEFAULT_LIMITS, time_s=LIMITS.time_s))]
+)
 async def test_no_study_takes_more_than_five_seconds_or_one_gibibyte(
-    metrics: PreprocessingMetrics, deed: bytes
+    metrics: PreprocessingMetrics, deed: bytes, limits: DecodingLimits
 ) -> None:
     """The limits that the service has by default keep what the documentation promises."""
     others = own_decoders()
-    async with DecoderPool.open(1, DEFAULT_LIMITS, metrics, reader=READER) as pool:
+    async with DecoderPool.open(1, limits, metrics, reader=READER) as pool:
         await pool.wait_until_ready()
         (decoder,) = own_decoders() - others
         idle_bytes = peak_bytes = decoder.memory_info().rss
@@ -177,12 +204,15 @@ async def test_no_study_takes_more_than_five_seconds_or_one_gibibyte(
         while not study.done():
             with contextlib.suppress(psutil.NoSuchProcess):
                 peak_bytes = max(peak_bytes, decoder.memory_info().rss)
+            if peak_bytes - idle_bytes >= GIB + OWN_BYTES:
+                study.cancel()
             await asyncio.sleep(0.005)
         # The limit, and time to notice it on busy cores.
-        assert time.perf_counter() - began_s < DEFAULT_LIMITS.time_s + 15.0
-        assert isinstance(study.exception(), DecodingLimitError)
-    assert peak_bytes - idle_bytes < GIB + OWN_BYTES
-    assert deed == b"loop" or peak_bytes - idle_bytes > GIB / 2  # else it was not the limit that ended it
+        assert time.perf_counter() - began_s < limits.time_s + 15.0
+        assert peak_bytes - idle_bytes < GIB + OWN_BYTES
+        error = study.exception()
+    assert isinstance(error, DecodingLimitError)
+    assert error.got == (f"{limits.time_s:g} s" if deed == b"loop" else "more memory or time")
 
 
 async def test_a_refusal_keeps_its_words(pool: DecoderPool) -> None:
@@ -235,16 +265,18 @@ async def test_cancelling_a_study_ends_its_decoder_at_once(pool: DecoderPool) ->
     study.cancel()
     with pytest.raises(asyncio.CancelledError):
         await study
-    await wait_until_gone(decoder, within_s=10.0)
+    await wait_until_gone(decoder, within_s=30.0)
 
 
 async def test_a_decoder_that_does_not_start_says_so(
-    metrics: PreprocessingMetrics, monkeypatch: pytest.MonkeyPatch
+    metrics: PreprocessingMetrics, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """In words: a timeout has none of its own."""
     monkeypatch.setattr(decoders, "START_S", 0.01)
+    tmp_path.joinpath("slow_reader.py").write_text("import time\ntime.sleep(600)\n")
+    monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(OSError, match="not ready within"):
-        async with DecoderPool.open(1, DEFAULT_LIMITS, metrics, reader=READER) as pool:
+        async with DecoderPool.open(1, LIMITS, metrics, reader="slow_reader:read_study") as pool:
             await pool.wait_until_ready()
 
 
@@ -253,7 +285,7 @@ async def test_an_idle_decoder_that_was_ended_is_replaced(pool: DecoderPool, dis
     before = discards.count
     (decoder,) = own_decoders()
     decoder.kill()
-    await wait_until_gone(decoder, within_s=5.0)
+    await wait_until_gone(decoder, within_s=30.0)
     assert np.all((await read(pool, b"1")).volumes[Sequence.T1C].voxels == 1.0)
     assert discards.count == before + 1
 
@@ -273,7 +305,8 @@ async def test_studies_are_read_beside_each_other(metrics: PreprocessingMetrics)
         await asyncio.sleep(0.05)
         studies = await asyncio.gather(*(read(pool, b"%d" % number) for number in range(4)))
         assert not slow.done()
-        with pytest.raises(DecodingLimitError):
+        slow.cancel()
+        with pytest.raises(asyncio.CancelledError):
             await slow
     assert [study.volumes[Sequence.T1C].voxels[0, 0, 0] for study in studies] == [0.0, 1.0, 2.0, 3.0]
 
@@ -300,10 +333,10 @@ async def test_nothing_is_left_of_a_closed_pool(metrics: PreprocessingMetrics) -
 
 SERVICE = """
 import asyncio
-from test_decoder_pool import Discards, DecoderPool, DEFAULT_LIMITS, READER, own_decoders, read
+from test_decoder_pool import Discards, DecoderPool, LIMITS, READER, own_decoders, read
 
 async def main():
-    async with DecoderPool.open(1, DEFAULT_LIMITS, Discards().metrics, reader=READER) as pool:
+    async with DecoderPool.open(1, LIMITS, Discards().metrics, reader=READER) as pool:
         await pool.wait_until_ready()
         print(own_decoders().pop().pid, flush=True)
         await read(pool, b"loop")
@@ -323,6 +356,6 @@ async def test_a_decoder_dies_with_its_service() -> None:
     await asyncio.sleep(0.1)
     service.kill()
     await service.wait()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while is_alive(decoder):  # noqa: ASYNC110 -- another process ends
             await asyncio.sleep(0.01)

@@ -6,7 +6,8 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -66,7 +67,7 @@ async def main():
     server = build_server(PUBLIC_LIMITS, RpcMetrics(CollectorRegistry(), service="gateway", methods=()))
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(Models(), server)
     print(bind(server, "127.0.0.1:0"), flush=True)
-    await serve_until(stopping, server, health=Health(), grace_s=5.0)
+    await serve_until(stopping, server, health=Health(), grace_s=60.0)
 
 asyncio.run(main())
 """
@@ -151,8 +152,9 @@ async def fail(model_name: str, server: Running) -> BrainmetsError:
     return caught.value
 
 
-async def test_the_duration_of_a_call_points_to_its_trace() -> None:
+async def test_the_duration_of_a_call_points_to_its_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of one that fails as well; where nothing is traced it points nowhere."""
+    monkeypatch.setattr("brainmets.runtime.otlp_tracer.EXPORT_TIMEOUT_S", 60.0)
     trace_id = "4bf92f3577b34da6a3ce929d0e0e4736"
     metadata = (("traceparent", f"00-{trace_id}-00f067aa0ba902b7-01"),)
     collector = Collector()
@@ -214,7 +216,7 @@ async def test_a_call_may_still_end_itself() -> None:
 
 async def counted(server: Running, **labels: str) -> None:
     """Return once one call is counted; a status that a servicer aborts with reaches its caller a moment before."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while server.registry.get_sample_value("brainmets_gateway_rpcs_total", labels) != 1:  # noqa: ASYNC110 -- a number
             await asyncio.sleep(0.01)
 
@@ -248,7 +250,7 @@ async def test_cancelling_a_stream_closes_its_generator_at_once() -> None:
         await call.read()
         await asyncio.sleep(0.1)
         call.cancel()
-        await asyncio.wait_for(tiles.closed.wait(), timeout=10.0)
+        await asyncio.wait_for(tiles.closed.wait(), timeout=30.0)
         await counted(server, method="PrepareStudy", code="CANCELLED")
 
 
@@ -262,13 +264,16 @@ async def test_a_message_above_the_limit_is_refused() -> None:
 
 async def test_calls_above_the_limit_are_refused() -> None:
     """A server takes as many calls at a time as it was built for, and says so to the rest."""
-    async with running(limits=ServerLimits(max_message_bytes=1000, max_concurrent_rpcs=2)) as server:
-        calls = (server.models.ListModels(models.ListModelsRequest()) for _ in range(8))
-        answers = await asyncio.gather(*calls, return_exceptions=True)
-    refused = {answer.code() for answer in answers if isinstance(answer, grpc.aio.AioRpcError)}
-    assert refused <= {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE}
-    assert sum(isinstance(answer, models.ListModelsResponse) for answer in answers) >= 2
-    assert refused
+    async with running(limits=replace(INTERNAL_LIMITS, max_concurrent_rpcs=2)) as server:
+        calls = [server.streams.PrepareStudy(streams.PrepareStudyRequest(job_id="endless")) for _ in range(2)]
+        for call in calls:
+            assert await call.read() == TILE
+        # By a connection of its own: on theirs gRPC keeps a third call back at the client.
+        own = [("grpc.use_local_subchannel_pool", 1)]
+        async with grpc.aio.insecure_channel(server.address, options=own) as channel:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await model_service_pb2_grpc.ModelServiceStub(channel).GetModel(models.GetModelRequest())
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 async def test_services_can_be_listed() -> None:
@@ -334,11 +339,14 @@ async def test_calls_go_to_all_addresses_in_turn() -> None:
                 await stub.GetModel(models.GetModelRequest(model_name="fine"))
             return [count_calls(server) - calls for server, calls in zip((first, second), before, strict=True)]
 
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while 0 in await call(4):
                 pass
         assert await call(6) == [3, 3]
         await stop_server(first.server)
+        # One may still go to it before the caller knows; callers repeat those.
+        with suppress(grpc.aio.AioRpcError):
+            await call(2)
         assert await call(4) == [0, 4]
 
 
@@ -351,7 +359,7 @@ def count_calls(server: Running) -> float:
 async def test_a_connection_ages_and_its_call_does_not() -> None:
     """A caller looks for other servers now and then, and loses nothing by it."""
     aging = ServerLimits(max_message_bytes=1000, max_concurrent_rpcs=8, max_connection_age_ms=100)
-    async with running(limits=aging) as server, asyncio.timeout(10):
+    async with running(limits=aging) as server, asyncio.timeout(30):
         while await call_and_find_port(server) == await call_and_find_port(server):
             pass
     async with running(limits=PUBLIC_LIMITS) as server:

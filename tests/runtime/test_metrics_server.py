@@ -15,7 +15,7 @@ def test_metrics_are_served_over_http() -> None:
     ApiMetrics(registry).sent_bytes.inc(3)
     with (
         serve_metrics(registry, "127.0.0.1:0") as port,
-        urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer,
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer,
     ):
         text = answer.read().decode()
     assert "brainmets_gateway_sent_bytes_total 3.0" in text

@@ -1,5 +1,6 @@
 """What a test starts, kills with kill -9 and starts again: a training of twelve updates, saved after every second."""
 
+import math
 import sys
 from pathlib import Path
 
@@ -14,5 +15,5 @@ from brainmets.training.world import World  # noqa: E402
 
 loop.SAVE_EVERY = 2
 training_log.LOG_EVERY = 1
-plan = TrainingPlan("attention_unet", 12, minutes=10.0, batch_size=2)
+plan = TrainingPlan("attention_unet", 12, minutes=math.inf, batch_size=2)
 loop.Trainer(plan, folder=Path(sys.argv[1]), world=World()).train(make_study)

@@ -32,7 +32,7 @@ def test_it_is_served_where_it_was_told_until_it_is_interrupted() -> None:
     with terminal("app", "--listen", listen) as command:
         command.wait_for(listen)
         assert "Traceback" not in command.shown
-        answer = httpx.get(f"http://{listen}/", trust_env=False)
+        answer = httpx.get(f"http://{listen}/", timeout=60.0, trust_env=False)
         assert answer.status_code == httpx.codes.OK
         command.press(CTRL_C)
         assert command.wait() == ExitCode.OK

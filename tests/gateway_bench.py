@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 import grpc.aio
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
+from brainmets.gateway import inference_health, redis_connection, request_stream
 from brainmets.gateway.api import build_api
 from brainmets.gateway.crew import Crew, build_worker
 from brainmets.gateway.process import Stores, open_stores
@@ -34,6 +36,8 @@ HEAD, NOISE, LESION = 500.0, 5.0, 900.0
 LESION_RADIUS = 7
 # From edge to edge of its voxels.
 LESION_DIAMETER_MM = (2 * LESION_RADIUS + 1) * VOXEL_MM
+# Of a machine that is busy. A Redis that is dead refuses at once.
+PATIENCE_S = 30.0
 
 
 def study_voxels(*, lesion: bool = True, seed: int = 0) -> NDArray[np.float32]:
@@ -97,12 +101,23 @@ class GatewayBench:
         return self.registry.get_sample_value(f"brainmets_{name}", labels) or 0.0
 
 
+def be_patient(patch: pytest.MonkeyPatch) -> None:
+    """Wait longer than usual for a Redis that answers late."""
+    for name in ("CONNECT_TIMEOUT_S", "SOCKET_TIMEOUT_S"):
+        patch.setattr(redis_connection, name, PATIENCE_S)
+
+
 @asynccontextmanager
 async def running_gateway(redis_url: str, artifact_url: str, **limits: float) -> AsyncIterator[GatewayBench]:
     """Run everything on free loopback ports; `limits` are settings of the worker and the API."""
     triton, registry = FakeTriton(), CollectorRegistry()
     common = {"redis_url": redis_url, "artifact_url": artifact_url}
     async with AsyncExitStack() as stack:
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        be_patient(patch)
+        patch.setattr(request_stream, "HEARING_S", PATIENCE_S)
+        # Once, so that what Triton is asked then are tiles.
+        patch.setattr(inference_health, "PROBE_INTERVAL_S", 3600.0)
         triton_address = await stack.enter_async_context(triton.serve())
         preparation = await stack.enter_async_context(_preprocessing(artifact_url))
         api_settings = ApiSettings.model_validate(
@@ -133,7 +148,7 @@ async def running_gateway(redis_url: str, artifact_url: str, **limits: float) ->
 async def _preprocessing(artifact_url: str) -> AsyncIterator[str]:
     registry = CollectorRegistry()
     metrics = PreprocessingMetrics(registry)
-    settings = PreprocessingSettings(artifact_url=artifact_url, decoders=1)
+    settings = PreprocessingSettings(artifact_url=artifact_url, decoders=1, decoding_time_s=PATIENCE_S)
     async with open_workshop(settings, metrics) as workshop:
         server = build_server(INTERNAL_LIMITS, RpcMetrics(registry, service="preprocessing", methods=METHODS))
         servicer = build_servicer(settings, workshop, metrics)

@@ -1,11 +1,16 @@
 """Owns claims and completions of jobs, for the tests of the job store."""
 
-import asyncio
+import redis.asyncio
 
 from brainmets.gateway.jobs import DEFAULT_TENANT, ArtifactKind, Claim, Completion, StoredArtifact
-from brainmets.gateway.redis_job_store import JobStoreLimits, RedisJobStore
+from brainmets.gateway.redis_connection import tenant_key
+from brainmets.gateway.redis_job_store import RedisJobStore
 
 CACHE_KEY = "c0" * 32
+# As `lua/shared.lua` has them.
+QUEUE, GROUP, CONSUMER = tenant_key(DEFAULT_TENANT, "queue"), "workers", "worker"
+# Longer than any lease.
+EXPIRED_MS = 3_600_000
 
 
 async def claim_now(jobs: RedisJobStore, *, worker: str = "worker", block_s: float = 0) -> Claim:
@@ -15,9 +20,14 @@ async def claim_now(jobs: RedisJobStore, *, worker: str = "worker", block_s: flo
     return claim
 
 
-async def claim_expired(jobs: RedisJobStore, limits: JobStoreLimits) -> Claim:
+async def expire_lease(client: redis.asyncio.Redis, claim: Claim) -> None:
+    """Let a claim's lease run out now."""
+    await client.xclaim(QUEUE, GROUP, CONSUMER, 0, [claim.entry_id], idle=EXPIRED_MS, justid=True)
+
+
+async def claim_expired(jobs: RedisJobStore, client: redis.asyncio.Redis, claim: Claim) -> Claim:
     """Return a second worker's claim on what the first has let expire."""
-    await asyncio.sleep(limits.lease_s + 0.02)
+    await expire_lease(client, claim)
     return await claim_now(jobs, worker="second")
 
 

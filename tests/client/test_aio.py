@@ -17,6 +17,7 @@ from brainmets.client import (
     ServiceError,
     StudyFile,
     StudyPathError,
+    aio,
 )
 from brainmets.client.errors import error_from_rpc
 from brainmets.v1 import job_pb2
@@ -129,6 +130,13 @@ async def test_all_jobs_are_listed_page_by_page(client: AsyncClient, study: Path
     assert [job.job_id async for job in client.jobs(page_size=2)] == ids[::-1]
 
 
+@pytest.fixture
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a call that is given up wait longer until the service knows, on a machine that is busy."""
+    monkeypatch.setattr(aio, "GIVE_UP_TIMEOUT_S", 30.0)
+
+
+@pytest.mark.usefixtures("_patient")
 async def test_cancelling_the_call_cancels_the_job(client: AsyncClient, bench: GatewayBench, study: Path) -> None:
     """A caller who gives up leaves no work behind, not even for the time in which a broken line is mended."""
     bench.triton.delay_s = 30.0
@@ -142,12 +150,17 @@ async def test_cancelling_the_call_cancels_the_job(client: AsyncClient, bench: G
     assert (await client.job(jobs[0].job_id)).state is JobState.CANCELLED
 
 
+@pytest.mark.usefixtures("_patient")
 async def test_a_call_whose_time_is_up_cancels_the_job(client: AsyncClient, bench: GatewayBench, study: Path) -> None:
     """Its caller is told of a job that will not end by itself, and has no other way to know it."""
     bench.triton.delay_s = 30.0
     jobs: list[Job] = []
-    with pytest.raises(TimeoutError):
-        await client.segment(study, on_progress=jobs.append, timeout_s=4.0)
+    for timeout_s in (1.0, 5.0, 25.0):
+        with pytest.raises(TimeoutError):
+            await client.segment(study, on_progress=jobs.append, timeout_s=timeout_s)
+        # Else it was not accepted in time.
+        if jobs:
+            break
     assert (await client.job(jobs[0].job_id)).state is JobState.CANCELLED
 
 

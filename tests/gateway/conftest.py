@@ -14,7 +14,13 @@ from brainmets.gateway.redis_job_store import JobStoreLimits, RedisJobStore
 from brainmets.gateway.redis_upload_store import RedisUploadStore
 from brainmets.imaging.media_type import MediaType
 from brainmets.imaging.sequence import Sequence
-from gateway_bench import GatewayBench, running_gateway
+from gateway_bench import GatewayBench, be_patient, running_gateway
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bear a machine that stops for a while."""
+    be_patient(monkeypatch)
 
 
 @pytest.fixture
@@ -27,8 +33,8 @@ async def client(redis_url: str) -> AsyncIterator[redis.asyncio.Redis]:
 
 @pytest.fixture
 def limits() -> JobStoreLimits:
-    """Bounds short enough to be waited for."""
-    return JobStoreLimits(max_queued_jobs=5, lease_s=1.0)
+    """Few jobs, and leases that do not run out by themselves."""
+    return JobStoreLimits(max_queued_jobs=5, lease_s=60.0)
 
 
 @pytest.fixture

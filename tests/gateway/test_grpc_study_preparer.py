@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
+import brainmets.gateway.deadline
 from brainmets.gateway.deadline import Deadline
 from brainmets.gateway.grpc_study_preparer import METHOD, GrpcStudyPreparer
 from brainmets.gateway.jobs import StoredFile
@@ -85,6 +86,12 @@ class FlakyPreprocessing(preprocessing_service_pb2_grpc.PreprocessingServiceServ
             raise
         if error is not None:
             raise error
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let calls be repeated without long pauses."""
+    monkeypatch.setattr(brainmets.gateway.deadline, "FIRST_PAUSE_S", 0.02)
 
 
 @pytest.fixture
@@ -231,12 +238,13 @@ async def test_a_bad_study_is_not_tried_again(preparer: GrpcStudyPreparer, servi
 
 
 async def test_a_service_that_stays_away_is_given_up_at_the_deadline(
-    preparer: GrpcStudyPreparer, service: FlakyPreprocessing
+    preparer: GrpcStudyPreparer, service: FlakyPreprocessing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With its own error."""
+    monkeypatch.setattr(brainmets.gateway.deadline, "FIRST_PAUSE_S", 60.0)
     service.breaks = [(0, BROKEN)] * 100
     with pytest.raises(DependencyUnavailableError):
-        await prepared(preparer, deadline_s=2.0)
+        await prepared(preparer, deadline_s=20.0)
 
 
 async def test_the_deadline_reaches_preprocessing(preparer: GrpcStudyPreparer, service: FlakyPreprocessing) -> None:

@@ -6,23 +6,26 @@ import time
 from collections.abc import Awaitable, Callable
 
 import pytest
+import redis
+import redis.asyncio
 
+import brainmets.gateway.heartbeat
 from brainmets.gateway.heartbeat import Heartbeat
 from brainmets.gateway.jobs import DEFAULT_TENANT, Claim, Completion, NewJob
 from brainmets.gateway.redis_job_store import JobStoreLimits, RedisJobStore
 from brainmets.imaging.errors import BrainmetsError, JobCancelledError, StaleLeaseError
+from job_cases import CONSUMER, GROUP, QUEUE, claim_expired, claim_now, expire_lease
 from redis_server import RedisServer
 
-WAIT_S = 15.0
+WAIT_S = 30.0
+BEAT_S = 0.05
 
 
 @pytest.fixture
 async def claim(jobs: RedisJobStore, new_job: Callable[..., Awaitable[NewJob]]) -> Claim:
     """Return a claim on a fresh job."""
     await jobs.submit(await new_job())
-    claim = await jobs.claim(DEFAULT_TENANT, "worker", block_s=0)
-    assert claim is not None
-    return claim
+    return await claim_now(jobs)
 
 
 @pytest.fixture
@@ -32,28 +35,58 @@ def losses() -> queue.Queue[BrainmetsError]:
 
 
 @pytest.fixture
-def heartbeat(redis_url: str, claim: Claim, limits: JobStoreLimits, losses: queue.Queue[BrainmetsError]) -> Heartbeat:
-    """Return the claim's heartbeat, not yet begun."""
+def heartbeat(
+    redis_url: str,
+    claim: Claim,
+    limits: JobStoreLimits,
+    losses: queue.Queue[BrainmetsError],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Heartbeat:
+    """Return the claim's heartbeat, quick and not yet begun."""
+    monkeypatch.setattr(brainmets.gateway.heartbeat, "LONGEST_PAUSE_S", BEAT_S)
     return Heartbeat(redis_url, claim, lease_s=limits.lease_s, on_lost=losses.put)
 
 
+def wait_until_renewed(redis_url: str, limits: JobStoreLimits) -> None:
+    """Return once the claim's lease does not run out; blocks the event loop meanwhile."""
+    give_up = time.monotonic() + WAIT_S
+    with redis.Redis.from_url(redis_url) as client:
+        while _idle_ms(client) >= 1000 * limits.lease_s:
+            assert time.monotonic() < give_up, "the lease is not renewed"
+            time.sleep(0.01)
+
+
+def _idle_ms(client: redis.Redis) -> int:
+    (entry,) = client.xpending_range(QUEUE, GROUP, "-", "+", 1, CONSUMER)
+    return int(entry["time_since_delivered"])
+
+
 async def test_lease_is_kept_while_the_event_loop_is_blocked(
-    heartbeat: Heartbeat, jobs: RedisJobStore, limits: JobStoreLimits, losses: queue.Queue[BrainmetsError]
+    heartbeat: Heartbeat,
+    redis_url: str,
+    claim: Claim,
+    client: redis.asyncio.Redis,
+    jobs: RedisJobStore,
+    limits: JobStoreLimits,
+    losses: queue.Queue[BrainmetsError],
 ) -> None:
     """A step that computes for longer than the lease does not lose the job."""
     with heartbeat:
-        time.sleep(limits.lease_s * 2)  # noqa: ASYNC251 -- blocks the loop on purpose
-        assert await jobs.claim(DEFAULT_TENANT, "second", block_s=0) is None
+        for _ in range(2):
+            await expire_lease(client, claim)
+            wait_until_renewed(redis_url, limits)
+            assert await jobs.claim(DEFAULT_TENANT, "second", block_s=0) is None
     assert losses.empty()
 
 
 async def test_lease_runs_out_after_the_heartbeat(
-    heartbeat: Heartbeat, jobs: RedisJobStore, limits: JobStoreLimits
+    heartbeat: Heartbeat, claim: Claim, client: redis.asyncio.Redis, jobs: RedisJobStore
 ) -> None:
     """Nothing goes on renewing when the block has been left."""
     with heartbeat:
         pass
-    await asyncio.sleep(limits.lease_s + 0.02)
+    await expire_lease(client, claim)
+    await asyncio.sleep(4 * BEAT_S)
     assert await jobs.claim(DEFAULT_TENANT, "second", block_s=0) is not None
 
 
@@ -64,19 +97,19 @@ async def test_cancellation_is_told_once(
     with heartbeat:
         await jobs.cancel(DEFAULT_TENANT, claim.job.job_id)
         assert isinstance(losses.get(timeout=WAIT_S), JobCancelledError)
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(4 * BEAT_S)
     assert losses.empty()
 
 
 async def test_lost_lease_is_told(
     heartbeat: Heartbeat,
+    claim: Claim,
+    client: redis.asyncio.Redis,
     jobs: RedisJobStore,
-    limits: JobStoreLimits,
     losses: queue.Queue[BrainmetsError],
 ) -> None:
     """A worker that was frozen past its lease hears that the job is another's now."""
-    await asyncio.sleep(limits.lease_s + 0.02)
-    assert await jobs.claim(DEFAULT_TENANT, "second", block_s=0) is not None
+    await claim_expired(jobs, client, claim)
     with heartbeat:
         assert isinstance(losses.get(timeout=WAIT_S), StaleLeaseError)
 
@@ -91,18 +124,19 @@ async def test_job_that_has_ended_is_told(
 
 
 async def test_unreachable_redis_is_a_lost_lease_after_its_time(
-    heartbeat: Heartbeat,
+    redis_url: str,
     redis_server: RedisServer,
-    limits: JobStoreLimits,
+    claim: Claim,
     losses: queue.Queue[BrainmetsError],
 ) -> None:
     """A short outage is borne; one as long as the lease means that another worker may have the job."""
-    with heartbeat:
+    lease_s = 0.5
+    began_s = time.monotonic()
+    with Heartbeat(redis_url, claim, lease_s=lease_s, on_lost=losses.put):
         redis_server.kill()
         try:
-            await asyncio.sleep(limits.lease_s / 2)
-            assert losses.empty()
             assert isinstance(losses.get(timeout=WAIT_S), StaleLeaseError)
+            assert time.monotonic() - began_s > lease_s
         finally:
             redis_server.start()
 
@@ -111,13 +145,17 @@ async def test_short_outage_is_borne(
     heartbeat: Heartbeat,
     redis_server: RedisServer,
     claim: Claim,
+    client: redis.asyncio.Redis,
     jobs: RedisJobStore,
+    limits: JobStoreLimits,
     losses: queue.Queue[BrainmetsError],
 ) -> None:
     """Redis restarted within the lease: the claim holds."""
     with heartbeat:
         redis_server.kill()
+        await asyncio.sleep(4 * BEAT_S)
         redis_server.start()
-        await asyncio.sleep(0.2)
+        await expire_lease(client, claim)
+        wait_until_renewed(redis_server.url, limits)
         await jobs.renew(claim)
     assert losses.empty()

@@ -1,25 +1,32 @@
 """What nobody asks for happens all the same: overdue jobs end, outlived files go, and the queue is measured."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 import redis.asyncio
+from structlog.testing import capture_logs
+from structlog.typing import EventDict
 
+import brainmets.gateway.housekeeping
 from brainmets.gateway.housekeeping import keep_house
-from brainmets.gateway.jobs import DEFAULT_TENANT, Completion, JobState, NewJob, QueueDepth
+from brainmets.gateway.jobs import DEFAULT_TENANT, Completion, Job, JobState, NewJob, QueueDepth
 from brainmets.gateway.redis_connection import tenant_key
-from brainmets.gateway.redis_job_store import JobStoreLimits, RedisJobStore
+from brainmets.gateway.redis_job_store import RedisJobStore
 from brainmets.imaging.errors import DependencyUnavailableError
 from brainmets.runtime.artifact_store import ArtifactStore
+from job_cases import claim_now
 from redis_server import RedisServer
 
+WAIT_S = 30.0
 
-@pytest.fixture
-def limits() -> JobStoreLimits:
-    """Lifetimes short enough to be waited for."""
-    return JobStoreLimits(lease_s=0.3, input_lifetime_s=0.05, result_lifetime_s=0.05)
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sweep without long pauses."""
+    monkeypatch.setattr(brainmets.gateway.housekeeping, "SWEEP_INTERVAL_S", 0.05)
 
 
 @pytest.fixture
@@ -34,27 +41,58 @@ def depths() -> list[QueueDepth]:
     return []
 
 
+@asynccontextmanager
+async def keeping_house(
+    jobs: RedisJobStore, artifacts: object, depths: list[QueueDepth] | None = None
+) -> AsyncIterator["asyncio.Task[None]"]:
+    """Keep house while the block runs; an artefact store of any kind that can delete a prefix will do."""
+    measured = [] if depths is None else depths
+    house = asyncio.create_task(keep_house(jobs, artifacts, on_measured=lambda depth, _: measured.append(depth)))  # type: ignore[arg-type] # what it calls
+    try:
+        yield house
+    finally:
+        # Again and again, because redis-py may lose a cancellation.
+        while not house.done():
+            house.cancel()
+            await asyncio.wait({house}, timeout=0.1)
+
+
 @pytest.fixture
-async def house(jobs: RedisJobStore, artifacts: ArtifactStore, depths: list[QueueDepth]) -> "asyncio.Task[None]":
+async def house(
+    jobs: RedisJobStore, artifacts: ArtifactStore, depths: list[QueueDepth]
+) -> AsyncIterator["asyncio.Task[None]"]:
     """Keep house."""
-    return asyncio.create_task(keep_house(jobs, artifacts, on_measured=lambda depth, _: depths.append(depth)))
+    async with keeping_house(jobs, artifacts, depths) as house:
+        yield house
 
 
 async def until(depths: list[QueueDepth], count: int) -> None:
-    """Return after this many sweeps."""
-    async with asyncio.timeout(10):
+    """Return after this many measurements; each but the last was followed by a sweep."""
+    async with asyncio.timeout(WAIT_S):
         while len(depths) < count:  # noqa: ASYNC110 -- what is waited for is a list
             await asyncio.sleep(0.02)
 
 
+async def until_told(told: list[EventDict], event: str, count: int) -> None:
+    """Return once the log tells of something so many times."""
+    async with asyncio.timeout(WAIT_S):
+        while [entry["event"] for entry in told].count(event) < count:  # noqa: ASYNC110 -- as above
+            await asyncio.sleep(0.02)
+
+
+async def ended(jobs: RedisJobStore, job: Job) -> Job:
+    """Return a job once it has ended."""
+    async with asyncio.timeout(WAIT_S):
+        async for change in jobs.watch(DEFAULT_TENANT, job.job_id):
+            job = change
+    return job
+
+
 @pytest.mark.usefixtures("house")
-async def test_an_overdue_job_ends(
-    jobs: RedisJobStore, new_job: Callable[..., Awaitable[NewJob]], depths: list[QueueDepth]
-) -> None:
+async def test_an_overdue_job_ends(jobs: RedisJobStore, new_job: Callable[..., Awaitable[NewJob]]) -> None:
     """Although no worker runs."""
     job = await jobs.submit(await new_job(deadline_s=0.01))
-    await until(depths, 2)
-    assert (await jobs.read(DEFAULT_TENANT, job.job_id)).state is JobState.FAILED
+    assert (await ended(jobs, job)).state is JobState.FAILED
 
 
 class BrokenStore:
@@ -93,14 +131,10 @@ async def test_an_overdue_job_ends_although_the_store_hangs(
     """What is due in Redis alone does not wait for files."""
     await due_at_once(client, "jobs/first/")
     store = BrokenStore(artifacts)
-    keeping = asyncio.create_task(keep_house(jobs, store, on_measured=lambda *_: None))  # type: ignore[arg-type] # what it calls
-    async with asyncio.timeout(10):
-        await store.asked.wait()
+    async with keeping_house(jobs, store):
+        await asyncio.wait_for(store.asked.wait(), WAIT_S)
         job = await jobs.submit(await new_job(deadline_s=0.01))
-        async for change in jobs.watch(DEFAULT_TENANT, job.job_id):
-            job = change
-    assert job.state is JobState.FAILED
-    keeping.cancel()
+        assert (await ended(jobs, job)).state is JobState.FAILED
 
 
 async def test_what_cannot_be_erased_does_not_keep_the_rest(
@@ -110,57 +144,60 @@ async def test_what_cannot_be_erased_does_not_keep_the_rest(
     await artifacts.put("jobs/second/mask.nii.gz", b"mask")
     await due_at_once(client, "jobs/first/", "jobs/second/")
     store = BrokenStore(artifacts, stuck="jobs/first/")
-    keeping = asyncio.create_task(keep_house(jobs, store, on_measured=lambda *_: None))  # type: ignore[arg-type] # what it calls
-    # Counted, because redis-py may lose a timeout's cancellation.
-    for _ in range(250):
-        if len(await jobs.sweep(DEFAULT_TENANT)) == 1:
-            break
-        await asyncio.sleep(0.02)
-    assert [erasure.prefix for erasure in await jobs.sweep(DEFAULT_TENANT)] == ["jobs/first/"]
-    assert await artifacts.list_paths("jobs/") == ()
-    keeping.cancel()
+    async with keeping_house(jobs, store):
+        # Counted, because redis-py may lose a timeout's cancellation.
+        for _ in range(1000):
+            if len(await jobs.sweep(DEFAULT_TENANT)) == 1:
+                break
+            await asyncio.sleep(0.02)
+        assert [erasure.prefix for erasure in await jobs.sweep(DEFAULT_TENANT)] == ["jobs/first/"]
+        assert await artifacts.list_paths("jobs/") == ()
 
 
 async def test_a_redis_lost_while_files_are_erased_is_borne(
     client: redis.asyncio.Redis, jobs: RedisJobStore, redis_server: RedisServer
 ) -> None:
     """What was erased is erased again."""
-    lost = asyncio.Event()
+    lost, again = asyncio.Event(), asyncio.Event()
 
     class SlowStore:
         async def delete_prefix(self, prefix: str) -> None:
             assert prefix
-            redis_server.kill()
-            lost.set()
+            if lost.is_set():
+                again.set()
+            else:
+                redis_server.kill()
+                lost.set()
 
     await due_at_once(client, "jobs/first/")
-    keeping = asyncio.create_task(keep_house(jobs, SlowStore(), on_measured=lambda *_: None))  # type: ignore[arg-type] # what it calls
-    try:
-        await asyncio.wait_for(lost.wait(), 10)
-        await asyncio.sleep(0.5)
-        assert not keeping.done()
-    finally:
-        redis_server.start()
-        keeping.cancel()
+    with capture_logs() as told:
+        async with keeping_house(jobs, SlowStore()):
+            await asyncio.wait_for(lost.wait(), WAIT_S)
+            try:
+                await until_told(told, "erasure_failed", 1)
+            finally:
+                redis_server.start()
+            await asyncio.wait_for(again.wait(), WAIT_S)
 
 
 async def test_outlived_files_are_erased(
-    jobs: RedisJobStore, artifacts: ArtifactStore, new_job: Callable[..., Awaitable[NewJob]]
+    client: redis.asyncio.Redis,
+    jobs: RedisJobStore,
+    artifacts: ArtifactStore,
+    new_job: Callable[..., Awaitable[NewJob]],
+    depths: list[QueueDepth],
 ) -> None:
     """A job that ended long ago leaves nothing in the store."""
     job = await jobs.submit(await new_job())
-    claim = await jobs.claim(DEFAULT_TENANT, "worker", block_s=0)
-    assert claim is not None
+    claim = await claim_now(jobs)
     await artifacts.put(f"{claim.prefix}mask.nii.gz", b"mask")
     await jobs.complete(claim, Completion(b"result", ()))
-    await asyncio.sleep(0.1)
-    depths: list[QueueDepth] = []
-    keeping = asyncio.create_task(keep_house(jobs, artifacts, on_measured=lambda depth, _: depths.append(depth)))
-    await until(depths, 2)
-    keeping.cancel()
+    for index in ("inputs", "results"):
+        await client.zadd(tenant_key(DEFAULT_TENANT, index), {job.job_id: 1})
+    async with keeping_house(jobs, artifacts, depths):
+        await until(depths, 2)
     # Erasures wait a while for those who still write; the record is gone at once.
     assert (await jobs.list_jobs(DEFAULT_TENANT, 10))[0] == ()
-    assert job.job_id
 
 
 @pytest.mark.usefixtures("house")
@@ -169,7 +206,8 @@ async def test_the_queue_is_measured(
 ) -> None:
     """Workers are scaled on it."""
     await jobs.submit(await new_job())
-    await until(depths, len(depths) + 1)
+    # One may be under way.
+    await until(depths, len(depths) + 2)
     assert depths[-1].queued == 1
 
 
@@ -181,12 +219,13 @@ async def test_a_redis_that_is_away_is_borne(
 ) -> None:
     """Everything that was due stays due."""
     await until(depths, 1)
-    redis_server.kill()
-    try:
-        await asyncio.sleep(2.2)
-        assert not house.done()
-    finally:
-        redis_server.start()
+    with capture_logs() as told:
+        redis_server.kill()
+        try:
+            # Both that sweep, twice.
+            await until_told(told, "sweep_failed", 4)
+            assert not house.done()
+        finally:
+            redis_server.start()
     await until(depths, len(depths) + 1)
     await client.ping()
-    house.cancel()

@@ -12,6 +12,7 @@ from brainmets.gateway.inference_health import FAILURES_BEFORE_REVIVAL, Inferenc
 from brainmets.imaging.errors import DependencyUnavailableError, InferenceFailedError
 from fakes import FakeCatalogue, FakeTileInferencer
 
+WAIT_S = 30.0
 DEAD = DependencyUnavailableError("Dead", expected="an answer", got="none", remedy="restart it")
 
 
@@ -55,7 +56,7 @@ class Ward:
 
     async def until(self, *changes: bool) -> None:
         """Return once these changes were told."""
-        async with asyncio.timeout(5.0):
+        async with asyncio.timeout(WAIT_S):
             while self.changes != list(changes):  # noqa: ASYNC110 -- what is waited for is a list
                 await asyncio.sleep(0.01)
 
@@ -107,7 +108,7 @@ async def test_a_model_that_cannot_be_helped_is_tried_again(ward: Ward) -> None:
     ward.mends = False
     ward.inferencer.error = DEAD
     async with ward.watching():
-        async with asyncio.timeout(5.0):
+        async with asyncio.timeout(WAIT_S):
             while len(ward.revived) < 3:  # noqa: ASYNC110 -- what is waited for is a number
                 await asyncio.sleep(0.01)
         ward.inferencer.error = None
@@ -131,4 +132,4 @@ async def test_who_waits_for_inference_waits_until_it_works(ward: Ward) -> None:
         await asyncio.sleep(0.1)
         assert not waiting.done()
         ward.inferencer.error = None
-        await asyncio.wait_for(waiting, 5.0)
+        await asyncio.wait_for(waiting, WAIT_S)

@@ -10,7 +10,7 @@ from brainmets.gateway.job_ledger import JobEnd, JobLedger, ledger_from_fields
 from brainmets.gateway.jobs import DEFAULT_TENANT, Failure, FailureReason, NewJob
 from brainmets.gateway.redis_job_store import JobStoreLimits, RedisJobStore
 from brainmets.runtime.metric_contract import TURNAROUND_BUCKETS_S
-from job_cases import claim_expired, claim_now, completion_of
+from job_cases import claim_expired, claim_now, completion_of, expire_lease
 
 MakeNewJob = Callable[..., Awaitable[NewJob]]
 OVERDUE_S = 0.01
@@ -101,12 +101,10 @@ async def test_a_job_that_a_claim_finds_overdue_is_counted(jobs: RedisJobStore, 
 
 async def test_exhausted_attempts_are_counted(client: redis.asyncio.Redis, new_job: MakeNewJob) -> None:
     """Its workers were lost, and none of them could count anything."""
-    limits = JobStoreLimits(max_attempts=2, lease_s=0.05)
-    jobs = RedisJobStore(client, limits)
+    jobs = RedisJobStore(client, JobStoreLimits(max_attempts=2, lease_s=60.0))
     await jobs.submit(await new_job())
-    await claim_now(jobs)
-    await claim_expired(jobs, limits)
-    await asyncio.sleep(limits.lease_s + 0.02)
+    second = await claim_expired(jobs, client, await claim_now(jobs))
+    await expire_lease(client, second)
     assert await jobs.claim(DEFAULT_TENANT, "third", block_s=0) is None
     assert await ends(jobs) == {JobEnd("failed", "attempts_exhausted", "running"): 1}
 

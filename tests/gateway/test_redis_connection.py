@@ -33,6 +33,16 @@ async def test_redis_without_append_only_file_is_refused(client: redis.asyncio.R
             await check_redis(client)
     finally:
         await client.config_set("appendonly", "yes")
+        # Until then a Redis that is killed would lose what later tests write.
+        async with asyncio.timeout(30):
+            while await rewrites(client):  # noqa: ASYNC110 -- Redis is asked
+                await asyncio.sleep(0.02)
+
+
+async def rewrites(client: redis.asyncio.Redis) -> bool:
+    """Return whether the append-only file is being written anew, or is about to."""
+    persistence = await client.info("persistence")
+    return bool(persistence["aof_rewrite_in_progress"] or persistence["aof_rewrite_scheduled"])
 
 
 async def test_full_redis_is_unavailable(client: redis.asyncio.Redis) -> None:

@@ -21,7 +21,7 @@ from brainmets.imaging.errors import (
     UnknownJobError,
     UnknownUploadError,
 )
-from job_cases import CACHE_KEY, claim_now, completion_of
+from job_cases import CACHE_KEY, claim_now, completion_of, expire_lease
 from redis_server import RedisServer
 
 MakeNewJob = Callable[..., Awaitable[NewJob]]
@@ -58,7 +58,7 @@ async def test_deleted_job_leaves_nothing_but_the_list_of_erasures(
 
 
 async def test_deleting_a_running_job_cancels_it(
-    jobs: RedisJobStore, new_job: MakeNewJob, limits: JobStoreLimits
+    jobs: RedisJobStore, new_job: MakeNewJob, client: redis.asyncio.Redis
 ) -> None:
     """Its worker is told to stop and nobody else gets it."""
     await jobs.submit(await new_job())
@@ -66,7 +66,7 @@ async def test_deleting_a_running_job_cancels_it(
     await jobs.delete(DEFAULT_TENANT, claim.job.job_id)
     with pytest.raises(JobCancelledError):
         await jobs.complete(claim, completion_of(claim))
-    await asyncio.sleep(limits.lease_s + 0.02)
+    await expire_lease(client, claim)
     assert await jobs.claim(DEFAULT_TENANT, "worker", block_s=0) is None
 
 
@@ -81,14 +81,18 @@ async def test_lifetimes_begin_at_the_end(
     client: redis.asyncio.Redis, new_job: MakeNewJob, uploads: RedisUploadStore
 ) -> None:
     """First the input is to be erased, then the job is forgotten, each its lifetime after the end."""
-    jobs = RedisJobStore(client, JobStoreLimits(input_lifetime_s=0.01, result_lifetime_s=2.0))
+    jobs = RedisJobStore(client, JobStoreLimits(input_lifetime_s=1000, result_lifetime_s=2000))
     job = await completed(jobs, await new_job())
-    assert job.expire_time_ms == job.update_time_ms + 2000
-    await asyncio.sleep(0.02)
+    assert job.expire_time_ms == job.update_time_ms + 2_000_000
+    due = {index: await client.zscore(f"brainmets:{{default}}:{index}", job.job_id) for index in ("inputs", "results")}
+    assert due == {"inputs": job.update_time_ms + 1_000_000, "results": job.expire_time_ms}
+    await jobs.sweep(DEFAULT_TENANT)
+    assert not await client.exists("brainmets:{default}:erasures")
+    await client.zadd("brainmets:{default}:inputs", {job.job_id: 1})
     await jobs.sweep(DEFAULT_TENANT)
     assert await client.zrange("brainmets:{default}:erasures", 0, -1) == [f"uploads/{job.upload_id}/".encode()]
     assert await jobs.cached_result(DEFAULT_TENANT, CACHE_KEY) == job
-    await asyncio.sleep(2.0)
+    await client.zadd("brainmets:{default}:results", {job.job_id: 1})
     await jobs.sweep(DEFAULT_TENANT)
     with pytest.raises(UnknownJobError):
         await jobs.read(DEFAULT_TENANT, job.job_id)

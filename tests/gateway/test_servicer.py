@@ -24,7 +24,7 @@ from brainmets.v1 import job_pb2, model_service_pb2, result_pb2
 from brainmets.v1 import segmentation_service_pb2 as messages
 from gateway_bench import LESION_DIAMETER_MM, GatewayBench, study_bytes
 from preparation_bench import VOXEL_MM
-from service_calls import KINDS, STUDY, ended, file_messages, job_of, refused, segment, start, submit, uploaded
+from service_calls import KINDS, STUDY, WAIT_S, ended, file_messages, job_of, refused, segment, start, submit, uploaded
 
 
 async def test_a_study_goes_in_and_its_lesion_comes_out(working: GatewayBench) -> None:
@@ -89,7 +89,7 @@ async def test_the_same_study_again_is_not_computed_again(working: GatewayBench)
     assert second[-1].from_cache
     assert second[-1].job_id != first[-1].job_id
     assert again == files
-    assert len(working.triton.time_left_s) - inferred <= 2  # probes at most
+    assert len(working.triton.time_left_s) == inferred
 
 
 async def test_a_job_can_be_submitted_watched_and_its_files_fetched(working: GatewayBench) -> None:
@@ -150,16 +150,16 @@ async def test_jobs_are_listed_newest_first_by_pages(bench: GatewayBench) -> Non
 
 async def test_a_cancelled_job_stops_triton(working: GatewayBench) -> None:
     """Nothing is inferred for nobody."""
-    working.triton.delay_s = 30.0
+    working.triton.delay_s = 3600.0
     job = await submit(working, await uploaded(working))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while len(working.triton.time_left_s) < 3:  # noqa: ASYNC110 -- what is waited for is a number
             await asyncio.sleep(0.02)
     await working.segmentation.CancelJob(messages.CancelJobRequest(job_id=job.job_id))
     started_s = time.monotonic()
     while working.triton.cancelled == 0:
         await asyncio.sleep(0.02)
-        assert time.monotonic() - started_s < 10.0
+        assert time.monotonic() - started_s < 30.0
     assert (await job_of(working, job.job_id)).state == job_pb2.JOB_STATE_CANCELLED
     working.triton.delay_s = 0.0
 
@@ -171,7 +171,7 @@ async def test_a_cancelled_call_cancels_its_job(bench: GatewayBench, monkeypatch
     call = bench.segmentation.SegmentStudy(iter(requests))
     job_id = (await call.read()).job.job_id  # type: ignore[union-attr]  # not the end
     call.cancel()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WAIT_S):
         while (await job_of(bench, job_id)).state != job_pb2.JOB_STATE_CANCELLED:  # noqa: ASYNC110 -- Redis is asked
             await asyncio.sleep(0.02)
 

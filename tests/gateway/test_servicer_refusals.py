@@ -9,7 +9,7 @@ import grpc
 import grpc.aio
 import pytest
 
-from brainmets.gateway.study_upload import MAX_FILES
+from brainmets.gateway import study_upload
 from brainmets.imaging.errors import (
     BrainmetsError,
     DigestMismatchError,
@@ -33,6 +33,7 @@ from gateway_bench import MAX_STUDY_BYTES, GatewayBench, study_bytes
 from service_calls import (
     STUDY,
     UNKNOWN_ID,
+    WAIT_S,
     Request,
     ended,
     file_messages,
@@ -69,12 +70,12 @@ async def test_a_broken_connection_keeps_what_came(bench: GatewayBench) -> None:
         *file_messages(messages.WriteUploadRequest, STUDY)[:3],
     ]:
         await call.write(request)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WAIT_S):
         while bench.sample("gateway_received_bytes_total") < 100_000:  # noqa: ASYNC110 -- a number
             await asyncio.sleep(0.02)
     call.cancel()
     received_bytes = 0
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WAIT_S):
         while received_bytes == 0:
             answer = await bench.segmentation.GetUpload(messages.GetUploadRequest(upload_id=upload_id))
             received_bytes = sum(file.received_bytes for file in answer.upload.files)
@@ -112,18 +113,21 @@ async def test_a_study_too_large_is_refused(bench: GatewayBench) -> None:
     await refused(StudyTooLargeError, write(bench, await new_upload(bench), large))
 
 
-async def test_a_series_of_ten_thousand_single_files_is_told_to_come_as_a_zip(bench: GatewayBench) -> None:
+async def test_a_series_of_too_many_single_files_is_told_to_come_as_a_zip(
+    bench: GatewayBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """At the first file too many, and without keeping those before it."""
+    monkeypatch.setattr(study_upload, "MAX_FILES", 16)
 
     async def call() -> None:
-        files = (file_messages(messages.SegmentStudyRequest, b"slice", file_index=index) for index in range(10_000))
+        files = (file_messages(messages.SegmentStudyRequest, b"slice", file_index=index) for index in range(200))
         with rpc_errors():
             requests = itertools.chain([start()], itertools.chain.from_iterable(files))
             _ = [answer async for answer in bench.segmentation.SegmentStudy(requests)]
 
     with pytest.raises(InvalidArgumentError, match="zip") as caught:
         await call()
-    assert caught.value.file_index == MAX_FILES
+    assert caught.value.file_index == 16
     assert await bench.stores.artifacts.list_paths("uploads/") == ()
 
 
@@ -223,7 +227,7 @@ async def refused_any(call: Awaitable[object]) -> BrainmetsError:
     started_s = time.monotonic()
     with pytest.raises(BrainmetsError) as caught:
         await call
-    assert time.monotonic() - started_s < 10.0
+    assert time.monotonic() - started_s < 45.0
     return caught.value
 
 

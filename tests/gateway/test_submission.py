@@ -146,11 +146,11 @@ async def test_a_lost_reply_is_told_as_such(
 
 
 @pytest.mark.parametrize(("drains", "state"), [(False, JobState.CANCELLED), (True, JobState.QUEUED)])
+@pytest.mark.usefixtures("_short_grace")
 async def test_a_call_that_is_left_while_it_submits_leaves_no_job_to_run(
     jobs: RedisJobStore,
     uploads: RedisUploadStore,
     artifacts: ArtifactStore,
-    grace_s: float,
     *,
     drains: bool,
     state: JobState,
@@ -169,7 +169,7 @@ async def test_a_call_that_is_left_while_it_submits_leaves_no_job_to_run(
     if state is JobState.CANCELLED:
         await wait_until_cancelled(jobs, job)
     else:
-        await asyncio.sleep(2 * grace_s)
+        await wait_until_decided(desk)
     assert (await jobs.read(DEFAULT_TENANT, job.job_id)).state is state
 
 
@@ -223,21 +223,26 @@ async def test_submit_is_repeatable(desk: StudyDesk, complete_upload: Callable[.
 
 
 @pytest.fixture
-def grace_s(monkeypatch: pytest.MonkeyPatch) -> float:
-    """How long a client may be away."""
-    grace_s = 1.0
-    monkeypatch.setattr(submission, "RETURN_GRACE_S", grace_s)
-    return grace_s
+def _short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a client be away for a moment only."""
+    monkeypatch.setattr(submission, "RETURN_GRACE_S", 0.05)
 
 
 async def wait_until_cancelled(jobs: RedisJobStore, job: Job) -> None:
     """Return once a job is cancelled."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while (await jobs.read(DEFAULT_TENANT, job.job_id)).state is not JobState.CANCELLED:  # noqa: ASYNC110 -- Redis
             await asyncio.sleep(0.02)
 
 
-@pytest.mark.usefixtures("grace_s")
+async def wait_until_decided(desk: StudyDesk) -> None:
+    """Return once it is decided what becomes of the jobs that were left."""
+    async with asyncio.timeout(30):
+        while desk._departures:  # noqa: ASYNC110, SLF001 -- a set that nobody else is told of
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.usefixtures("_short_grace")
 async def test_leaving_follower_cancels(desk: StudyDesk, jobs: RedisJobStore) -> None:
     """A client that gives its call up does not want the study any more."""
     job = await desk.accept(DEFAULT_TENANT, study(None), ORDER)
@@ -246,18 +251,21 @@ async def test_leaving_follower_cancels(desk: StudyDesk, jobs: RedisJobStore) ->
     await wait_until_cancelled(jobs, job)
 
 
-async def test_a_follower_who_comes_back_finds_the_job(desk: StudyDesk, jobs: RedisJobStore, grace_s: float) -> None:
+async def test_a_follower_who_comes_back_finds_the_job(
+    desk: StudyDesk, jobs: RedisJobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A line that broke is no wish; the job goes on as long as somebody watches it."""
+    monkeypatch.setattr(submission, "RETURN_GRACE_S", 2.0)
     job = await desk.accept(DEFAULT_TENANT, study(None), ORDER)
     async with aclosing(desk.follow(job)) as changes:
         await anext(changes)
     async with aclosing(jobs.watch(DEFAULT_TENANT, job.job_id)) as changes:
         await anext(changes)
-        await asyncio.sleep(2 * grace_s)
+        await wait_until_decided(desk)
         assert (await jobs.read(DEFAULT_TENANT, job.job_id)).state is JobState.QUEUED
 
 
-@pytest.mark.usefixtures("grace_s")
+@pytest.mark.usefixtures("_short_grace")
 async def test_cancelled_follower_cancels(desk: StudyDesk, jobs: RedisJobStore) -> None:
     """A broken call ends its task, and the job with it."""
     job = await desk.accept(DEFAULT_TENANT, study(None), ORDER)
@@ -276,13 +284,14 @@ async def _collect(changes: AsyncIterator[Job], seen: list[Job]) -> None:
         seen.append(job)  # noqa: PERF401 -- one by one, as the test looks at them
 
 
-async def test_draining_desk_leaves_jobs_alone(desk: StudyDesk, jobs: RedisJobStore, grace_s: float) -> None:
+@pytest.mark.usefixtures("_short_grace")
+async def test_draining_desk_leaves_jobs_alone(desk: StudyDesk, jobs: RedisJobStore) -> None:
     """A gateway that stops ends calls, not studies."""
     job = await desk.accept(DEFAULT_TENANT, study(None), ORDER)
     async with aclosing(desk.follow(job)) as changes:
         await anext(changes)
         desk.drain()
-    await asyncio.sleep(2 * grace_s)
+    await wait_until_decided(desk)
     assert (await jobs.read(DEFAULT_TENANT, job.job_id)).state is JobState.QUEUED
 
 

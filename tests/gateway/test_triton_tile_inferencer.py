@@ -8,6 +8,7 @@ import grpc
 import numpy as np
 import pytest
 
+import brainmets.gateway.deadline
 from brainmets.gateway.deadline import Deadline
 from brainmets.gateway.inference import TileInferencer
 from brainmets.gateway.triton_connection import connect_triton
@@ -89,26 +90,33 @@ async def test_tiles_go_to_all_tritons_in_turn() -> None:
 
 @pytest.mark.parametrize("refusal", [STUB_DIED, (grpc.StatusCode.UNAVAILABLE, "restarting")])
 async def test_dead_backend_is_waited_for(
-    adapter: TritonTileInferencer, triton: FakeTriton, refusal: tuple[grpc.StatusCode, str]
+    adapter: TritonTileInferencer,
+    triton: FakeTriton,
+    monkeypatch: pytest.MonkeyPatch,
+    refusal: tuple[grpc.StatusCode, str],
 ) -> None:
     """A backend that comes back answers the same tile."""
+    monkeypatch.setattr(brainmets.gateway.deadline, "FIRST_PAUSE_S", 0.02)
     triton.refusals = [refusal, refusal]
-    probability = await adapter.infer(make_contract(), TILE, deadline=Deadline.after(5))
+    probability = await adapter.infer(make_contract(), TILE, deadline=Deadline.after(60))
     assert probability.shape == (4, 32, 16)
 
 
-async def test_backend_that_stays_dead_fails_by_the_deadline(adapter: TritonTileInferencer, triton: FakeTriton) -> None:
+async def test_backend_that_stays_dead_fails_by_the_deadline(
+    adapter: TritonTileInferencer, triton: FakeTriton, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The job then says that inference was not available."""
+    monkeypatch.setattr(brainmets.gateway.deadline, "FIRST_PAUSE_S", 60.0)
     triton.refusals = [STUB_DIED] * 100
     with pytest.raises(InferenceFailedError, match="stayed unavailable"):
-        await adapter.infer(make_contract(), TILE, deadline=Deadline.after(2.0))
+        await adapter.infer(make_contract(), TILE, deadline=Deadline.after(20.0))
 
 
 async def test_a_slow_network_is_late_and_not_unavailable(adapter: TritonTileInferencer, triton: FakeTriton) -> None:
     """A Triton that computes when the time is up need not be restarted."""
     triton.delay_s = 60
     with pytest.raises(DeadlineExceededError):
-        await adapter.infer(make_contract(), TILE, deadline=Deadline.after(2.0))
+        await adapter.infer(make_contract(), TILE, deadline=Deadline.after(0.5))
 
 
 async def test_a_backend_that_died_before_the_time_was_up_is_unavailable(

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from google.rpc import status_pb2
 
+import brainmets.gateway.heartbeat
 import brainmets.gateway.redis_records
 import brainmets.gateway.worker
 from brainmets.gateway.jobs import DEFAULT_TENANT, Claim, Completion, FailureReason, Job, JobState
@@ -18,19 +19,23 @@ from brainmets.gateway.submission import SubmissionOrder
 from brainmets.imaging.media_type import MediaType
 from brainmets.imaging.sequence import Sequence
 from brainmets.v1 import job_pb2
+from fakes import MODEL_NAMES
 from gateway_bench import GatewayBench, running_gateway, study_bytes
+from job_cases import claim_now, expire_lease
 
 STUDY = study_bytes()
-LEASE_S = 1.0
-WAIT_S = 15.0
+WAIT_S = 30.0
+# Beyond every wait.
+HANGS_S = 3600.0
+TILES_IN_FLIGHT = 4
 
 
 @pytest.fixture
-async def bench(redis_url: str, tmp_path: Path) -> AsyncIterator[GatewayBench]:
-    """A gateway whose leases are short."""
-    async with running_gateway(
-        redis_url, (tmp_path / "artifacts").as_uri(), lease_s=LEASE_S, max_attempts=2
-    ) as running:
+async def bench(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[GatewayBench]:
+    """A gateway whose leases do not run out by themselves, and whose worker is told soon of a loss."""
+    monkeypatch.setattr(brainmets.gateway.heartbeat, "LONGEST_PAUSE_S", 0.2)
+    limits = {"lease_s": 60.0, "max_attempts": 2, "tiles_in_flight": TILES_IN_FLIGHT}
+    async with running_gateway(redis_url, (tmp_path / "artifacts").as_uri(), **limits) as running:
         yield running
 
 
@@ -56,13 +61,10 @@ async def ended(bench: GatewayBench, job: Job) -> Job:
     return job
 
 
-async def inferring(bench: GatewayBench, job: Job) -> None:
-    """Return once a job's tiles are at Triton."""
+async def inferring(bench: GatewayBench) -> None:
+    """Return once the first job's tiles are at Triton, after a probe of each network."""
     async with asyncio.timeout(WAIT_S):
-        while (await bench.stores.jobs.read(DEFAULT_TENANT, job.job_id)).state is not JobState.RUNNING:  # noqa: ASYNC110 -- Redis is asked
-            await asyncio.sleep(0.02)
-        probes = len(bench.triton.time_left_s)
-        while len(bench.triton.time_left_s) == probes:  # noqa: ASYNC110 -- what is waited for is a number
+        while len(bench.triton.time_left_s) <= len(MODEL_NAMES):  # noqa: ASYNC110 -- what is waited for is a number
             await asyncio.sleep(0.02)
 
 
@@ -144,7 +146,7 @@ async def test_an_attempt_cancelled_while_it_is_recorded_is_counted_as_cancelled
     job = await submitted(bench)
     async with bench.working():
         job = await ended(bench, job)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(WAIT_S):
             while bench.sample("worker_attempts_total", outcome="cancelled") != 1:  # noqa: ASYNC110 -- a metric
                 await asyncio.sleep(0.02)
     assert job.state is JobState.CANCELLED
@@ -163,11 +165,11 @@ async def test_the_worker_goes_on_after_an_unexpected_error(bench: GatewayBench)
 async def test_a_cancelled_job_stays_cancelled(bench: GatewayBench) -> None:
     """The attempt stops, and records nothing."""
     async with bench.working():
-        bench.triton.delay_s = 30.0
+        bench.triton.delay_s = HANGS_S
         job = await submitted(bench)
-        await inferring(bench, job)
+        await inferring(bench)
         await bench.stores.jobs.cancel(DEFAULT_TENANT, job.job_id)
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(WAIT_S):
             while bench.sample("worker_attempts_total", outcome="cancelled") == 0:  # noqa: ASYNC110 -- a number
                 await asyncio.sleep(0.02)
     assert (await ended(bench, job)).state is JobState.CANCELLED
@@ -188,7 +190,7 @@ async def test_a_lost_lease_ends_the_attempt_without_an_outcome(bench: GatewayBe
         await begun.wait()
         # As if the worker had been frozen: the lease is another's although the heartbeat goes on.
         await bench.stores.client.hincrby(f"brainmets:{{{DEFAULT_TENANT}}}:job:{job.job_id}", "fence", 1)
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(WAIT_S):
             while bench.sample("worker_attempts_total", outcome="cancelled") == 0:  # noqa: ASYNC110 -- a number
                 await asyncio.sleep(0.02)
     job = await bench.stores.jobs.read(DEFAULT_TENANT, job.job_id)
@@ -198,9 +200,10 @@ async def test_a_lost_lease_ends_the_attempt_without_an_outcome(bench: GatewayBe
 async def test_a_worker_that_is_cancelled_leaves_no_attempt_behind(bench: GatewayBench) -> None:
     """What it began would go on inferring for nobody, with a lease that nobody renews."""
     async with bench.working():
-        bench.triton.delay_s = 30.0
-        await inferring(bench, await submitted(bench))
-    async with asyncio.timeout(10):
+        bench.triton.delay_s = HANGS_S
+        await submitted(bench)
+        await inferring(bench)
+    async with asyncio.timeout(WAIT_S):
         while any("_outcome_of" in repr(task.get_coro()) for task in asyncio.all_tasks()):  # noqa: ASYNC110 -- tasks
             await asyncio.sleep(0.02)
 
@@ -208,7 +211,7 @@ async def test_a_worker_that_is_cancelled_leaves_no_attempt_behind(bench: Gatewa
 async def test_a_job_of_a_lost_worker_is_taken_over(bench: GatewayBench) -> None:
     """Its second attempt succeeds."""
     job = await submitted(bench)
-    assert await bench.stores.jobs.claim(DEFAULT_TENANT, "lost", block_s=0) is not None
+    await expire_lease(bench.stores.client, await claim_now(bench.stores.jobs, worker="lost"))
     async with bench.working():
         job = await ended(bench, job)
     assert (job.state, job.attempt) == (JobState.SUCCEEDED, 2)
@@ -218,7 +221,7 @@ async def test_attempts_are_bounded(bench: GatewayBench) -> None:
     """A study that kills its workers is given up, and says so."""
     job = await submitted(bench)
     for _ in range(2):
-        assert await bench.stores.jobs.claim(DEFAULT_TENANT, "lost", block_s=2 * LEASE_S) is not None
+        await expire_lease(bench.stores.client, await claim_now(bench.stores.jobs, worker="lost"))
     async with bench.working():
         job = await ended(bench, job)
     assert job.failure is not None
@@ -228,7 +231,7 @@ async def test_attempts_are_bounded(bench: GatewayBench) -> None:
 async def test_a_job_ends_at_its_deadline(bench: GatewayBench) -> None:
     """Networks that hang do not hold a job for ever."""
     async with bench.working():
-        bench.triton.delay_s = 30.0
+        bench.triton.delay_s = HANGS_S
         job = await ended(bench, await submitted(bench, deadline_s=2.0))
         bench.triton.delay_s = 0.0
     assert job.failure is not None
@@ -236,14 +239,15 @@ async def test_a_job_ends_at_its_deadline(bench: GatewayBench) -> None:
 
 
 async def waiting_for_its_turn(bench: GatewayBench, deadline_s: float = 60.0) -> tuple[Job, Job]:
-    """Return a job whose networks hang, and the next one, once that is prepared."""
-    bench.triton.delay_s = 30.0
+    """Return a job whose networks hang, and the next one, once that is prepared or has ended."""
+    bench.triton.delay_s = HANGS_S
     first = await submitted(bench)
-    await inferring(bench, first)
-    received_bytes = bench.sample("worker_received_bytes_total")
+    await inferring(bench)
     second = await submitted(bench, study_bytes(seed=1), deadline_s=deadline_s)
     async with asyncio.timeout(WAIT_S):
-        while bench.sample("worker_received_bytes_total") < 2 * received_bytes:  # noqa: ASYNC110 -- a number
+        while bench.sample("worker_rpcs_total", method="PrepareStudy", code="OK") < 2:
+            if (await bench.stores.jobs.read(DEFAULT_TENANT, second.job_id)).state.is_final:
+                break
             await asyncio.sleep(0.02)
     return first, second
 
@@ -252,9 +256,9 @@ async def test_the_next_study_is_prepared_while_one_is_inferred(bench: GatewayBe
     """It sends no tile before its turn, which comes when the one before it has ended."""
     async with bench.working():
         first, second = await waiting_for_its_turn(bench)
-        sent = len(bench.triton.time_left_s)
         await asyncio.sleep(0.2)
-        assert len(bench.triton.time_left_s) == sent
+        # The first one's, after a probe of each network.
+        assert len(bench.triton.time_left_s) <= len(MODEL_NAMES) + TILES_IN_FLIGHT
         bench.triton.delay_s = 0.0
         await bench.stores.jobs.cancel(DEFAULT_TENANT, first.job_id)
         assert (await ended(bench, second)).state is JobState.SUCCEEDED
@@ -302,7 +306,7 @@ async def test_a_worker_that_is_told_to_stop_finishes_its_study(bench: GatewayBe
     async with stoppable(bench) as stopping:
         bench.triton.delay_s = 0.05
         job = await submitted(bench)
-        await inferring(bench, job)
+        await inferring(bench)
         stopping.set()
     assert (await ended(bench, job)).state is JobState.SUCCEEDED
 
@@ -313,9 +317,9 @@ async def test_a_worker_that_cannot_wait_gives_its_study_back(
     """It is queued again, and the attempt does not count."""
     monkeypatch.setattr(brainmets.gateway.worker, "SHUTDOWN_GRACE_S", 0.1)
     async with stoppable(bench) as stopping:
-        bench.triton.delay_s = 30.0
+        bench.triton.delay_s = HANGS_S
         job = await submitted(bench)
-        await inferring(bench, job)
+        await inferring(bench)
         stopping.set()
     claim = await bench.stores.jobs.claim(DEFAULT_TENANT, "next", block_s=1)
     assert claim is not None

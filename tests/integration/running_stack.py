@@ -22,6 +22,8 @@ from local.shared_memory import free_left_over_regions
 
 # A worker that went silent loses its job after this, so that tests need not wait for long.
 LEASE_S = 2.0
+# For a machine that is busy.
+DECODING_TIME_S = 15.0
 STOP_TIMEOUT_S = 10.0
 
 
@@ -65,7 +67,11 @@ class RunningStack:
         with self.place.log(name).open("ab") as log:
             self._running[name] = subprocess.Popen(
                 definition.words,
-                env={**definition.environment, "BRAINMETS_LEASE_S": str(LEASE_S)},
+                env={
+                    **definition.environment,
+                    "BRAINMETS_LEASE_S": str(LEASE_S),
+                    "BRAINMETS_DECODING_TIME_S": str(DECODING_TIME_S),
+                },
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

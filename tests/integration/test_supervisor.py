@@ -7,6 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+import local.stack
 from integration.running_stack import wait_until
 from local.errors import StackError
 from local.layout import MODEL_REPOSITORY, REDIS_SERVER, TRITON_BACKENDS
@@ -16,12 +17,13 @@ from local.shared_memory import SETTLED_S, find_regions_of
 from local.stack import Record, Stack
 
 PARTS = 5
-STOP_TIMEOUT_S = 15.0
+STOP_TIMEOUT_S = 60.0
 
 
 @pytest.fixture
-def supervised(tmp_path: Path) -> Iterator[Stack]:
+def supervised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
     """A stack under its supervisor, all of its processes started."""
+    monkeypatch.setattr(local.stack, "STOP_TIMEOUT_S", STOP_TIMEOUT_S)
     if not (REDIS_SERVER.exists() and TRITON_BACKENDS.exists()):
         pytest.skip("needs Triton and Redis in build/ (make test unpacks them)")
     place = Place(

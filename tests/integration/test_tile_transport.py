@@ -67,9 +67,9 @@ def make_tile(model: ModelContract, *, size: int = 32, seed: int = 0) -> NDArray
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
-def our_regions() -> list[Path]:
-    """Return the regions of tiles that exist on this machine."""
-    return sorted(SHARED_MEMORY.glob("brainmets_tile_*"))
+def regions_of(pid: int) -> list[Path]:
+    """Return the regions of a process's tiles."""
+    return sorted(SHARED_MEMORY.glob(f"brainmets_tile_{pid}_*"))
 
 
 async def infer(
@@ -103,11 +103,11 @@ async def test_a_region_serves_tiles_of_any_size(
     triton: InferenceServerClient, model: ModelContract, shared: SharedMemoryTransport
 ) -> None:
     """The next slab is larger, and no region is made and told of anew for it."""
-    others = set(our_regions())
+    others = set(regions_of(os.getpid()))
     regions = []
     for size in (16, 64, 32):
         await infer(triton, model, make_tile(model, size=size), transport=shared)
-        regions.append(set(our_regions()) - others)
+        regions.append(set(regions_of(os.getpid())) - others)
     assert regions == [regions[0]] * 3
     assert len(regions[0]) == 1
 
@@ -143,22 +143,20 @@ async def test_nothing_is_left_after_closing(
 ) -> None:
     """Neither in Triton nor on the machine, also of a region that became too small."""
     monkeypatch.setattr(tile_transport, "REGION_BYTES", 0)
-    others = our_regions()
+    others = regions_of(os.getpid())
     transport = SharedMemoryTransport(triton)
     for size in (32, 64):
         await infer(triton, model, make_tile(model, size=size), transport=transport)
-    (region,) = set(our_regions()) - set(others)
+    (region,) = set(regions_of(os.getpid())) - set(others)
     await transport.close()
-    assert our_regions() == others
+    assert regions_of(os.getpid()) == others
     status = await triton.get_system_shared_memory_status()
     assert region.name not in status.regions
 
 
-async def test_a_killed_worker_leaves_nothing(stack: RunningStack) -> None:
+def test_a_killed_worker_leaves_nothing(stack: RunningStack) -> None:
     """The names of its regions vanish with it."""
-    others = our_regions()
     address = f"{HOST}:{stack.place.ports.triton}"
-    words = [sys.executable, "-c", KILLED_AMID_A_TILE, address]
-    ended = await asyncio.to_thread(subprocess.run, words, env=dict(os.environ), check=False)
-    assert ended.returncode == -signal.SIGKILL
-    await asyncio.to_thread(wait_until, lambda: our_regions() == others, timeout_s=5)
+    with subprocess.Popen([sys.executable, "-c", KILLED_AMID_A_TILE, address], env=dict(os.environ)) as worker:
+        assert worker.wait() == -signal.SIGKILL
+    wait_until(lambda: not regions_of(worker.pid), timeout_s=30)

@@ -7,11 +7,23 @@ from pathlib import Path
 
 import pytest
 
+from brainmets.training import __main__ as command
 from brainmets.training.model_card import CARD_NAME
 from brainmets.training.networks import NETWORKS
 from phantom_heads import save_labelled_phantom
 
 ROOT = Path(__file__).parents[2]
+
+
+def test_a_split_has_its_own_validation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another study would be ignored, so that it is refused before anything is read."""
+    words = ["train", "--network", "nested_unet", "--split", tmp_path / "split.json", "--studies", tmp_path]
+    words += ["--validation", tmp_path / "study", "--out", tmp_path / "out"]
+    monkeypatch.setattr("sys.argv", ["training", *map(str, words)])
+    assert command.main() == 1
+    assert "There are two validations" in capsys.readouterr().err
 
 
 @pytest.mark.integration

@@ -231,9 +231,10 @@ def _train(arguments: argparse.Namespace) -> None:
     plan = _plan(arguments)
     if arguments.start is not None:
         plan = replace(plan, started_from=digest_graph(arguments.start))
+    validation = _draw_validation(arguments)
     with join_world() as world:
         trainer = Trainer(plan, folder=arguments.out, world=world, start=arguments.start)
-        trainer.train(_study_source(arguments), _draw_validation(arguments))
+        trainer.train(_study_source(arguments), validation)
 
 
 def _search(arguments: argparse.Namespace) -> None:
@@ -272,6 +273,13 @@ def _plan(arguments: argparse.Namespace) -> TrainingPlan:
 
 def _draw_validation(arguments: argparse.Namespace) -> Validation | None:
     """Return validation on a split's own lesions, or on lesions drawn into the tumour-free half of a labelled study."""
+    if arguments.split is not None and arguments.validation is not None:
+        raise InvalidArgumentError(
+            "There are two validations",
+            expected="a split, which has its own, or --validation",
+            got="both",
+            remedy="leave --validation out",
+        )
     if arguments.split is not None:
         held_out, rules = _load_part(arguments, Part.VALIDATION), OWN_LESIONS
     elif arguments.validation is not None:

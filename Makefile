@@ -19,7 +19,7 @@ NETWORKS := nested_unet attention_unet
 DATA ?= ../shared/data
 VALIDATION = $(DATA)/glioma_brats2021_00006
 TEST = $(DATA)/metastasis_bratsmet_00110
-# Networks of your own: `make train-own`, and `make run MODEL_REPOSITORY=build/own/model_repository`.
+# Networks of your own: `make train-own`, and `make run BRAINMETS_MODEL_REPOSITORY=build/own/model_repository`.
 OWN ?= build/own
 MINUTES ?= 300
 OWN_STUDIES = --studies "$(STUDIES)" $(if $(LABELS),--labels $(LABELS))
@@ -54,6 +54,7 @@ down: ## stop the service
 
 test: ## unit tests, contracts, and the whole path on the real Triton and Redis
 	@$(SETUP) test
+	@echo "The folders of tests, $(AT_ONCE) at once; what one says is shown when it has ended."
 	@$(call run_parts,not integration and not fault)
 
 check: ## ruff, mypy, import contracts, buf
@@ -95,6 +96,7 @@ faults: ## tests that kill and freeze real processes
 
 integration: ## tests that take minutes, or need Debian packages
 	@$(SETUP) test
+	@echo "The folders of tests, $(AT_ONCE) at once; what one says is shown when it has ended."
 	@$(call run_parts,integration)
 
 fuzz: ## fuzz all that reads input for TIME=seconds (300) or RUNS=inputs; table, build/fuzz.json, build/fuzz/

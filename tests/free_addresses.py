@@ -1,9 +1,9 @@
 """Owns where tests let things listen."""
 
-import socket
 from random import SystemRandom
 
-HOST = "127.0.0.1"
+from local.ports import HOST, claim, is_free
+
 # Below the range that outgoing connections and port 0 take theirs from, and where no stack has its hundred.
 PORTS = range(2_000, 8_000)
 TRIES = 1000
@@ -17,20 +17,7 @@ def free_addresses(count: int = 1) -> list[str]:
 def _claim_port() -> int:
     for _ in range(TRIES):
         port = SystemRandom().choice(PORTS)
-        if _claim(port):
+        if is_free(port) and claim(f"test-port-{port}"):
             return port
     message = f"no free port was found in {PORTS}"
     raise OSError(message)
-
-
-def _claim(port: int) -> bool:
-    claim = socket.socket(socket.AF_UNIX)
-    try:
-        claim.bind(f"\0brainmets-test-port-{port}")
-        socket.create_server((HOST, port)).close()
-    except OSError:
-        claim.close()
-        return False
-    # Kept open until the process ends.
-    claim.detach()
-    return True

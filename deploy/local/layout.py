@@ -5,8 +5,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVICES = ROOT / "services"
-# Another one is named by `make run MODEL_REPOSITORY=build/own/model_repository`.
-MODEL_REPOSITORY = ROOT / os.environ.get("MODEL_REPOSITORY", "model_repository")
+# Another one is named by `make run BRAINMETS_MODEL_REPOSITORY=build/own/model_repository`.
+MODEL_REPOSITORY = ROOT / (os.environ.get("BRAINMETS_MODEL_REPOSITORY") or "model_repository")
 TRITON_BACKEND = Path(__file__).parent / "triton" / "onnxruntime" / "model.py"
 
 BUILD = ROOT / "build"

@@ -75,13 +75,13 @@ class Ports:
         for _ in range(_TRIES):
             # Below the range that outgoing connections take theirs from.
             ports = cls.starting_at(SystemRandom().randrange(10_000, 32_000, SPAN))
-            if ports.find_busy() is None and _claim(ports.api):
+            if ports.find_busy() is None and claim(f"ports-{ports.api}"):
                 return ports
         raise StackError("No hundred free ports were found on this machine; end what uses them.")
 
     def find_busy(self) -> tuple[str, int] | None:
         """Return the first part and port that something listens on, or None."""
-        return next(((part, port) for part, port in self.named() if not _is_free(port)), None)
+        return next(((part, port) for part, port in self.named() if not is_free(port)), None)
 
     def check_free(self) -> None:
         """Return when every port is free.
@@ -104,19 +104,21 @@ class Ports:
         return ((field.name, getattr(self, field.name)) for field in fields(self))
 
 
-def _claim(first: int) -> bool:
-    claim = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+def claim(name: str) -> bool:
+    """Take a name on this machine until the process ends, and return whether it was nobody's."""
+    held = socket.socket(socket.AF_UNIX)
     try:
-        claim.bind(f"\0brainmets-ports-{first}")
+        held.bind(f"\0brainmets-{name}")
     except OSError:
-        claim.close()
+        held.close()
         return False
-    # Kept open until the process ends.
-    claim.detach()
+    # Kept open.
+    held.detach()
     return True
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
+    """Return whether nothing listens on a port."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         # As servers do: a connection that has just ended does not hold a port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

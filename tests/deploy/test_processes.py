@@ -1,12 +1,16 @@
 """Every process of the stack is told where the others are, and listens on loopback alone."""
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from brainmets.runtime.settings import ApiSettings, PreprocessingSettings, WorkerSettings, load_settings
+from local.layout import ROOT
 from local.ports import HOST, Ports
 from local.processes import Place, StackProcess, stack_processes
 from local.stack import Record
@@ -62,3 +66,12 @@ def test_a_record_of_a_dead_supervisor_is_no_running_stack(tmp_path: Path) -> No
     place = Place(PLACE.ports, state=tmp_path)
     record = Record.begin(place, pid=1)
     assert record.find_running() is None
+
+
+@pytest.mark.parametrize("named", ["build/own", "/other", ""])
+def test_other_networks_are_served_when_named(named: str) -> None:
+    """Triton loads them; without a name it serves those of this repository."""
+    code = "from local.layout import MODEL_REPOSITORY; print(MODEL_REPOSITORY)"
+    inherited = {**os.environ, "PYTHONPATH": "deploy:services", "BRAINMETS_MODEL_REPOSITORY": named}
+    told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=inherited, capture_output=True, check=True)
+    assert Path(told.stdout.decode().strip()) == ROOT / (named or "model_repository")

@@ -49,6 +49,13 @@ def test_the_rate_rises_once_and_falls_in_each_cycle() -> None:
     assert find_learning_rate(plan, update=9, progress=0.0) == pytest.approx(0.1)
 
 
+def test_a_training_is_over_when_its_updates_or_its_minutes_are() -> None:
+    """The bar shows whichever share is larger, and the rate falls by it."""
+    plan = TrainingPlan("attention_unet", 100, minutes=10.0)
+    assert plan.share_done(update=50, elapsed_s=60.0) == pytest.approx(0.5)
+    assert plan.share_done(update=1, elapsed_s=600.0) == pytest.approx(1.0)
+
+
 def test_the_plans_channel_dropout_reaches_its_patches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a dropout of one the network never sees another sequence than the T1c."""
     seen: list[torch.Tensor] = []

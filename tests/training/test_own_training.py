@@ -39,6 +39,8 @@ def test_one_command_makes_scored_networks_of_labelled_studies(tmp_path: Path) -
     done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     split = json.loads((own / "split.json").read_text())
+    cached = {each.name.rsplit("-", 1)[0] for each in (own / "cache").iterdir()}
+    assert cached == {*split["training"], *split["validation"]}
     for network in NETWORKS:
         folder = own / "model_repository" / network
         card = json.loads((folder / CARD_NAME).read_text())

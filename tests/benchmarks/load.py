@@ -82,6 +82,8 @@ def find_supervisor(address: str) -> psutil.Process:
 def measure_load(study: Path, address: str, supervisor: psutil.Process) -> list[dict]:
     """Return, for each number of queued studies, studies an hour and the peak memory of each kind of process."""
     rows = []
+    # Whoever stood idle before does not count.
+    asyncio.run(_drain(study, address, 1))
     for queued in QUEUED:
         with MemoryWatch(supervisor) as watch:
             seconds = asyncio.run(_drain(study, address, queued))
@@ -109,5 +111,6 @@ async def _drain(study: Path, address: str, queued: int) -> float:
 
 
 async def _end(client: AsyncClient, job_id: str) -> None:
-    while not (await client.job(job_id)).state.is_final:  # noqa: ASYNC110 -- the service is asked; it is no event here
-        await asyncio.sleep(LOOK_EVERY_S)
+    # Watched, because what is asked every so often seems to end later than it does.
+    async for _ in client.watch(job_id):
+        pass

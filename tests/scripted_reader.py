@@ -10,14 +10,14 @@ from collections.abc import Callable
 
 import numpy as np
 
-from brainmets.formats.study_reader import ReadStudy, StudyFile
+from brainmets.formats.study_reader import ReadStudy, StudyFile, VolumeListener
 from brainmets.imaging.errors import UnusableSeriesError
 from brainmets.imaging.findings import Finding, FindingCode, Severity
 from brainmets.imaging.geometry import Geometry
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.series import SeriesReason, SeriesSelection, SeriesUse
 from brainmets.imaging.volume import Volume, VoxelMemory
-from brainmets.preprocessing.decoding_messages import ANSWER_PLACE
+from brainmets.preprocessing.decoding_messages import ANSWER_PLACE, AnswerKind
 
 READER = f"{__name__}:read_study"
 SHAPE = (3, 4, 5)
@@ -32,16 +32,24 @@ def read_study(
     selections: tuple[SeriesSelection, ...],
     known: tuple[Sequence, ...],
     memory: VoxelMemory,  # noqa: ARG001 -- a reader need not use it
+    on_volume: VolumeListener,
 ) -> ReadStudy:
-    """Do the deed that the first file names, or return a T1c whose voxels all are the number that it holds."""
+    """Do the deed that the first file names, or read a T1c whose voxels all are the number that it holds."""
     content = bytes(files[0].content)
     if content in DEEDS:
         DEEDS[content]()
     sequences = [Sequence.T2F, Sequence.T1C][-len(files) :]
-    geometry = Geometry(SHAPE, AFFINE)
-    volumes = {sequence: Volume(np.full(SHAPE, float(content), np.float32), geometry) for sequence in sequences}
+    volumes = {sequence: _volume(float(content)) for sequence in sequences}
+    for sequence, volume in volumes.items():
+        on_volume(sequence, volume)
+    if len(files) > 1 and (deed := bytes(files[1].content)) in LATE_DEEDS:
+        LATE_DEEDS[deed](on_volume)
     indices = dict.fromkeys(sequences, files[0].file_index)
     return ReadStudy(volumes, indices, (SERIES,) * len(selections), (FINDING,) * len(known))
+
+
+def _volume(value: float) -> Volume:
+    return Volume(np.full(SHAPE, value, np.float32), Geometry(SHAPE, AFFINE))
 
 
 def _loop() -> None:
@@ -74,7 +82,7 @@ def _babble() -> None:
 
 def _promise() -> None:
     """Say that the answer lies where no memory is."""
-    os.write(_control(), ANSWER_PLACE.pack(True, 2**63, 10))
+    os.write(_control(), ANSWER_PLACE.pack(AnswerKind.STUDY, 2**63, 10))
     time.sleep(600)
 
 
@@ -126,4 +134,10 @@ DEEDS: dict[bytes, Callable[[], object]] = {
     b"fail": _fail,
     b"write a file": _write_file,
     b"tell the environment": _tell_environment,
+}
+# What it does once it has told of its volumes.
+LATE_DEEDS: dict[bytes, Callable[[VolumeListener], object]] = {
+    b"loop": lambda _: _loop(),
+    b"tell a volume twice": lambda on_volume: on_volume(Sequence.T1C, _volume(1.0)),
+    b"tell another volume": lambda on_volume: on_volume(Sequence.T2W, _volume(1.0)),
 }

@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 from prometheus_client import CollectorRegistry
 
-from brainmets.formats.study_reader import ReadStudy
+from brainmets.formats.study_reader import ReadStudy, VolumeListener
 from brainmets.imaging.errors import (
     BrainmetsError,
     DecodingLimitError,
@@ -27,6 +27,7 @@ from brainmets.imaging.errors import (
 from brainmets.imaging.media_type import MediaType
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.series import SeriesSelection
+from brainmets.imaging.volume import Volume
 from brainmets.preprocessing import decoder as decoders
 from brainmets.preprocessing.decoder_pool import DecoderPool
 from brainmets.preprocessing.decoding_messages import DecodingLimits, DecodingOrder, FileSpan
@@ -95,6 +96,7 @@ async def read(
     *contents: bytes,
     selections: tuple[SeriesSelection, ...] = (),
     known: tuple[Sequence, ...] = tuple(Sequence),
+    on_volume: VolumeListener = lambda _sequence, _volume: None,
 ) -> ReadStudy:
     """Have a study of some files read."""
     with StudyBytes(sum(map(len, contents))) as study:
@@ -103,7 +105,8 @@ async def read(
             study.write(content, offset_bytes=begin)
             spans.append(FileSpan(index, MediaType.DICOM, None, begin, len(content)))
             begin += len(content)
-        return await pool.read_study(study, DecodingOrder(tuple(spans), selections, known))
+        order = DecodingOrder(tuple(spans), selections, known)
+        return await pool.read_study(study, order, on_volume=on_volume)
 
 
 def own_decoders() -> set[psutil.Process]:
@@ -230,6 +233,30 @@ async def test_a_lone_file_is_named_when_it_breaks_the_decoder(pool: DecoderPool
         with pytest.raises(MalformedFileError) as caught:
             await read(pool, *contents)
         assert caught.value.file_index == file_index
+
+
+async def test_a_volume_is_told_while_the_decoder_goes_on(pool: DecoderPool) -> None:
+    """Whoever waits for the T1c need not wait for the others."""
+    told: asyncio.Future[tuple[Sequence, float]] = asyncio.get_running_loop().create_future()
+
+    def take(sequence: Sequence, volume: Volume) -> None:
+        if sequence is Sequence.T1C:
+            told.set_result((sequence, float(volume.voxels.max())))
+
+    reading = asyncio.create_task(read(pool, b"2.5", b"loop", on_volume=take))
+    async with asyncio.timeout(60.0):
+        assert await told == (Sequence.T1C, 2.5)
+    assert not reading.done()
+    reading.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await reading
+
+
+@pytest.mark.parametrize("deed", [b"tell a volume twice", b"tell another volume"])
+async def test_volumes_that_do_not_fit_the_study_are_refused(pool: DecoderPool, deed: bytes) -> None:
+    """A decoder that was taken over may tell anything."""
+    with pytest.raises(MalformedFileError):
+        await read(pool, b"1.0", deed)
 
 
 async def test_a_defect_tells_where_it_is_and_quotes_nothing(pool: DecoderPool) -> None:

@@ -1,6 +1,7 @@
 """Reads a study's files. Read this first: files ─▶ series (headers only) ─▶ choice ─▶ volumes of the chosen ones."""
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -62,6 +63,14 @@ class VolumeReader(Protocol):
         """Return the series' volume, its voxels in the given memory."""
 
 
+VolumeListener = Callable[[Sequence, Volume], None]
+"""Told of each volume that was read."""
+
+
+def _ignore(_sequence: Sequence, _volume: Volume) -> None:
+    """Do nothing."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Surveyed:
     """A series whose header was read, and what decodes it."""
@@ -76,6 +85,7 @@ def read_study(
     selections: tuple[SeriesSelection, ...] = (),
     known: tuple[Sequence, ...] = tuple(Sequence),
     memory: VoxelMemory = new_voxels,
+    on_volume: VolumeListener = _ignore,
 ) -> ReadStudy:
     """Read a study: all headers, and the pixels of the series that the networks see.
 
@@ -84,6 +94,7 @@ def read_study(
         selections: Series that the request chooses by their number.
         known: Sequences that the networks use, in the order of their channels.
         memory: Where the volumes' voxels are put; asked from several threads at a time.
+        on_volume: Told of each volume, the T1c first, while the others are still being read.
 
     Raises:
         StudyError: A file cannot be read, or the study cannot be used; the kind says why.
@@ -93,10 +104,18 @@ def read_study(
     _check_modality(surveyed)
     choice = choose_sequences(tuple(series.attributes for series in surveyed), selections=selections, known=known)
     chosen = {sequence: surveyed[index] for sequence, index in choice.by_sequence.items()}
-    # Inflating, decompressing and converting leave the interpreter to each other.
-    with ThreadPoolExecutor(max(1, len(chosen))) as threads:
-        readings = [threads.submit(series.read_volume, memory=memory) for series in chosen.values()]
-        volumes = dict(zip(chosen, (reading.result() for reading in readings), strict=True))
+    volumes: dict[Sequence, Volume] = {}
+    # Inflating, decompressing and converting leave the interpreter to each other; in more threads than there are cores
+    # the T1c, which much waits for, would come later.
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+        readings = {
+            sequence: threads.submit(chosen[sequence].read_volume, memory=memory)
+            for sequence in Sequence
+            if sequence in chosen
+        }
+        for sequence, reading in readings.items():
+            volumes[sequence] = reading.result()
+            on_volume(sequence, volumes[sequence])
     indices = {sequence: series.attributes.file_index for sequence, series in chosen.items()}
     return ReadStudy(volumes, indices, choice.uses, choice.findings)
 

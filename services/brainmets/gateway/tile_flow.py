@@ -15,11 +15,11 @@ from brainmets.gateway.model_contract import SegmentationPlan
 from brainmets.gateway.preparation import PreparedStudy
 from brainmets.imaging.agreement import DecisionAgreement
 from brainmets.imaging.blending import ProbabilityAccumulator, ProbabilityTile
-from brainmets.imaging.errors import BrainmetsError
 from brainmets.imaging.probability_map import ProbabilityMap
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.tiling import Tile, cropped_shape, spread_channels
 from brainmets.imaging.volume import Volume
+from brainmets.runtime.task_group import task_group
 
 # Prepared tiles that may wait for inference: more than a head at 1 mm has, so that preprocessing is done with a study
 # long before inference is, and still a bound.
@@ -67,18 +67,11 @@ async def infer_tiles(prepared: PreparedStudy, plan: SegmentationPlan, flow: Til
     """
     blend = _Blend(prepared, plan, flow)
     buffer: asyncio.Queue[Tile | None] = asyncio.Queue(_buffered_tiles(prepared))
-    try:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(_drain(prepared.tiles, buffer, readers=flow.tiles_in_flight))
-            async with flow.deadline.turn(flow.turn), asyncio.TaskGroup() as lanes:
-                for _ in range(flow.tiles_in_flight):
-                    lanes.create_task(blend.work_off(buffer))
-    except* BrainmetsError as errors:
-        # The first one stopped the others; the group around it tells a reader nothing.
-        first: BaseException = errors
-        while isinstance(first, BaseExceptionGroup):
-            first = first.exceptions[0]
-        raise first from None
+    async with task_group() as group:
+        group.create_task(_drain(prepared.tiles, buffer, readers=flow.tiles_in_flight))
+        async with flow.deadline.turn(flow.turn), asyncio.TaskGroup() as lanes:
+            for _ in range(flow.tiles_in_flight):
+                lanes.create_task(blend.work_off(buffer))
     return await asyncio.to_thread(blend.finish)
 
 

@@ -78,12 +78,12 @@ def align_study(study: Study, *, spacing_mm: float) -> AlignedStudy:
     Raises:
         SequencesDoNotOverlapError: A sequence lies beside the T1c altogether.
     """
-    return align_onto(align_t1c(study, spacing_mm=spacing_mm), study)
+    return align_onto(align_t1c(study.t1c, spacing_mm=spacing_mm), study)
 
 
-def align_t1c(study: Study, *, spacing_mm: float) -> Volume:
-    """Bring the T1c alone onto the axial patient grid of `spacing_mm` that holds it."""
-    return resample_volume(study.t1c, axial_grid(study.t1c.geometry, spacing_mm=spacing_mm))
+def align_t1c(t1c: Volume, *, spacing_mm: float) -> Volume:
+    """Bring a T1c onto the axial patient grid of `spacing_mm` that holds it."""
+    return resample_volume(t1c, axial_grid(t1c.geometry, spacing_mm=spacing_mm))
 
 
 def align_onto(t1c: Volume, study: Study) -> AlignedStudy:

@@ -12,7 +12,7 @@ from typing import Self
 
 import numpy as np
 
-from brainmets.formats.study_reader import ReadStudy
+from brainmets.formats.study_reader import ReadStudy, VolumeListener
 from brainmets.imaging.errors import (
     BrainmetsError,
     DecodingLimitError,
@@ -23,6 +23,7 @@ from brainmets.imaging.errors import (
     StudyError,
 )
 from brainmets.imaging.geometry import Geometry
+from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.volume import Volume
 from brainmets.preprocessing.decoding_messages import (
     ANSWER_PLACE,
@@ -32,6 +33,8 @@ from brainmets.preprocessing.decoding_messages import (
     ORDER_PLACE,
     READY,
     REFUSAL_JSON,
+    VOLUME_JSON,
+    AnswerKind,
     DecodedStudy,
     DecodingLimits,
     DecodingOrder,
@@ -132,8 +135,10 @@ class Decoder:
         self._control.close()
         await self._process.wait()
 
-    async def read_study(self, study: StudyBytes, arena: Arena, order: DecodingOrder) -> ReadStudy:
-        """Read a study; its volumes lie in the arena.
+    async def read_study(
+        self, study: StudyBytes, arena: Arena, order: DecodingOrder, *, on_volume: VolumeListener
+    ) -> ReadStudy:
+        """Read a study; its volumes lie in the arena, and each is told as soon as it does.
 
         Raises:
             StudyError: It cannot be read, takes more than the limits (DecodingLimitError), or broke the decoder.
@@ -143,21 +148,42 @@ class Decoder:
         """
         try:
             async with asyncio.timeout(self._limits.time_s):
-                place = await self._ask(study, arena, order)
+                self._ask(study, arena, order)
+                read = await self._take_answers(arena, order, on_volume)
         except TimeoutError:
             raise _limit_error(f"{self._limits.time_s:g} s", order) from None
-        if not place:
+        if read is None:
             raise await self._explain_silence(order)
-        try:
-            was_read, begin, size = ANSWER_PLACE.unpack(place)
-            answer = arena.read(min(size, MAX_ANSWER_BYTES), offset_bytes=begin)
-            if was_read:
-                return _open_volumes(DECODED_JSON.validate_json(answer), arena, begin)
-            refusal = REFUSAL_JSON.validate_json(answer)
-        except (ValueError, OverflowError, struct.error) as error:
-            # Bytes that took the decoder over may have it say anything.
-            raise _broken("an answer that cannot be read", order) from error
-        raise _error_of_refusal(refusal)
+        return read
+
+    async def _take_answers(self, arena: Arena, order: DecodingOrder, on_volume: VolumeListener) -> ReadStudy | None:
+        """Return what was read once all of it was told; None when the process says no more."""
+        volumes: dict[Sequence, Volume] = {}
+        while place := await self._receive(ANSWER_PLACE.size):
+            try:
+                answer = _open_answer(place, arena)
+            except (ValueError, OverflowError, struct.error) as error:
+                # Bytes that took the decoder over may have it say anything.
+                raise _broken("an answer that cannot be read", order) from error
+            if isinstance(answer, Refusal):
+                raise _error_of_refusal(answer)
+            if isinstance(answer, DecodedStudy):
+                if answer.file_indices.keys() != volumes.keys():
+                    raise _broken("another number of volumes than it says", order)
+                # In the order of the networks' channels.
+                known = [sequence for sequence in order.known if sequence in volumes]
+                return ReadStudy(
+                    {sequence: volumes[sequence] for sequence in known},
+                    {sequence: answer.file_indices[sequence] for sequence in known},
+                    answer.series,
+                    answer.findings,
+                )
+            sequence, volume = answer
+            if sequence in volumes:
+                raise _broken("a volume twice", order)
+            volumes[sequence] = volume
+            on_volume(sequence, volume)
+        return None
 
     async def _explain_silence(self, order: DecodingOrder) -> BrainmetsError:
         """Return why there is no answer: the process has ended, or pretends that it has."""
@@ -167,16 +193,13 @@ class Decoder:
         except TimeoutError:
             return _broken("a decoder that hung up and went on", order)
 
-    async def _ask(self, study: StudyBytes, arena: Arena, order: DecodingOrder) -> bytes:
-        """Return where the answer lies; nothing when the process has ended."""
+    def _ask(self, study: StudyBytes, arena: Arena, order: DecodingOrder) -> None:
         words = ORDER_JSON.dump_json(order)
         study.write(words, offset_bytes=study.size_bytes)
         place = ORDER_PLACE.pack(study.size_bytes, len(words))
-        try:
+        # One that has ended is found to have by whoever waits for its answer.
+        with contextlib.suppress(ConnectionError):
             socket.send_fds(self._control, [place], [study.descriptor, arena.descriptor])
-        except ConnectionError:
-            return b""
-        return await self._receive(ANSWER_PLACE.size)
 
     async def _receive(self, size: int) -> bytes:
         try:
@@ -197,15 +220,21 @@ async def _start_process(control: socket.socket, reader: str, limits: DecodingLi
     )
 
 
-def _open_volumes(decoded: DecodedStudy, arena: Arena, size_bytes: int) -> ReadStudy:
-    """Return what was read, on the arena's memory."""
-    view = arena.view(size_bytes)
-    volumes = {}
-    for span in decoded.volumes:
-        voxels = np.frombuffer(view, np.float32, math.prod(span.shape), span.offset_bytes).reshape(span.shape)
-        volumes[span.sequence] = Volume(voxels, Geometry(span.shape, np.array(span.affine).reshape(4, 4)))
-    file_indices = {span.sequence: span.file_index for span in decoded.volumes}
-    return ReadStudy(volumes, file_indices, decoded.series, decoded.findings)
+def _open_answer(place: bytes, arena: Arena) -> tuple[Sequence, Volume] | DecodedStudy | Refusal:
+    """Return what lies in the arena; volumes stay on its memory."""
+    kind, begin, size = ANSWER_PLACE.unpack(place)
+    words = arena.read(min(size, MAX_ANSWER_BYTES), offset_bytes=begin)
+    match AnswerKind(kind):
+        case AnswerKind.VOLUME:
+            span = VOLUME_JSON.validate_json(words)
+            count = math.prod(span.shape)
+            view = arena.view(span.offset_bytes + count * np.dtype(np.float32).itemsize)
+            voxels = np.frombuffer(view, np.float32, count, span.offset_bytes).reshape(span.shape)
+            return span.sequence, Volume(voxels, Geometry(span.shape, np.array(span.affine).reshape(4, 4)))
+        case AnswerKind.STUDY:
+            return DECODED_JSON.validate_json(words)
+        case AnswerKind.REFUSAL:
+            return REFUSAL_JSON.validate_json(words)
 
 
 def _error_of_refusal(refusal: Refusal) -> BrainmetsError:

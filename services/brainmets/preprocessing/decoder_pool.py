@@ -7,7 +7,7 @@ from typing import Self
 
 import structlog
 
-from brainmets.formats.study_reader import ReadStudy
+from brainmets.formats.study_reader import ReadStudy, VolumeListener
 from brainmets.preprocessing.decoder import Decoder
 from brainmets.preprocessing.decoding_messages import DecodingLimits, DecodingOrder
 from brainmets.preprocessing.shared_memory import Arena, StudyBytes
@@ -64,15 +64,15 @@ class DecoderPool:
         """
         await asyncio.gather(*self._starts)
 
-    async def read_study(self, study: StudyBytes, order: DecodingOrder) -> ReadStudy:
-        """Read a study in a decoder; cancelling it ends the decoder at once.
+    async def read_study(self, study: StudyBytes, order: DecodingOrder, *, on_volume: VolumeListener) -> ReadStudy:
+        """Read a study in a decoder, and tell each volume once it is read; cancelling it ends the decoder at once.
 
         Raises:
             BrainmetsError: As `Decoder.read_study`.
         """
         arena = self._take_arena()
         try:
-            read = await self._read(study, arena, order)
+            read = await self._read(study, arena, order, on_volume)
         except BaseException:
             # A killed process may still write for a moment.
             arena.close()
@@ -80,10 +80,12 @@ class DecoderPool:
         self._give_back(arena)
         return read
 
-    async def _read(self, study: StudyBytes, arena: Arena, order: DecodingOrder) -> ReadStudy:
+    async def _read(
+        self, study: StudyBytes, arena: Arena, order: DecodingOrder, on_volume: VolumeListener
+    ) -> ReadStudy:
         decoder = await self._claim()
         try:
-            read = await decoder.read_study(study, arena, order)
+            read = await decoder.read_study(study, arena, order, on_volume=on_volume)
         except BaseException:
             self._discard(decoder)
             raise

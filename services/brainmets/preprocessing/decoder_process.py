@@ -21,12 +21,12 @@ from typing import Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from brainmets.formats.study_reader import ReadStudy, StudyFile
+from brainmets.formats.study_reader import ReadStudy, StudyFile, VolumeListener
 from brainmets.imaging.errors import BrainmetsError, InternalError
 from brainmets.imaging.geometry import Index
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.series import SeriesSelection
-from brainmets.imaging.volume import VoxelMemory
+from brainmets.imaging.volume import Volume, VoxelMemory
 from brainmets.preprocessing.decoding_messages import (
     ANSWER_PLACE,
     DECODED_JSON,
@@ -35,6 +35,8 @@ from brainmets.preprocessing.decoding_messages import (
     ORDER_PLACE,
     READY,
     REFUSAL_JSON,
+    VOLUME_JSON,
+    AnswerKind,
     DecodedStudy,
     DecodingLimits,
     DecodingOrder,
@@ -64,8 +66,9 @@ class StudyReader(Protocol):
         selections: tuple[SeriesSelection, ...],
         known: tuple[Sequence, ...],
         memory: VoxelMemory,
+        on_volume: VolumeListener,
     ) -> ReadStudy:
-        """Return the study's volumes and what is to be said about them."""
+        """Tell each of the study's volumes, and return what is to be said about them."""
 
 
 def main(words: list[str]) -> None:
@@ -132,10 +135,30 @@ class DecoderProcess:
         resource.setrlimit(resource.RLIMIT_AS, (most_bytes, resource.RLIM_INFINITY))
         begin, size = ORDER_PLACE.unpack(place)
         order = ORDER_JSON.validate_json(study[begin : begin + size])
-        read, answer = _answer(order, self._reader, study=study, arena=arena)
-        self._control.send(answer)
+        is_read = self._read(order, _files(order, study), Answers(self._control, ArenaMemory(arena)))
         signal.setitimer(signal.ITIMER_REAL, 0)
-        return read
+        return is_read
+
+    def _read(self, order: DecodingOrder, files: tuple[StudyFile, ...], answers: "Answers") -> bool:
+        """Read and answer a study; whether it was read."""
+        try:
+            read = self._reader(
+                files,
+                selections=order.selections,
+                known=order.known,
+                memory=answers.memory,
+                on_volume=answers.send_volume,
+            )
+            answers.send_study(read)
+        except (MemoryError, RecursionError):
+            os._exit(EXIT_LIMIT)
+        except BrainmetsError as error:
+            answers.send_refusal(error)
+            return False
+        except Exception as error:  # noqa: BLE001 -- whatever a hostile file raises, the service learns of it
+            answers.send_refusal(_defect(error))
+            return False
+        return True
 
     def _map_arena(self, descriptor: int) -> mmap.mmap:
         inode = os.fstat(descriptor).st_ino
@@ -160,22 +183,6 @@ def _map(descriptor: int) -> mmap.mmap:
         os.close(descriptor)
 
 
-def _answer(order: DecodingOrder, reader: StudyReader, *, study: mmap.mmap, arena: mmap.mmap) -> tuple[bool, bytes]:
-    """Return whether the study was read, and where the answer lies."""
-    try:
-        memory = ArenaMemory(arena)
-        read = reader(_files(order, study), selections=order.selections, known=order.known, memory=memory)
-        answer = DECODED_JSON.dump_json(DecodedStudy(_spans(read, memory, order.known), read.series, read.findings))
-        return True, _write_answer(answer, arena, read=True, offset_bytes=memory.end)
-    except (MemoryError, RecursionError):
-        os._exit(EXIT_LIMIT)
-    except BrainmetsError as error:
-        refusal = _refusal(error)
-    except Exception as error:  # noqa: BLE001 -- whatever a hostile file raises, the service learns of it
-        refusal = _refusal(_defect(error))
-    return False, _write_answer(REFUSAL_JSON.dump_json(refusal), arena, read=False, offset_bytes=0)
-
-
 def _files(order: DecodingOrder, study: mmap.mmap) -> tuple[StudyFile, ...]:
     whole = memoryview(study).toreadonly()
     return tuple(
@@ -190,7 +197,7 @@ def _files(order: DecodingOrder, study: mmap.mmap) -> tuple[StudyFile, ...]:
 
 
 class ArenaMemory:
-    """Gives out the arena's memory for voxels, from its beginning on.
+    """Gives out the arena's memory, from its beginning on.
 
     Args:
         arena: The memory, shared with the service.
@@ -200,7 +207,7 @@ class ArenaMemory:
         self._arena = arena
         self._lock = threading.Lock()
         self._begins: dict[int, int] = {}
-        self.end = 0
+        self._end = 0
 
     def __call__(self, shape: Index) -> NDArray[np.float32]:
         """Return memory for a volume.
@@ -209,16 +216,30 @@ class ArenaMemory:
             MemoryError: The arena is full.
         """
         size = math.prod(shape) * _VOXEL_BYTES
-        with self._lock:
-            begin = self.end
-            # On whole pages, so that each can be had from the kernel on its own.
-            self.end += -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
-            if self.end > len(self._arena):
-                raise MemoryError
+        begin = self._take(size)
         self._arena.madvise(_MADV_POPULATE_WRITE, begin, size)
         voxels = np.frombuffer(self._arena, np.float32, math.prod(shape), begin).reshape(shape)
         self._begins[voxels.ctypes.data] = begin
         return voxels
+
+    def _take(self, size: int) -> int:
+        with self._lock:
+            begin = self._end
+            # On whole pages, so that each can be had from the kernel on its own.
+            self._end += -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
+            if self._end > len(self._arena):
+                raise MemoryError
+            return begin
+
+    def write(self, content: bytes) -> int:
+        """Put bytes into memory of their own, and return where it begins.
+
+        Raises:
+            MemoryError: The arena is full.
+        """
+        begin = self._take(len(content))
+        self._arena[begin : begin + len(content)] = content
+        return begin
 
     def find(self, voxels: NDArray[np.float32]) -> int:
         """Return where a volume's voxels begin; they are copied here if they lie elsewhere."""
@@ -230,38 +251,44 @@ class ArenaMemory:
         return begin
 
 
-def _spans(read: ReadStudy, memory: ArenaMemory, known: tuple[Sequence, ...]) -> tuple[VolumeSpan, ...]:
-    return tuple(
-        VolumeSpan(
-            sequence=sequence,
-            file_index=read.file_indices[sequence],
-            shape=read.volumes[sequence].geometry.shape,
-            affine=tuple(read.volumes[sequence].geometry.affine.ravel().tolist()),
-            offset_bytes=memory.find(read.volumes[sequence].voxels),
+class Answers:
+    """Tells the service where in an arena its answers lie.
+
+    Args:
+        control: The line to the service.
+        memory: The arena's memory.
+    """
+
+    def __init__(self, control: socket.socket, memory: ArenaMemory) -> None:
+        self.memory = memory
+        self._control = control
+
+    def send_volume(self, sequence: Sequence, volume: Volume) -> None:
+        """Tell of a volume that was read."""
+        grid = volume.geometry
+        affine = tuple(grid.affine.ravel().tolist())
+        span = VolumeSpan(sequence, grid.shape, affine, self.memory.find(volume.voxels))
+        self._send(AnswerKind.VOLUME, VOLUME_JSON.dump_json(span))
+
+    def send_study(self, read: ReadStudy) -> None:
+        """Tell that all volumes were read."""
+        study = DecodedStudy(dict(read.file_indices), read.series, read.findings)
+        self._send(AnswerKind.STUDY, DECODED_JSON.dump_json(study))
+
+    def send_refusal(self, error: BrainmetsError) -> None:
+        """Tell that the study was not read, and why."""
+        refusal = Refusal(
+            reason=error.reason,
+            message=error.message,
+            expected=error.expected,
+            got=error.got,
+            remedy=error.remedy,
+            file_index=error.file_index,
         )
-        for sequence in known
-        if sequence in read.volumes
-    )
+        self._send(AnswerKind.REFUSAL, REFUSAL_JSON.dump_json(refusal))
 
-
-def _write_answer(answer: bytes, arena: mmap.mmap, *, read: bool, offset_bytes: int) -> bytes:
-    """Put an answer's JSON into the arena and return where it lies."""
-    end = offset_bytes + len(answer)
-    if end > len(arena):
-        os._exit(EXIT_LIMIT)
-    arena[offset_bytes:end] = answer
-    return ANSWER_PLACE.pack(read, offset_bytes, len(answer))
-
-
-def _refusal(error: BrainmetsError) -> Refusal:
-    return Refusal(
-        reason=error.reason,
-        message=error.message,
-        expected=error.expected,
-        got=error.got,
-        remedy=error.remedy,
-        file_index=error.file_index,
-    )
+    def _send(self, kind: AnswerKind, answer: bytes) -> None:
+        self._control.send(ANSWER_PLACE.pack(kind, self.memory.write(answer), len(answer)))
 
 
 def _defect(error: Exception) -> BrainmetsError:

@@ -1,12 +1,13 @@
-"""Owns what the service and a decoder tell each other: an order to read one study, and how that ended.
+"""Owns what the service and a decoder tell each other: an order to read one study, its volumes, and how that ended.
 
-Bulk never travels: an order lies behind the study's bytes and an answer in the arena, both as JSON, and what goes
+Bulk never travels: an order lies behind the study's bytes and answers in the arena, all as JSON, and what goes
 through the socket is where. The service validates what it reads, because a decoder may have been taken over by what it
 decodes.
 """
 
 import struct
 from dataclasses import dataclass
+from enum import IntEnum
 
 from pydantic import TypeAdapter
 
@@ -20,10 +21,18 @@ from brainmets.imaging.series import SeriesSelection, SeriesUse
 READY = b"ready"
 # Where an order begins behind the study's bytes, and its size; the study's and the arena's descriptors go with it.
 ORDER_PLACE = struct.Struct("<QQ")
-# Whether the study was read, and where the answer begins in the arena, and its size.
-ANSWER_PLACE = struct.Struct("<?QQ")
+# What is answered, and where it begins in the arena, and its size.
+ANSWER_PLACE = struct.Struct("<BQQ")
 # How a decoder exits that has run out of memory or stack.
 EXIT_LIMIT = 3
+
+
+class AnswerKind(IntEnum):
+    """What a decoder answers: each volume once it is read, the T1c's first, and at last how the study ended."""
+
+    VOLUME = 1
+    STUDY = 2
+    REFUSAL = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +73,6 @@ class VolumeSpan:
     """Where a volume's voxels begin in the arena (float32, C order), and its grid; `affine` is (4, 4) row by row."""
 
     sequence: Sequence
-    file_index: int
     shape: Index
     affine: tuple[float, ...]
     offset_bytes: int
@@ -72,9 +80,9 @@ class VolumeSpan:
 
 @dataclass(frozen=True, slots=True)
 class DecodedStudy:
-    """A study that was read: its chosen volumes, in the order of the network's channels, and what is to be told."""
+    """A study whose volumes were read: the first file of each, and what is to be told of the study."""
 
-    volumes: tuple[VolumeSpan, ...]
+    file_indices: dict[Sequence, int]
     series: tuple[SeriesUse, ...]
     findings: tuple[Finding, ...]
 
@@ -92,5 +100,6 @@ class Refusal:
 
 
 ORDER_JSON = TypeAdapter(DecodingOrder)
+VOLUME_JSON = TypeAdapter(VolumeSpan)
 DECODED_JSON = TypeAdapter(DecodedStudy)
 REFUSAL_JSON = TypeAdapter(Refusal)

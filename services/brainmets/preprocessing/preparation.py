@@ -1,6 +1,7 @@
 """Prepares one study, up to the grid that its tiles are cut from. Read this first; each step is one call.
 
-stored files ─▶ decode (choose series, read them) ─▶ align, outline ─▶ normalise ─▶ assess ─▶ plan ─▶ PreparedStudy
+stored files ─▶ decode (choose series, read them) ─▶ align ─▶ normalise ─▶ assess ─▶ plan ─▶ PreparedStudy
+                          T1c, once read ─▶ outline ─────┘
 """
 
 import asyncio
@@ -21,6 +22,7 @@ from brainmets.imaging.tiling import plan_tiles
 from brainmets.imaging.volume import Volume
 from brainmets.preprocessing.study_files import StudyOrder, check_files
 from brainmets.preprocessing.workshop import Workshop
+from brainmets.runtime.task_group import task_group
 from brainmets.wire.tiles import StudyHeader
 
 
@@ -42,14 +44,14 @@ async def prepare_study(order: StudyOrder, workshop: Workshop, *, max_study_byte
         DependencyUnavailableError: The artefact store cannot be reached now.
     """
     check_files(order.files, max_study_bytes=max_study_bytes)
-    read = await workshop.read_study(order)
-    study = Study(read.volumes)
-    t1c = await workshop.run("place", align_t1c, study, spacing_mm=order.contract.spacing_mm)
-    # The head is known by its T1c alone.
-    aligned, outline = await asyncio.gather(
-        _align_onto(t1c, study, read, workshop),
-        workshop.run("outline", outline_head, t1c, workshop.brain_network),
-    )
+    arriving: asyncio.Future[Volume] = asyncio.get_running_loop().create_future()
+    async with task_group() as group:
+        reading = group.create_task(_read(order, arriving, workshop))
+        # The head is known by its T1c alone, while the other sequences are still being read.
+        placing = group.create_task(_place(arriving, order, workshop))
+        outlining = group.create_task(_outline(placing, workshop))
+        aligning = group.create_task(_align(reading, placing, workshop))
+    read, aligned, outline = reading.result(), aligning.result(), outlining.result()
     (normalized, findings), midline = await asyncio.gather(
         _normalize(read, aligned, outline, workshop, force=order.force),
         workshop.run("midline", find_midline, outline.brain, aligned.geometry),
@@ -69,9 +71,27 @@ async def prepare_study(order: StudyOrder, workshop: Workshop, *, max_study_byte
     return PreparedStudy(header, normalized)
 
 
-async def _align_onto(t1c: Volume, study: Study, read: ReadStudy, workshop: Workshop) -> AlignedStudy:
+async def _read(order: StudyOrder, arriving: asyncio.Future[Volume], workshop: Workshop) -> ReadStudy:
+    def take(sequence: Sequence, volume: Volume) -> None:
+        if sequence is Sequence.T1C:
+            arriving.set_result(volume)
+
+    return await workshop.read_study(order, on_volume=take)
+
+
+async def _place(arriving: asyncio.Future[Volume], order: StudyOrder, workshop: Workshop) -> Volume:
+    return await workshop.run("place", align_t1c, await arriving, spacing_mm=order.contract.spacing_mm)
+
+
+async def _outline(placing: asyncio.Task[Volume], workshop: Workshop) -> HeadOutline:
+    return await workshop.run("outline", outline_head, await placing, workshop.brain_network)
+
+
+async def _align(reading: asyncio.Task[ReadStudy], placing: asyncio.Task[Volume], workshop: Workshop) -> AlignedStudy:
+    read = await reading
+    study = Study(read.volumes)
     try:
-        return await workshop.run("align", align_onto, t1c, study)
+        return await workshop.run("align", align_onto, await placing, study)
     except SequencesDoNotOverlapError as error:
         raise _name_file(error, study, read) from error
 

@@ -54,17 +54,17 @@ class Arena:
         os.ftruncate(self.descriptor, size_bytes)
         # Were it cut short by the decoder, reading it would kill the service (SIGBUS).
         fcntl.fcntl(self.descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
-        self._view: weakref.ref[mmap.mmap] | None = None
+        self._views: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
 
     @property
     def is_viewed(self) -> bool:
         """Whether an array on its memory is still alive."""
-        return self._view is not None and self._view() is not None
+        return len(self._views) > 0
 
     def view(self, size_bytes: int) -> mmap.mmap:
         """Return its beginning, read-only; arrays on it keep it alive."""
         view = mmap.mmap(self.descriptor, size_bytes, mmap.MAP_SHARED, mmap.PROT_READ)
-        self._view = weakref.ref(view)
+        self._views.add(view)
         self.kept_bytes = max(self.kept_bytes, size_bytes)
         return view
 

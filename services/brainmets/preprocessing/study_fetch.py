@@ -10,6 +10,7 @@ from brainmets.imaging.errors import BrainmetsError, DataLossError
 from brainmets.preprocessing.shared_memory import StudyBytes
 from brainmets.preprocessing.study_files import StoredFile
 from brainmets.runtime.artifact_store import ArtifactStore
+from brainmets.runtime.task_group import task_group
 
 # A study may have a thousand small files, and each may be a request over a network.
 FETCHES_AT_A_TIME = 16
@@ -37,13 +38,9 @@ async def fetch_files(
     """
     # One iterator for all: each takes the next file that nobody has taken.
     waiting = iter(zip(files, file_offsets(files), strict=False))
-    try:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(FETCHES_AT_A_TIME, len(files))):
-                group.create_task(_fetch_waiting(waiting, artifacts, into=into, threads=threads))
-    except* BrainmetsError as faults:
-        fault = faults.exceptions[0]
-        raise fault from None
+    async with task_group() as group:
+        for _ in range(min(FETCHES_AT_A_TIME, len(files))):
+            group.create_task(_fetch_waiting(waiting, artifacts, into=into, threads=threads))
 
 
 async def _fetch_waiting(

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import ParamSpec, TypeVar
 
-from brainmets.formats.study_reader import ReadStudy
+from brainmets.formats.study_reader import ReadStudy, VolumeListener
 from brainmets.imaging.brain_network import BrainNetwork
 from brainmets.preprocessing.decoder_pool import DecoderPool
 from brainmets.preprocessing.decoding_messages import DecodingOrder, FileSpan
@@ -61,8 +61,8 @@ class Workshop:
         with span(stage):
             return await asyncio.get_running_loop().run_in_executor(self._threads, measured)
 
-    async def read_study(self, order: StudyOrder) -> ReadStudy:
-        """Fetch a study's files, check that they are what was sent, and have them decoded.
+    async def read_study(self, order: StudyOrder, *, on_volume: VolumeListener) -> ReadStudy:
+        """Fetch a study's files, check that they are what was sent, and have them decoded, one volume after the other.
 
         Raises:
             DataLossError: A part is missing, or the bytes are not those that were sent.
@@ -75,7 +75,7 @@ class Workshop:
                 await fetch_files(order.files, self._artifacts, into=study, threads=self._threads)
             self._metrics.read_bytes.inc(size_bytes)
             with span("decode"), self._metrics.measure_stage("decode"):
-                return await self._decoders.read_study(study, _decoding_order(order, offsets))
+                return await self._decoders.read_study(study, _decoding_order(order, offsets), on_volume=on_volume)
 
 
 def _decoding_order(order: StudyOrder, offsets: list[int]) -> DecodingOrder:

@@ -1,0 +1,60 @@
+"""Tasks that belong together: the first error stops the others, and comes out as if it had been alone."""
+
+import asyncio
+
+import pytest
+
+from brainmets.imaging.errors import DataLossError
+from brainmets.runtime.task_group import task_group
+
+pytestmark = pytest.mark.asyncio
+
+
+async def fail(error: Exception) -> None:
+    """Raise it."""
+    raise error
+
+
+async def test_the_first_error_comes_out_and_stops_the_others() -> None:
+    """However deep it was raised."""
+    error = DataLossError("Gone", expected="bytes", got="none", remedy="send them again")
+    others: list[asyncio.Task[bool]] = []
+
+    async def run() -> None:
+        async with task_group() as group, asyncio.TaskGroup() as inner:
+            others.append(group.create_task(asyncio.Event().wait()))
+            inner.create_task(fail(error))
+
+    with pytest.raises(DataLossError) as raised:
+        await run()
+    assert raised.value is error
+    assert others[0].cancelled()
+
+
+async def test_a_defect_comes_out_too() -> None:
+    """Whoever logs it sees its kind."""
+
+    async def run() -> None:
+        async with task_group() as group:
+            group.create_task(fail(KeyError()))
+
+    with pytest.raises(KeyError):
+        await run()
+
+
+async def test_a_cancellation_stays_one() -> None:
+    """It stops the tasks, and is no error."""
+    begun = asyncio.Event()
+    inside: list[asyncio.Task[bool]] = []
+
+    async def run() -> None:
+        async with task_group() as group:
+            inside.append(group.create_task(asyncio.Event().wait()))
+            begun.set()
+
+    running = asyncio.create_task(run())
+    await begun.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert inside[0].cancelled()

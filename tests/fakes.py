@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
 
 from brainmets.gateway.deadline import Deadline
+from brainmets.gateway.inference import TileShape
 from brainmets.gateway.model_contract import ModelContract, ModelDescription, TensorSpec, read_contract
 from brainmets.imaging.errors import InferenceFailedError, UnknownModelError
 from brainmets.runtime.grpc_server import stop_server
@@ -85,6 +86,11 @@ class FakeTileInferencer:
     most_in_flight: int = 0
     cancelled: int = 0
     seen: list[str] = field(default_factory=list)
+
+    @asynccontextmanager
+    async def hold(self, shape: TileShape) -> AsyncIterator[NDArray[np.float32]]:
+        """Return memory of this process."""
+        yield np.full(shape, np.nan, np.float32)
 
     async def infer(
         self, model: ModelContract, voxels: NDArray[np.float32], *, deadline: Deadline

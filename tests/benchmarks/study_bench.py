@@ -35,7 +35,7 @@ from brainmets.imaging.normalization import NormalizedVolume, normalize_study
 from brainmets.imaging.quality import assess_quality
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.study import Study, align_study
-from brainmets.imaging.tiling import TileGrid, crop_tile, cropped_shape, extract_tile, plan_tiles, spread_channels
+from brainmets.imaging.tiling import Tile, TileGrid, crop_tile, cropped_shape, plan_tiles, spread_tile
 from brainmets.runtime.brain_weights import load_brain_network
 from brainmets.training.model_card import CARD_NAME, load_facts
 from brainmets.training.served_contract import TILES
@@ -142,15 +142,15 @@ def prepare(study: Path) -> PreparedTiles:
     timed("assess", lambda: assess_quality(aligned, normalized))
     grid = timed("plan", lambda: plan_tiles(normalized.geometry.shape, CONTRACT, occupied=normalized.brain))
     indices = range(len(grid.boxes))
-    timed("cut", lambda: [tile_to_proto(crop_tile(normalized, grid, index=index), index=index) for index in indices])
+    timed("cut", lambda: [tile_to_proto(crop_tile(normalized, grid, index=index)) for index in indices])
     return PreparedTiles([spread(normalized, grid, index) for index in indices], normalized, grid, steps_s)
 
 
 def spread(normalized: NormalizedVolume, grid: TileGrid, index: int) -> np.ndarray:
     """Return a tile (1, 4, D + 2 halo, H, W) as the networks take it, zeros for absent sequences."""
     # Through float16, as it travels.
-    voxels = extract_tile(normalized, grid, index=index).voxels.astype(np.float16)
-    return spread_channels(voxels, present=normalized.sequences, wanted=CONTRACT.sequences)[np.newaxis]
+    tile = Tile(index, crop_tile(normalized, grid, index=index).voxels.astype(np.float16))
+    return spread_tile(tile, grid, present=normalized.sequences, wanted=CONTRACT.sequences)[np.newaxis]
 
 
 def wire_over_volume(prepared: PreparedTiles) -> float:

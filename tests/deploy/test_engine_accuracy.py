@@ -13,7 +13,7 @@ from brainmets.imaging.normalization import normalize_study
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.study import Study, align_study
 from brainmets.imaging.tile_contract import TileContract
-from brainmets.imaging.tiling import extract_tile, plan_tiles, spread_channels
+from brainmets.imaging.tiling import crop_tile, plan_tiles, spread_tile
 from brainmets.runtime.brain_weights import load_brain_network
 from local.demonstration import Demonstration
 from local.engine import EngineKind, open_engine
@@ -37,8 +37,8 @@ def tiles(demonstration: Demonstration) -> list[NDArray[np.float32]]:
     normalized = normalize_study(aligned, outline_head(aligned.volumes[Sequence.T1C], load_brain_network()))
     grid = plan_tiles(normalized.geometry.shape, CONTRACT, occupied=normalized.brain)
     present, wanted = normalized.sequences, CONTRACT.sequences
-    cut = (extract_tile(normalized, grid, index=index).voxels for index in range(1, len(grid.boxes), TILE_STEP))
-    return [spread_channels(voxels, present=present, wanted=wanted)[np.newaxis] for voxels in cut]
+    cut = (crop_tile(normalized, grid, index=index) for index in range(1, len(grid.boxes), TILE_STEP))
+    return [spread_tile(tile, grid, present=present, wanted=wanted)[np.newaxis] for tile in cut]
 
 
 @pytest.mark.parametrize("model_name", MODELS)

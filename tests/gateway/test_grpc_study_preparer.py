@@ -29,7 +29,7 @@ from brainmets.imaging.midline import Midline
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.series import SeriesSelection
 from brainmets.imaging.tile_contract import TileContract
-from brainmets.imaging.tiling import crop_tile, extract_tile, plan_tiles
+from brainmets.imaging.tiling import crop_tile, plan_tiles
 from brainmets.internal.v1 import preprocessing_service_pb2 as messages
 from brainmets.internal.v1 import preprocessing_service_pb2_grpc
 from brainmets.runtime.grpc_client import open_channel
@@ -73,7 +73,7 @@ class FlakyPreprocessing(preprocessing_service_pb2_grpc.PreprocessingServiceServ
         self.time_left_s.append(context.time_remaining())
         header = header_to_proto(HEADER)
         header.t1c_file_index += len(self.requests) if self.shifting else 0
-        tiles = [tile_to_proto(crop_tile(VOLUME, GRID, index=index), index=index) for index in range(len(GRID.boxes))]
+        tiles = [tile_to_proto(crop_tile(VOLUME, GRID, index=index)) for index in range(len(GRID.boxes))]
         answers = [messages.PrepareStudyResponse(header=header)]
         answers += [messages.PrepareStudyResponse(tile=tile) for tile in tiles[: len(tiles) - self.missing]]
         after, error = self.breaks.pop(0) if self.breaks else (len(answers), None)
@@ -145,7 +145,7 @@ async def prepared(preparer: GrpcStudyPreparer, *, deadline_s: float = 10.0) -> 
     )
     async with preparation as study:
         async for tile in study.tiles:
-            expected = extract_tile(VOLUME, GRID, index=tile.index).voxels.astype(np.float16)
+            expected = crop_tile(VOLUME, GRID, index=tile.index).voxels.astype(np.float16)
             np.testing.assert_array_equal(tile.voxels, expected)
             indices.append(tile.index)
     return study.header, indices

@@ -4,7 +4,6 @@ import errno
 import os
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from brainmets.gateway.tile_transport import SHARED_MEMORY_FOLDER, SharedMemoryTransport
@@ -17,6 +16,14 @@ def our_regions() -> list[Path]:
     return sorted(SHARED_MEMORY_FOLDER.glob(f"brainmets_tile_{os.getpid()}_*"))
 
 
+async def place_held(transport: SharedMemoryTransport) -> None:
+    """Place a tile that was written where the transport said."""
+    async with transport.hold((4, 5, 32, 32)) as voxels:
+        voxels[:] = 0.0
+        async with transport.place(voxels):
+            pass
+
+
 async def test_too_little_shared_memory_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel would end the process amid the voxels; what was taken is given back."""
 
@@ -27,8 +34,7 @@ async def test_too_little_shared_memory_is_told(monkeypatch: pytest.MonkeyPatch)
     async with connect_triton("127.0.0.1:1") as client:
         transport = SharedMemoryTransport(client)
         with pytest.raises(DependencyUnavailableError, match="shared memory") as caught:
-            async with transport.place(np.zeros((4, 5, 32, 32), dtype=np.float32)):
-                pass
+            await place_held(transport)
         await transport.close()
     assert "No space left" in caught.value.got
     assert our_regions() == []

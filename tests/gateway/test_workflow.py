@@ -32,7 +32,7 @@ from brainmets.imaging.midline import Midline, Side
 from brainmets.imaging.normalization import NormalizedVolume
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.tile_contract import TileContract
-from brainmets.imaging.tiling import Tile, TileGrid, extract_tile, plan_tiles
+from brainmets.imaging.tiling import Tile, TileGrid, crop_tile, plan_tiles
 from brainmets.runtime.artifact_store import ArtifactStore
 from brainmets.wire.tiles import StudyHeader
 from fakes import FakeTileInferencer, make_contract
@@ -104,7 +104,7 @@ class MemoryPreparer:
         for index in range(len(grid.boxes)):
             if self.error is not None and index == self.error_after:
                 raise self.error
-            yield extract_tile(self.volume, grid, index=index)
+            yield crop_tile(self.volume, grid, index=index)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from brainmets.imaging.errors import InternalError
 from brainmets.imaging.probability_map import ProbabilityMap
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.tile_contract import TileContract
-from brainmets.imaging.tiling import TileGrid, extract_tile, plan_tiles
+from brainmets.imaging.tiling import TileGrid, crop_tile, plan_tiles, spread_tile
 from imaging_cases import axial_geometry, normalized_volume
 
 CONTRACT = TileContract(sequences=(Sequence.T1C,), spacing_mm=1.0, depth=3, halo=1, stride=4, max_size=8, overlap=0.25)
@@ -30,8 +30,10 @@ def test_cutting_and_blending_is_the_identity(shape: tuple[int, int, int], seed:
     grid = plan_tiles(shape, CONTRACT)
     accumulator = ProbabilityAccumulator(grid)
     for index in random.permutation(len(grid.boxes)).tolist():
-        tile = extract_tile(normalized, grid, index=index)
-        accumulator.add(ProbabilityTile(index, tile.voxels[0, grid.halo : -grid.halo]))
+        tile = spread_tile(
+            crop_tile(normalized, grid, index=index), grid, present=CONTRACT.sequences, wanted=CONTRACT.sequences
+        )
+        accumulator.add(ProbabilityTile(index, tile[0, grid.halo : -grid.halo]))
     blended = accumulator.finish(axial_geometry(shape))
     np.testing.assert_allclose(blended.voxels, normalized.voxels[0], atol=1e-6)
 

@@ -13,13 +13,13 @@ from brainmets.imaging.geometry import Box
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.tile_contract import TileContract
 from brainmets.imaging.tiling import (
+    Tile,
     TileGrid,
     crop_tile,
     cropped_shape,
-    extract_tile,
     plan_tiles,
-    restore_tile,
-    spread_channels,
+    spread_shape,
+    spread_tile,
 )
 from imaging_cases import normalized_volume
 
@@ -142,38 +142,28 @@ def test_a_tile_holds_its_voxels_and_its_context() -> None:
     """Slice d of a tile with halo h is slice origin + d - h of the volume, for every channel."""
     normalized = normalized_volume((60, 16, 16), channels=2)
     grid = plan_tiles((60, 16, 16), CONTRACT)
-    tile = extract_tile(normalized, grid, index=1)
+    tile = crop_tile(normalized, grid, index=1)
     assert grid.boxes[1] == Box((15, 0, 0), (30, 16, 16))
     np.testing.assert_array_equal(tile.voxels, normalized.voxels[:, 13:32])
+    np.testing.assert_array_equal(
+        spread_tile(tile, grid, present=CONTRACT.sequences, wanted=CONTRACT.sequences), tile.voxels
+    )
 
 
-def test_beyond_the_volume_is_zero() -> None:
-    """Halo and padding outside the volume are zeros, the value of an absent voxel."""
-    normalized = normalized_volume((5, 10, 10), channels=1)
-    tile = extract_tile(normalized, plan_tiles((5, 10, 10), CONTRACT), index=0)
-    assert tile.voxels.shape == (1, 9, 16, 16)
-    inside = np.zeros(tile.voxels.shape, dtype=np.bool_)
-    inside[:, 2:7, :10, :10] = True
-    np.testing.assert_array_equal(tile.voxels[inside], normalized.voxels.ravel())
-    assert not tile.voxels[~inside].any()
-
-
-@given(shape=shapes)
-def test_a_cropped_tile_is_restored(shape: tuple[int, int, int]) -> None:
-    """What is sent of a tile is enough to have all of it."""
-    normalized = normalized_volume(shape, channels=2)
-    grid = plan_tiles(shape, SMALL)
-    for index in range(len(grid.boxes)):
-        tile = extract_tile(normalized, grid, index=index)
-        restored = restore_tile(crop_tile(normalized, grid, index=index), grid, index=index)
-        np.testing.assert_array_equal(restored.voxels, tile.voxels)
-
-
-def test_a_part_of_another_shape_is_refused() -> None:
-    """Voxels that are not the planned part of a tile are not placed anywhere."""
+@pytest.mark.parametrize("stored", [np.float32, np.float16])
+def test_beyond_the_volume_is_zero(stored: type[np.floating]) -> None:
+    """Halo and padding outside the volume are zeros, the value of an absent voxel, whatever was there before."""
+    normalized = normalized_volume((5, 10, 10), channels=2)
     grid = plan_tiles((5, 10, 10), CONTRACT)
-    with pytest.raises(InternalError):
-        restore_tile(np.zeros((2, 5, 10, 11), dtype=np.float16), grid, index=0)
+    voxels = normalized.voxels.astype(stored)
+    used = np.full((2, *spread_shape(grid, index=0)), np.nan, dtype=np.float32)
+    spread = spread_tile(Tile(0, voxels), grid, present=CONTRACT.sequences, wanted=CONTRACT.sequences, out=used)
+    assert spread is used
+    assert spread.shape == (2, 9, 16, 16)
+    inside = np.zeros(spread.shape, dtype=np.bool_)
+    inside[:, 2:7, :10, :10] = True
+    np.testing.assert_array_equal(spread[inside], voxels.ravel())
+    assert not spread[~inside].any()
 
 
 @pytest.mark.parametrize("slices", range(136, 151))
@@ -210,13 +200,16 @@ def test_a_contract_that_no_tile_can_keep_is_refused(changes: dict[str, Any]) ->
 
 def test_missing_channels_are_zeros() -> None:
     """A network gets its channels in its own order."""
-    voxels = np.stack([np.full((1, 2, 2), 1.0), np.full((1, 2, 2), 2.0)])
-    spread = spread_channels(voxels, present=(Sequence.T2F, Sequence.T1C), wanted=tuple(Sequence))
+    grid = TileGrid((1, 2, 2), 0, (Box((0, 0, 0), (1, 2, 2)),))
+    voxels = np.stack([np.full((1, 2, 2), 1.0, np.float32), np.full((1, 2, 2), 2.0, np.float32)])
+    spread = spread_tile(Tile(0, voxels), grid, present=(Sequence.T2F, Sequence.T1C), wanted=tuple(Sequence))
     wanted = [2.0, 0.0, 0.0, 1.0]
     assert [channel.max() for channel in spread] == wanted
 
 
 def test_an_unknown_channel_is_refused() -> None:
     """It would be lost without a word."""
+    grid = TileGrid((1, 2, 2), 0, (Box((0, 0, 0), (1, 2, 2)),))
+    tile = Tile(0, np.zeros((1, 1, 2, 2), np.float32))
     with pytest.raises(InternalError):
-        spread_channels(np.zeros((1, 1, 2, 2)), present=(Sequence.T2F,), wanted=(Sequence.T1C,))
+        spread_tile(tile, grid, present=(Sequence.T2F,), wanted=(Sequence.T1C,))

@@ -89,6 +89,22 @@ async def test_both_ways_answer_the_same(
         np.testing.assert_array_equal(through_memory, await infer(triton, model, tile))
 
 
+async def test_a_tile_is_inferred_where_it_was_written(
+    triton: InferenceServerClient, model: ModelContract, shared: SharedMemoryTransport
+) -> None:
+    """By one network after the other, from one region and without a copy."""
+    others = set(regions_of(os.getpid()))
+    inferencer = TritonTileInferencer(triton, transport=shared)
+    expected = make_tile(model)
+    d, h, w = expected.shape[1:]
+    async with inferencer.hold((len(expected), d, h, w)) as voxels:
+        voxels[:] = expected
+        answers = [await inferencer.infer(model, voxels, deadline=Deadline.after(30)) for _ in range(2)]
+        assert len(set(regions_of(os.getpid())) - others) == 1
+    for answer in answers:
+        np.testing.assert_array_equal(answer, await infer(triton, model, expected))
+
+
 async def test_tiles_at_a_time_do_not_mix(
     triton: InferenceServerClient, model: ModelContract, shared: SharedMemoryTransport
 ) -> None:

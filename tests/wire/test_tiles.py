@@ -9,7 +9,7 @@ from brainmets.imaging.findings import Finding, FindingCode, Severity
 from brainmets.imaging.midline import Midline
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.tile_contract import TileContract
-from brainmets.imaging.tiling import crop_tile, extract_tile, plan_tiles
+from brainmets.imaging.tiling import crop_tile, plan_tiles
 from brainmets.internal.v1 import preprocessing_service_pb2 as messages
 from brainmets.wire.tiles import (
     StudyHeader,
@@ -95,9 +95,9 @@ def test_an_unknown_sequence_is_refused() -> None:
 
 @pytest.mark.parametrize("index", range(len(HEADER.grid.boxes)))
 def test_a_tile_reads_back_in_half_precision(index: int) -> None:
-    """What lies beyond the volume is zero again, although it is not sent."""
-    tile = extract_tile(VOLUME, HEADER.grid, index=index)
-    received = tile_from_proto(tile_to_proto(crop_tile(VOLUME, HEADER.grid, index=index), index=index), HEADER)
+    """Voxel for voxel."""
+    tile = crop_tile(VOLUME, HEADER.grid, index=index)
+    received = tile_from_proto(tile_to_proto(tile), HEADER)
     assert received.index == tile.index
     np.testing.assert_array_equal(received.voxels, tile.voxels.astype(np.float16))
 
@@ -105,7 +105,7 @@ def test_a_tile_reads_back_in_half_precision(index: int) -> None:
 def test_only_the_inside_of_a_tile_is_sent() -> None:
     """The wire carries no zeros from beyond the volume."""
     wire_bytes = sum(
-        len(tile_to_proto(crop_tile(VOLUME, HEADER.grid, index=index), index=index).voxels)
+        len(tile_to_proto(crop_tile(VOLUME, HEADER.grid, index=index)).voxels)
         for index in range(len(HEADER.grid.boxes))
     )
     shapes = [box.shape for box in HEADER.grid.boxes]
@@ -114,7 +114,7 @@ def test_only_the_inside_of_a_tile_is_sent() -> None:
 
 def test_a_tile_of_another_size_is_refused() -> None:
     """Half a tile is no tile."""
-    message = tile_to_proto(crop_tile(VOLUME, HEADER.grid, index=0), index=0)
+    message = tile_to_proto(crop_tile(VOLUME, HEADER.grid, index=0))
     message.voxels = message.voxels[:-2]
     with pytest.raises(InternalError):
         tile_from_proto(message, HEADER)
@@ -122,7 +122,7 @@ def test_a_tile_of_another_size_is_refused() -> None:
 
 def test_a_tile_that_was_not_planned_is_refused() -> None:
     """Its place is not known."""
-    message = tile_to_proto(crop_tile(VOLUME, HEADER.grid, index=0), index=0)
+    message = tile_to_proto(crop_tile(VOLUME, HEADER.grid, index=0))
     message.index = len(HEADER.grid.boxes)
     with pytest.raises(InternalError):
         tile_from_proto(message, HEADER)

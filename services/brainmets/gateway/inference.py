@@ -1,5 +1,6 @@
 """Owns the gateway's two ports to the networks: one that infers tiles, one that tells what the models are."""
 
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 import numpy as np
@@ -8,9 +9,19 @@ from numpy.typing import NDArray
 from brainmets.gateway.deadline import Deadline
 from brainmets.gateway.model_contract import ModelContract, ModelDescription
 
+TileShape = tuple[int, int, int, int]
+"""(C, D + 2 halo, H, W)."""
+
 
 class TileInferencer(Protocol):
-    """Runs a network on one tile."""
+    """Runs networks on tiles."""
+
+    def hold(self, shape: TileShape) -> AbstractAsyncContextManager[NDArray[np.float32]]:
+        """Return memory for a tile's voxels (C, D + 2 halo, H, W), with anything in it, where networks read them.
+
+        `infer` takes voxels that lie elsewhere too, and copies them. The memory is another tile's after the block.
+        """
+        ...
 
     async def infer(
         self, model: ModelContract, voxels: NDArray[np.float32], *, deadline: Deadline

@@ -1,12 +1,13 @@
 """Owns the measure of inference: tiles are counted and timed by network, whoever infers them."""
 
 import time
+from contextlib import AbstractAsyncContextManager
 
 import numpy as np
 from numpy.typing import NDArray
 
 from brainmets.gateway.deadline import Deadline
-from brainmets.gateway.inference import TileInferencer
+from brainmets.gateway.inference import TileInferencer, TileShape
 from brainmets.gateway.model_contract import ModelContract
 from brainmets.runtime.metrics import WorkerMetrics
 from brainmets.runtime.tracing import SpanKind, span
@@ -18,6 +19,10 @@ class MeasuredInferencer:
     def __init__(self, inferencer: TileInferencer, metrics: WorkerMetrics) -> None:
         self._inferencer = inferencer
         self._metrics = metrics
+
+    def hold(self, shape: TileShape) -> AbstractAsyncContextManager[NDArray[np.float32]]:
+        """Return the inner one's memory."""
+        return self._inferencer.hold(shape)
 
     async def infer(
         self, model: ModelContract, voxels: NDArray[np.float32], *, deadline: Deadline

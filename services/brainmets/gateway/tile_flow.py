@@ -17,7 +17,7 @@ from brainmets.imaging.agreement import DecisionAgreement
 from brainmets.imaging.blending import ProbabilityAccumulator, ProbabilityTile
 from brainmets.imaging.probability_map import ProbabilityMap
 from brainmets.imaging.sequence import Sequence
-from brainmets.imaging.tiling import Tile, cropped_shape, spread_channels
+from brainmets.imaging.tiling import Tile, cropped_shape, spread_shape, spread_tile
 from brainmets.imaging.volume import Volume
 from brainmets.runtime.task_group import task_group
 
@@ -105,9 +105,11 @@ class _Blend:
         """Take tiles until there are no more."""
         while (tile := await buffer.get()) is not None:
             wanted = self._plan.tiles.sequences
-            voxels = spread_channels(tile.voxels, present=self._header.sequences, wanted=wanted)
-            self._accumulator.add(await self._infer(tile, voxels))
-            self._paste_t1c(tile, voxels[wanted.index(Sequence.T1C)])
+            shape = (len(wanted), *spread_shape(self._header.grid, index=tile.index))
+            async with self._flow.inferencer.hold(shape) as voxels:
+                spread_tile(tile, self._header.grid, present=self._header.sequences, wanted=wanted, out=voxels)
+                self._accumulator.add(await self._infer(tile, voxels))
+                self._paste_t1c(tile, voxels[wanted.index(Sequence.T1C)])
 
     async def _infer(self, tile: Tile, voxels: NDArray[np.float32]) -> ProbabilityTile:
         mean = np.zeros(self._header.grid.boxes[tile.index].shape, dtype=np.float32)  # (D, H, W)

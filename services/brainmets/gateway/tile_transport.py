@@ -1,19 +1,21 @@
 """Owns how a tile's voxels reach Triton: inside the call, or through memory shared with a Triton on the same host."""
 
 import asyncio
+import math
 import os
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from tritonclient.grpc import InferInput
 from tritonclient.grpc.aio import InferenceServerClient
 
+from brainmets.gateway.inference import TileShape
 from brainmets.gateway.model_contract import INPUT_NAME
 from brainmets.gateway.triton_connection import triton_errors
 from brainmets.imaging.errors import DependencyUnavailableError
@@ -30,6 +32,10 @@ REGISTER_TIMEOUT_S = 5.0
 class TileTransport(Protocol):
     """Makes an inference's input of a tile."""
 
+    def hold(self, shape: TileShape) -> AbstractAsyncContextManager[NDArray[np.float32]]:
+        """Return memory for a tile that needs no copy to be placed; after the block it is another tile's."""
+        ...
+
     def place(self, voxels: NDArray[np.float32]) -> AbstractAsyncContextManager[InferInput]:
         """Return the input that holds a tile (C, D + 2 halo, H, W); it is valid inside the block."""
         ...
@@ -40,6 +46,11 @@ class TileTransport(Protocol):
 
 class MessageTransport:
     """Sends voxels inside the call: reaches a Triton anywhere."""
+
+    @asynccontextmanager
+    async def hold(self, shape: TileShape) -> AsyncIterator[NDArray[np.float32]]:
+        """Return memory of this process."""
+        yield np.empty(shape, np.float32)
 
     @asynccontextmanager
     async def place(self, voxels: NDArray[np.float32]) -> AsyncIterator[InferInput]:
@@ -60,40 +71,71 @@ class _Region:
     reserved_bytes: int = 0
     known: bool = False
 
-    def write(self, voxels: NDArray[np.float32]) -> None:
-        """Put voxels at its beginning.
+    def voxels(self, shape: TileShape) -> NDArray[np.float32]:
+        """Return its beginning as voxels.
 
         Raises:
             DependencyUnavailableError: The machine has no room for them.
         """
-        if voxels.nbytes > self.reserved_bytes:
+        size_bytes = _size_bytes(shape)
+        if size_bytes > self.reserved_bytes:
             # Else the kernel looks for room as voxels are written, and kills the process where it finds none.
-            _reserve(self.memory.name, voxels.nbytes)
-            self.reserved_bytes = voxels.nbytes
-        np.ndarray(voxels.shape, voxels.dtype, self.memory.buf)[:] = voxels
+            _reserve(self.memory.name, size_bytes)
+            self.reserved_bytes = size_bytes
+        return np.ndarray(shape, np.float32, self.memory.buf)
 
 
 class SharedMemoryTransport:
-    """Writes voxels where a Triton that shares this host's memory reads them.
+    """Has voxels written where a Triton that shares this host's memory reads them.
 
-    There are as many regions as inferences run at a time. Their names vanish with this process, however it ends:
+    There are as many regions as tiles are held at a time. Their names vanish with this process, however it ends:
     Python's resource tracker outlives it and removes them.
     """
 
     def __init__(self, client: InferenceServerClient) -> None:
         self._client = client
         self._free: list[_Region] = []
+        # By the address of the voxels in it.
+        self._held: dict[int, _Region] = {}
+
+    @asynccontextmanager
+    async def hold(self, shape: TileShape) -> AsyncIterator[NDArray[np.float32]]:
+        """Return a region's memory; this process's where the machine has no room, which `place` tells."""
+        async with AsyncExitStack() as stack:
+            try:
+                voxels = await stack.enter_async_context(self._occupy(shape))
+            except DependencyUnavailableError:
+                voxels = np.empty(shape, np.float32)
+            yield voxels
+
+    @asynccontextmanager
+    async def _occupy(self, shape: TileShape) -> AsyncIterator[NDArray[np.float32]]:
+        region = await self._take(_size_bytes(shape))
+        try:
+            voxels = region.voxels(shape)
+            self._held[voxels.ctypes.data] = region
+            try:
+                yield voxels
+            finally:
+                del self._held[voxels.ctypes.data]
+        finally:
+            self._free.append(region)
 
     @asynccontextmanager
     async def place(self, voxels: NDArray[np.float32]) -> AsyncIterator[InferInput]:
-        """Return an input that names a region with the voxels in it.
+        """Return an input that names the region that holds the voxels, or another with a copy of them.
 
         Raises:
             DependencyUnavailableError: Triton cannot be told of the region now, or the machine has no room for it.
         """
-        region = await self._take(voxels.nbytes)
+        region = self._held.get(voxels.ctypes.data)
+        if region is None:
+            async with self._occupy(cast("TileShape", voxels.shape)) as copy:
+                copy[:] = voxels
+                async with self.place(copy) as tile:
+                    yield tile
+            return
         try:
-            region.write(voxels)
             if not region.known:
                 await self._register(region)
             tile = _new_input(voxels)
@@ -103,8 +145,6 @@ class SharedMemoryTransport:
             # A Triton that was started again knows no region of before.
             region.known = False
             raise
-        finally:
-            self._free.append(region)
 
     async def _take(self, size_bytes: int) -> _Region:
         while self._free:
@@ -133,13 +173,19 @@ class SharedMemoryTransport:
                         region.memory.name, client_timeout=REGISTER_TIMEOUT_S
                     )
         finally:
-            region.memory.close()
             region.memory.unlink()
+            # An error's traceback may still hold the voxels: what it shows goes with it.
+            with suppress(BufferError):
+                region.memory.close()
 
     async def close(self) -> None:
         """Give every region back."""
         regions, self._free = self._free, []
         await asyncio.gather(*(self._drop(region) for region in regions))
+
+
+def _size_bytes(shape: TileShape) -> int:
+    return math.prod(shape) * np.dtype(np.float32).itemsize
 
 
 def _reserve(name: str, size_bytes: int) -> None:

@@ -1,5 +1,7 @@
 """Owns inference on Triton: one tile in, its probability out."""
 
+from contextlib import AbstractAsyncContextManager
+
 import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
@@ -7,6 +9,7 @@ from tritonclient.grpc import InferInput, InferRequestedOutput
 from tritonclient.grpc.aio import InferenceServerClient
 
 from brainmets.gateway.deadline import Deadline, deadline_passed, retry_while_unavailable
+from brainmets.gateway.inference import TileShape
 from brainmets.gateway.model_contract import OUTPUT_NAME, ModelContract
 from brainmets.gateway.tile_transport import MessageTransport, TileTransport
 from brainmets.gateway.triton_connection import TIMED_OUT, triton_errors
@@ -31,6 +34,10 @@ class TritonTileInferencer:
         self._client = client
         self._transport = transport or MessageTransport()
         self._calls = calls or RpcMetrics(CollectorRegistry(), service="worker", methods=(METHOD,))
+
+    def hold(self, shape: TileShape) -> AbstractAsyncContextManager[NDArray[np.float32]]:
+        """Return memory for a tile that reaches Triton the transport's way."""
+        return self._transport.hold(shape)
 
     async def infer(
         self, model: ModelContract, voxels: NDArray[np.float32], *, deadline: Deadline

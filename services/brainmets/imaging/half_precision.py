@@ -17,8 +17,9 @@ def to_half(voxels: NDArray[np.float32]) -> NDArray[np.float16]:
 
 
 def to_single(voxels: NDArray[np.floating], *, out: NDArray[np.float32]) -> None:
-    """Write voxels (D, H, W) as float32 to a contiguous array of their shape."""
-    _convert(voxels, out, depth=cv2.CV_32F)
+    """Write voxels (D, H, W) as float32 to an array of their shape, which may be a box of another one."""
+    for source, plane in zip(voxels, out, strict=True):
+        _convert(source, plane, depth=cv2.CV_32F)
 
 
 def _convert(source: NDArray[np.floating], out: NDArray[np.floating], *, depth: int) -> None:

@@ -62,7 +62,8 @@ class Tile:
 
     Attributes:
         index: Its place in `TileGrid.boxes`.
-        voxels: (C, D + 2 halo, H, W), normalised intensities, zero beyond the volume.
+        voxels: (C, D, H, W), normalised intensities of what of it lies inside the volume (`TileGrid.seen_place`): what
+            is worth sending.
     """
 
     index: int
@@ -132,15 +133,10 @@ def _round_up(length: float, stride: int) -> int:
     return stride * math.ceil(length / stride)
 
 
-def extract_tile(normalized: NormalizedVolume, grid: TileGrid, *, index: int) -> Tile:
-    """Return one tile of a normalised volume, with zeros where it reaches beyond it."""
-    return _place_tile(crop_tile(normalized, grid, index=index), grid, index=index)
-
-
-def crop_tile(normalized: NormalizedVolume, grid: TileGrid, *, index: int) -> NDArray[np.float32]:
-    """Return a tile's part inside the volume, a view: what is worth sending (see `restore_tile`)."""
+def crop_tile(normalized: NormalizedVolume, grid: TileGrid, *, index: int) -> Tile:
+    """Return one tile of a normalised volume, a view of it."""
     inside, _ = grid.seen_place(index)
-    return normalized.voxels[:, *inside]
+    return Tile(index, normalized.voxels[:, *inside])
 
 
 def cropped_shape(grid: TileGrid, *, index: int) -> Index:
@@ -149,27 +145,28 @@ def cropped_shape(grid: TileGrid, *, index: int) -> Index:
     return d, h, w
 
 
-def restore_tile(voxels: NDArray[np.floating], grid: TileGrid, *, index: int) -> Tile:
-    """Return the tile whose part inside the volume is given.
-
-    Raises:
-        InternalError: The part has another shape than the grid says.
-    """
-    expected = cropped_shape(grid, index=index)
-    if voxels.shape[1:] != expected:
-        raise InternalError(
-            "A tile does not fit its grid",
-            expected=f"{expected} voxels",
-            got=str(voxels.shape[1:]),
-            remedy="run the same version of gateway and preprocessing",
-        )
-    return _place_tile(voxels, grid, index=index)
+def spread_shape(grid: TileGrid, *, index: int) -> Index:
+    """Return the shape (D + 2 halo, H, W) of a tile as a network takes it."""
+    depth, height, width = grid.boxes[index].shape
+    return depth + 2 * grid.halo, height, width
 
 
-def spread_channels(
-    voxels: NDArray[np.floating], *, present: tuple[Sequence, ...], wanted: tuple[Sequence, ...]
+def spread_tile(
+    tile: Tile,
+    grid: TileGrid,
+    *,
+    present: tuple[Sequence, ...],
+    wanted: tuple[Sequence, ...],
+    out: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
-    """Return a tile's channels (C, …) in a network's order, zeros for those the study lacks.
+    """Return a tile as a network takes it (C, D + 2 halo, H, W), zeros beyond the volume and where a sequence lacks.
+
+    Args:
+        tile: The tile.
+        grid: Where it lies.
+        present: Its channels, in order.
+        wanted: The network's.
+        out: Where it is put, contiguous; memory of its own when left out.
 
     Raises:
         InternalError: The study has a sequence that the network does not know.
@@ -181,18 +178,12 @@ def spread_channels(
             got=", ".join(present),
             remedy="run the same version of gateway and preprocessing",
         )
-    spread = np.empty((len(wanted), *voxels.shape[1:]), dtype=np.float32)
+    spread = np.empty((len(wanted), *spread_shape(grid, index=tile.index)), np.float32) if out is None else out
+    _, inside = grid.seen_place(tile.index)
     for channel, sequence in zip(spread, wanted, strict=True):
-        if sequence in present:
-            to_single(voxels[present.index(sequence)], out=channel)
-        else:
+        fills = sequence in present and channel[inside].shape == channel.shape
+        if not fills:
             channel[:] = 0.0
+        if sequence in present:
+            to_single(tile.voxels[present.index(sequence)], out=channel[inside])
     return spread
-
-
-def _place_tile(voxels: NDArray[np.floating], grid: TileGrid, *, index: int) -> Tile:
-    depth, height, width = grid.boxes[index].shape
-    placed = np.zeros((len(voxels), depth + 2 * grid.halo, height, width), dtype=voxels.dtype)
-    _, inside = grid.seen_place(index)
-    placed[:, *inside] = voxels
-    return Tile(index, placed)

@@ -101,7 +101,7 @@ async def cut_tiles(prepared: PreparedStudy, workshop: Workshop) -> AsyncGenerat
 
 
 def _cut(prepared: PreparedStudy, *, index: int) -> messages.PreparedTile:
-    return tile_to_proto(crop_tile(prepared.normalized, prepared.header.grid, index=index), index=index)
+    return tile_to_proto(crop_tile(prepared.normalized, prepared.header.grid, index=index))
 
 
 def order_from_proto(request: messages.PrepareStudyRequest) -> StudyOrder:

@@ -9,7 +9,7 @@ from brainmets.imaging.head_outline import outline_head
 from brainmets.imaging.normalization import normalize_study
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.study import align_study
-from brainmets.imaging.tiling import extract_tile, plan_tiles, spread_channels
+from brainmets.imaging.tiling import crop_tile, plan_tiles, spread_tile
 from brainmets.runtime.brain_weights import load_brain_network
 from brainmets.training.labelled_studies import LabelledStudy
 from brainmets.training.served_contract import TILES
@@ -24,5 +24,5 @@ def cut_real_tiles(labelled: LabelledStudy) -> Iterator[Tile]:
     grid = plan_tiles(normalized.foreground.shape, TILES, occupied=normalized.brain)
     present, wanted = normalized.sequences, TILES.sequences
     for index in range(len(grid.boxes)):
-        voxels = extract_tile(normalized, grid, index=index).voxels
-        yield spread_channels(voxels, present=present, wanted=wanted)[np.newaxis]
+        tile = crop_tile(normalized, grid, index=index)
+        yield spread_tile(tile, grid, present=present, wanted=wanted)[np.newaxis]

@@ -20,7 +20,7 @@ from brainmets.imaging.resampling import resample_like
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.study import AlignedStudy, align_study
 from brainmets.imaging.tile_contract import TileContract
-from brainmets.imaging.tiling import extract_tile, plan_tiles, spread_channels
+from brainmets.imaging.tiling import crop_tile, plan_tiles, spread_tile
 from brainmets.runtime.brain_weights import load_brain_network
 from brainmets.training.export import GRAPH_NAME, VERSION
 from brainmets.training.labelled_studies import LabelledStudy
@@ -101,7 +101,8 @@ class Scorer:
         accumulator = ProbabilityAccumulator(grid)
         present, wanted = normalized.sequences, self._tiles.sequences
         for index in range(len(grid.boxes)):
-            tile = spread_channels(extract_tile(normalized, grid, index=index).voxels, present=present, wanted=wanted)
-            (probability,) = session.run([OUTPUT_NAME], {INPUT_NAME: tile[np.newaxis]})
+            tile = crop_tile(normalized, grid, index=index)
+            voxels = spread_tile(tile, grid, present=present, wanted=wanted)
+            (probability,) = session.run([OUTPUT_NAME], {INPUT_NAME: voxels[np.newaxis]})
             accumulator.add(ProbabilityTile(index, probability[0, 0]))
         return accumulator.finish(normalized.geometry)

@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from brainmets.imaging.brain_mask import UNKNOWN_BRAIN, BrainMask
 from brainmets.imaging.errors import BrainmetsError, InternalError, ModelContractError
@@ -16,7 +15,7 @@ from brainmets.imaging.midline import Midline
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.series import SeriesUse
 from brainmets.imaging.tile_contract import TileContract
-from brainmets.imaging.tiling import Tile, TileGrid, cropped_shape, restore_tile
+from brainmets.imaging.tiling import Tile, TileGrid, cropped_shape
 from brainmets.internal.v1 import preprocessing_service_pb2 as messages
 from brainmets.v1 import study_pb2
 from brainmets.wire.brain import brain_mask_from_proto, brain_mask_to_proto
@@ -141,13 +140,13 @@ def _sequences_from_proto(numbers: Iterable[study_pb2.Sequence.ValueType]) -> tu
     return tuple(sequences)
 
 
-def tile_to_proto(voxels: NDArray[np.float32], *, index: int) -> messages.PreparedTile:
-    """Write the part of a tile that lies inside the volume (see `crop_tile`), in float16."""
-    return messages.PreparedTile(index=index, voxels=to_half(voxels).astype(WIRE_TYPE, copy=False).tobytes())
+def tile_to_proto(tile: Tile) -> messages.PreparedTile:
+    """Write a tile, in float16."""
+    return messages.PreparedTile(index=tile.index, voxels=to_half(tile.voxels).astype(WIRE_TYPE, copy=False).tobytes())
 
 
 def tile_from_proto(message: messages.PreparedTile, header: StudyHeader) -> Tile:
-    """Read a tile of a study, with zeros where it reaches beyond the volume.
+    """Read a tile of a study.
 
     Raises:
         InternalError: The study has no such tile, or a tile of this index has another size.
@@ -157,8 +156,7 @@ def tile_from_proto(message: messages.PreparedTile, header: StudyHeader) -> Tile
     shape = (len(header.sequences), *cropped_shape(header.grid, index=message.index))
     if len(message.voxels) != math.prod(shape) * WIRE_TYPE.itemsize:
         raise _other_version(f"voxels {shape}", got=f"{len(message.voxels)} bytes")
-    voxels = np.frombuffer(message.voxels, dtype=WIRE_TYPE)
-    return restore_tile(voxels.reshape(shape), header.grid, index=message.index)
+    return Tile(message.index, np.frombuffer(message.voxels, dtype=WIRE_TYPE).reshape(shape))
 
 
 def contract_to_proto(contract: TileContract) -> messages.TileContract:

@@ -268,7 +268,7 @@ def _prepared_study() -> Iterator[bytes]:
     response = preprocessing_service_pb2.PrepareStudyResponse
     yield response(header=header_to_proto(header)).SerializeToString()
     for index in range(2):
-        yield response(tile=tile_to_proto(crop_tile(volume, grid, index=index))).SerializeToString()
+        yield tile_to_proto(crop_tile(volume, grid, index=index)).SerializeToString()
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ class FlakyPreprocessing(preprocessing_service_pb2_grpc.PreprocessingServiceServ
         header.t1c_file_index += len(self.requests) if self.shifting else 0
         tiles = [tile_to_proto(crop_tile(VOLUME, GRID, index=index)) for index in range(len(GRID.boxes))]
         answers = [messages.PrepareStudyResponse(header=header)]
-        answers += [messages.PrepareStudyResponse(tile=tile) for tile in tiles[: len(tiles) - self.missing]]
+        answers += tiles[: len(tiles) - self.missing]
         after, error = self.breaks.pop(0) if self.breaks else (len(answers), None)
         try:
             for answer in answers[:after]:

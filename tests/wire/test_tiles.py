@@ -97,7 +97,7 @@ def test_an_unknown_sequence_is_refused() -> None:
 def test_a_tile_reads_back_in_half_precision(index: int) -> None:
     """Voxel for voxel."""
     tile = crop_tile(VOLUME, HEADER.grid, index=index)
-    received = tile_from_proto(tile_to_proto(tile), HEADER)
+    received = tile_from_proto(tile_to_proto(tile).tile, HEADER)
     assert received.index == tile.index
     np.testing.assert_array_equal(received.voxels, tile.voxels.astype(np.float16))
 
@@ -105,7 +105,7 @@ def test_a_tile_reads_back_in_half_precision(index: int) -> None:
 def test_only_the_inside_of_a_tile_is_sent() -> None:
     """The wire carries no zeros from beyond the volume."""
     wire_bytes = sum(
-        len(tile_to_proto(crop_tile(VOLUME, HEADER.grid, index=index)).voxels)
+        len(tile_to_proto(crop_tile(VOLUME, HEADER.grid, index=index)).tile.voxels)
         for index in range(len(HEADER.grid.boxes))
     )
     shapes = [box.shape for box in HEADER.grid.boxes]
@@ -114,7 +114,7 @@ def test_only_the_inside_of_a_tile_is_sent() -> None:
 
 def test_a_tile_of_another_size_is_refused() -> None:
     """Half a tile is no tile."""
-    message = tile_to_proto(crop_tile(VOLUME, HEADER.grid, index=0))
+    message = tile_to_proto(crop_tile(VOLUME, HEADER.grid, index=0)).tile
     message.voxels = message.voxels[:-2]
     with pytest.raises(InternalError):
         tile_from_proto(message, HEADER)
@@ -122,7 +122,7 @@ def test_a_tile_of_another_size_is_refused() -> None:
 
 def test_a_tile_that_was_not_planned_is_refused() -> None:
     """Its place is not known."""
-    message = tile_to_proto(crop_tile(VOLUME, HEADER.grid, index=0))
+    message = tile_to_proto(crop_tile(VOLUME, HEADER.grid, index=0)).tile
     message.index = len(HEADER.grid.boxes)
     with pytest.raises(InternalError):
         tile_from_proto(message, HEADER)

@@ -74,8 +74,9 @@ class GrpcStudyPreparer:
     ) -> AsyncGenerator[Tile]:
         count = 0
         async for response in responses:
-            self._on_received(len(response.tile.voxels))
-            yield tile_from_proto(response.tile, header)
+            tile = tile_from_proto(response.tile, header)
+            self._on_received(tile.voxels.nbytes)
+            yield tile
             count += 1
         if count != len(header.grid.boxes):
             raise _broken_promise(f"{len(header.grid.boxes)} tiles", got=str(count))

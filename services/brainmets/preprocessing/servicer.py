@@ -78,16 +78,16 @@ class PreprocessingServicer(preprocessing_service_pb2_grpc.PreprocessingServiceS
         tiles = 0
         async with aclosing(cut_tiles(prepared, self._workshop)) as messages_of_tiles:
             async for tile in messages_of_tiles:
-                yield messages.PrepareStudyResponse(tile=tile)
+                yield tile
                 tiles += 1
                 self._metrics.tiles.inc()
-                self._metrics.sent_bytes.inc(len(tile.voxels))
+                self._metrics.sent_bytes.inc(len(tile.tile.voxels))
         _log.info("study_prepared", job_id=order.job_id, sequences=prepared.header.sequences, tiles=tiles)
 
 
-async def cut_tiles(prepared: PreparedStudy, workshop: Workshop) -> AsyncGenerator[messages.PreparedTile]:
+async def cut_tiles(prepared: PreparedStudy, workshop: Workshop) -> AsyncGenerator[messages.PrepareStudyResponse]:
     """Yield a study's tiles in order of index, some cut ahead of the one that is asked for."""
-    under_way: deque[asyncio.Task[messages.PreparedTile]] = deque()
+    under_way: deque[asyncio.Task[messages.PrepareStudyResponse]] = deque()
     try:
         for index in range(len(prepared.header.grid.boxes)):
             under_way.append(asyncio.create_task(workshop.run("stream", _cut, prepared, index=index)))
@@ -100,7 +100,7 @@ async def cut_tiles(prepared: PreparedStudy, workshop: Workshop) -> AsyncGenerat
             task.cancel()
 
 
-def _cut(prepared: PreparedStudy, *, index: int) -> messages.PreparedTile:
+def _cut(prepared: PreparedStudy, *, index: int) -> messages.PrepareStudyResponse:
     return tile_to_proto(crop_tile(prepared.normalized, prepared.header.grid, index=index))
 
 

@@ -140,9 +140,13 @@ def _sequences_from_proto(numbers: Iterable[study_pb2.Sequence.ValueType]) -> tu
     return tuple(sequences)
 
 
-def tile_to_proto(tile: Tile) -> messages.PreparedTile:
-    """Write a tile, in float16."""
-    return messages.PreparedTile(index=tile.index, voxels=to_half(tile.voxels).astype(WIRE_TYPE, copy=False).tobytes())
+def tile_to_proto(tile: Tile) -> messages.PrepareStudyResponse:
+    """Write a tile, in float16, into the response that carries it."""
+    # In place: a message that is handed to another one's constructor is serialised and parsed, for 17 ms a tile.
+    response = messages.PrepareStudyResponse()
+    response.tile.index = tile.index
+    response.tile.voxels = to_half(tile.voxels).astype(WIRE_TYPE, copy=False).tobytes()
+    return response
 
 
 def tile_from_proto(message: messages.PreparedTile, header: StudyHeader) -> Tile:
@@ -154,9 +158,11 @@ def tile_from_proto(message: messages.PreparedTile, header: StudyHeader) -> Tile
     if message.index >= len(header.grid.boxes):
         raise _other_version(f"an index below {len(header.grid.boxes)}", got=str(message.index))
     shape = (len(header.sequences), *cropped_shape(header.grid, index=message.index))
-    if len(message.voxels) != math.prod(shape) * WIRE_TYPE.itemsize:
-        raise _other_version(f"voxels {shape}", got=f"{len(message.voxels)} bytes")
-    return Tile(message.index, np.frombuffer(message.voxels, dtype=WIRE_TYPE).reshape(shape))
+    # Every look at a message's bytes copies them.
+    voxels = message.voxels
+    if len(voxels) != math.prod(shape) * WIRE_TYPE.itemsize:
+        raise _other_version(f"voxels {shape}", got=f"{len(voxels)} bytes")
+    return Tile(message.index, np.frombuffer(voxels, dtype=WIRE_TYPE).reshape(shape))
 
 
 def contract_to_proto(contract: TileContract) -> messages.TileContract:

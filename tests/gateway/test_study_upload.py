@@ -1,6 +1,7 @@
 """How a study's bytes come in, and what is left when they break off."""
 
 import asyncio
+import gc
 import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -22,6 +23,10 @@ from brainmets.imaging.media_type import MediaType
 from brainmets.runtime.artifact_store import ArtifactStore
 
 CONTENT = bytes(range(256)) * 3
+# Several are a study that is not too large.
+SLICE = CONTENT[:100]
+# Far beyond what anything here takes.
+WAIT_S = 60.0
 
 
 @pytest.fixture
@@ -38,6 +43,11 @@ def opening(*, file_index: int = 0, offset_bytes: int = 0) -> FileOpening:
 def closing(content: bytes = CONTENT) -> FileClosing:
     """Close a file of this content."""
     return FileClosing(hashlib.sha256(content).digest())
+
+
+def whole_file(file_index: int, *, sha256_of: bytes = SLICE) -> tuple[UploadPiece, ...]:
+    """Open, send and close a slice."""
+    return opening(file_index=file_index), SLICE, closing(sha256_of)
 
 
 async def write(uploads: RedisUploadStore, artifacts: ArtifactStore, upload: Upload, *pieces: UploadPiece) -> None:
@@ -107,7 +117,8 @@ class HesitantStore:
 
     async def put(self, path: str, data: bytearray) -> None:
         """Write a file, in time."""
-        await self.may_write.wait()
+        async with asyncio.timeout(WAIT_S):
+            await self.may_write.wait()
         if self.failing:
             raise DependencyUnavailableError("The disk is full", expected="room", got="none", remedy="make some")
         await self._store.put(path, data)
@@ -176,6 +187,167 @@ async def test_what_follows_a_lost_part_is_forgotten(
     assert await stored(artifacts, await only_file(uploads, upload)) == CONTENT
 
 
+async def test_a_file_is_closed_while_the_next_comes_in(uploads: RedisUploadStore, artifacts: ArtifactStore) -> None:
+    """The line need not wait for the disk between two files."""
+    upload, memory = await uploads.create_upload(DEFAULT_TENANT), UploadMemory()
+    store = HesitantStore(artifacts)
+
+    async def stream() -> AsyncIterator[UploadPiece]:
+        for piece in whole_file(0):
+            yield piece
+        for piece in whole_file(1):
+            yield piece
+        store.may_write.set()
+
+    await write_upload(upload, stream(), uploads=uploads, artifacts=store, memory=memory)
+    files = (await uploads.read_upload(DEFAULT_TENANT, upload.upload_id)).files
+    assert [file.is_complete for file in files] == [True, True]
+    assert [await stored(artifacts, file) for file in files] == [SLICE, SLICE]
+    assert memory.held_bytes == 0
+
+
+async def test_few_files_are_closed_at_a_time(
+    uploads: RedisUploadStore, artifacts: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that sends faster than the disk writes is made to wait."""
+    monkeypatch.setattr(study_upload, "MAX_CLOSINGS", 2)
+    upload, store, asked = await uploads.create_upload(DEFAULT_TENANT), HesitantStore(artifacts), []
+    third_asked = asyncio.Event()
+
+    async def stream() -> AsyncIterator[UploadPiece]:
+        for file_index in range(5):
+            asked.append(file_index)
+            if len(asked) == 3:
+                third_asked.set()
+            for piece in whole_file(file_index):
+                yield piece
+
+    call = write_upload(upload, stream(), uploads=uploads, artifacts=store, memory=UploadMemory())
+    writing = asyncio.create_task(call)
+    async with asyncio.timeout(WAIT_S):
+        await third_asked.wait()
+    await asyncio.sleep(0.1)
+    assert len(asked) == 3
+    store.may_write.set()
+    await writing
+    files = (await uploads.read_upload(DEFAULT_TENANT, upload.upload_id)).files
+    assert [file.is_complete for file in files] == [True] * 5
+
+
+async def test_a_wrong_file_ends_the_call_while_others_come_in(
+    uploads: RedisUploadStore, artifacts: ArtifactStore
+) -> None:
+    """The client hears of it without sending the rest, and what came of the other files is kept."""
+    upload, memory = await uploads.create_upload(DEFAULT_TENANT), UploadMemory()
+    store = HesitantStore(artifacts)
+
+    async def endless() -> AsyncIterator[UploadPiece]:
+        for piece in (*whole_file(0, sha256_of=b"other"), *whole_file(1), opening(file_index=2), SLICE):
+            yield piece
+        store.may_write.set()
+        while True:
+            await asyncio.sleep(0.01)
+            yield b""
+
+    async with asyncio.timeout(WAIT_S):
+        with pytest.raises(DigestMismatchError) as caught:
+            await write_upload(upload, endless(), uploads=uploads, artifacts=store, memory=memory)
+    assert caught.value.file_index == 0
+    files = (await uploads.read_upload(DEFAULT_TENANT, upload.upload_id)).files
+    assert [file.is_complete for file in files] == [False, True, False]
+    assert files[2].received_bytes == len(SLICE)
+    assert memory.held_bytes == 0
+
+
+async def test_of_two_wrong_files_one_is_told(uploads: RedisUploadStore, artifacts: ArtifactStore) -> None:
+    """The other's error is not left for the event loop to complain of."""
+    upload, store, complaints = await uploads.create_upload(DEFAULT_TENANT), HesitantStore(artifacts), []
+    asyncio.get_running_loop().set_exception_handler(lambda _, complaint: complaints.append(complaint))
+
+    async def stream() -> AsyncIterator[UploadPiece]:
+        for piece in (*whole_file(0, sha256_of=b"other"), *whole_file(1, sha256_of=b"other")):
+            yield piece
+        store.may_write.set()
+
+    with pytest.raises(DigestMismatchError):
+        await write_upload(upload, stream(), uploads=uploads, artifacts=store, memory=UploadMemory())
+    gc.collect()
+    assert complaints == []
+
+
+async def test_cancelled_call_closes_what_came_whole(uploads: RedisUploadStore, artifacts: ArtifactStore) -> None:
+    """And it ends no sooner than that is done."""
+    upload, memory = await uploads.create_upload(DEFAULT_TENANT), UploadMemory()
+    store, taken = HesitantStore(artifacts), asyncio.Event()
+
+    async def hanging() -> AsyncIterator[UploadPiece]:
+        for piece in (*whole_file(0), *whole_file(1), opening(file_index=2), SLICE):
+            yield piece
+        taken.set()
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(write_upload(upload, hanging(), uploads=uploads, artifacts=store, memory=memory))
+    await taken.wait()
+    task.cancel()
+    await asyncio.sleep(0.1)
+    assert not task.done()
+    store.may_write.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    files = (await uploads.read_upload(DEFAULT_TENANT, upload.upload_id)).files
+    assert [file.is_complete for file in files] == [True, True, False]
+    assert files[2].received_bytes == len(SLICE)
+    assert memory.held_bytes == 0
+
+
+async def test_call_cancelled_at_its_end_stores_what_came(uploads: RedisUploadStore, artifacts: ArtifactStore) -> None:
+    """Nothing is lost even when a second cancellation ends the call before all is stored."""
+    upload, store, sent = await uploads.create_upload(DEFAULT_TENANT), HesitantStore(artifacts), asyncio.Event()
+
+    async def stream() -> AsyncIterator[UploadPiece]:
+        for piece in (*whole_file(0), opening(file_index=1), SLICE):
+            yield piece
+        sent.set()
+
+    task = asyncio.create_task(write_upload(upload, stream(), uploads=uploads, artifacts=store, memory=UploadMemory()))
+    await sent.wait()
+    for _ in range(2):
+        assert not task.done()
+        task.cancel()
+        await asyncio.sleep(0.1)
+    assert task.cancelled()
+    store.may_write.set()
+    async with asyncio.timeout(WAIT_S):
+        while not await is_stored(uploads, upload):  # noqa: ASYNC110 -- a record
+            await asyncio.sleep(0.02)
+
+
+async def is_stored(uploads: RedisUploadStore, upload: Upload) -> bool:
+    """Return whether the first file is closed and the second has what came of it."""
+    first, second = (await uploads.read_upload(DEFAULT_TENANT, upload.upload_id)).files
+    return first.is_complete and second.received_bytes == len(SLICE)
+
+
+async def test_a_file_opened_again_waits_for_its_closing(uploads: RedisUploadStore, artifacts: ArtifactStore) -> None:
+    """What comes last is what is kept, as if the files had come in calls of their own."""
+    upload, store, closed_before = await uploads.create_upload(DEFAULT_TENANT), HesitantStore(artifacts), []
+
+    async def stream() -> AsyncIterator[UploadPiece]:
+        for piece in whole_file(0):
+            yield piece
+        asyncio.get_running_loop().call_later(0.1, store.may_write.set)
+        yield opening()
+        closed_before.append(store.may_write.is_set())
+        yield CONTENT
+        yield closing()
+
+    await write_upload(upload, stream(), uploads=uploads, artifacts=store, memory=UploadMemory())
+    assert closed_before == [True]
+    file = await only_file(uploads, upload)
+    assert file.is_complete
+    assert await stored(artifacts, file) == CONTENT
+
+
 async def test_upload_goes_on_where_it_broke_off(uploads: RedisUploadStore, artifacts: ArtifactStore) -> None:
     """The digest of a resumed file covers what an earlier call stored."""
     upload = await uploads.create_upload(DEFAULT_TENANT)
@@ -226,11 +398,14 @@ async def test_wrong_digest_is_refused_and_mended_from_zero(
     assert (await only_file(uploads, upload)).is_complete
 
 
-async def test_too_large_study_leaves_no_bytes_behind(uploads: RedisUploadStore, artifacts: ArtifactStore) -> None:
+@pytest.mark.parametrize("end", [(closing(bytes(1001)),), ()], ids=["closed", "broken off"])
+async def test_too_large_study_leaves_no_bytes_behind(
+    uploads: RedisUploadStore, artifacts: ArtifactStore, end: tuple[UploadPiece, ...]
+) -> None:
     """What is refused is not stored either."""
     upload = await uploads.create_upload(DEFAULT_TENANT)
     with pytest.raises(StudyTooLargeError):
-        await write(uploads, artifacts, upload, opening(), bytes(1001), closing(bytes(1001)))
+        await write(uploads, artifacts, upload, opening(), bytes(1001), *end)
     assert await artifacts.list_paths(upload.prefix) == ()
 
 

@@ -5,11 +5,11 @@ import pytest
 
 from brainmets.imaging.brain_mask import UNKNOWN_BRAIN, BrainMask, pack_brain
 from brainmets.imaging.errors import InternalError
-from brainmets.imaging.geometry import Geometry
+from brainmets.imaging.geometry import Box, Geometry
 from brainmets.imaging.lesion import Lesion
 from brainmets.imaging.lesions import (
     INSIDE_FRACTION,
-    InstanceMap,
+    LesionInstance,
     LesionMask,
     binarize,
     drop_outside_brain,
@@ -158,12 +158,12 @@ def test_measurements_come_in_order_of_labels() -> None:
     assert [lesion.volume_mm3 for lesion in lesions] == pytest.approx([8.0, 2.0])
 
 
-def test_labels_of_another_shape_are_refused() -> None:
-    """Masks and labels fit their grid."""
+def test_masks_of_another_shape_are_refused() -> None:
+    """A mask fits its grid, and a lesion's the lesion's box."""
     with pytest.raises(InternalError):
         LesionMask(np.zeros((2, 2, 2), dtype=np.bool_), axial_geometry((2, 2, 3)))
     with pytest.raises(InternalError):
-        InstanceMap(np.zeros((2, 2, 2), dtype=np.int32), axial_geometry((2, 2, 3)), ())
+        LesionInstance(Box((0, 0, 0), (2, 2, 3)), make_mask((2, 2, 2)))
 
 
 GRID = axial_geometry((40, 40, 40))

@@ -6,6 +6,7 @@ Slices are shown in radiological convention, as if from the patient's feet: the 
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import cv2
 import numpy as np
@@ -71,27 +72,31 @@ def render_overlay(t1c: Volume, instances: InstanceMap, result: SegmentationResu
     # Tiles cover the brain: beside and below it the T1c may be black.
     shown = find_bounding_box(t1c.voxels != 0.0)
     t1c = t1c if shown is None else t1c.crop(shown)
-    slices = choose_slices(instances, t1c.geometry)
-    panels = [_draw_panel(view, instances, result.lesions) for view in _views(t1c, slices)]
+    views = list(_views(t1c, choose_slices(instances, t1c.geometry)))
+    lesions = [_place(lesion, instances, views[0].grid) for lesion in result.lesions]
+    panels = [_draw_panel(view, lesions) for view in views]
     # As few rows as there can be, all of about one length.
     rows = -(-len(panels) // MAX_COLUMNS)
     columns = -(-len(panels) // rows)
     width = max(MIN_WIDTH, columns * (panels[0].width + MARGIN) + MARGIN)
     head, foot = _draw_head(result, width), _draw_foot(result, width)
-    sheet = Image.new("RGB", (width, head.height + rows * (panels[0].height + MARGIN) + foot.height), PAPER)
-    sheet.paste(head, (0, 0))
+    height = head.height + rows * (panels[0].height + MARGIN) + foot.height
+    sheet = np.empty((height, width, 3), dtype=np.uint8)
+    # A row at a time: `np.full` of three bytes for every pixel takes fifty times as long.
+    sheet[:] = np.full((width, 3), PAPER, dtype=np.uint8)
+    _paste(sheet, head, top=0, left=0)
     left = (width - columns * (panels[0].width + MARGIN) + MARGIN) // 2
     for number, panel in enumerate(panels):
         row, column = divmod(number, columns)
-        place = (left + column * (panel.width + MARGIN), head.height + row * (panel.height + MARGIN))
-        sheet.paste(panel, place)
-    sheet.paste(foot, (0, sheet.height - foot.height))
-    return _encode(sheet)
-
-
-def _encode(sheet: Image.Image) -> bytes:
-    _, png = cv2.imencode(".png", cv2.cvtColor(np.asarray(sheet), cv2.COLOR_RGB2BGR), PNG_SETTINGS)
+        top = head.height + row * (panel.height + MARGIN)
+        _paste(sheet, panel, top=top, left=left + column * (panel.width + MARGIN))
+    _paste(sheet, foot, top=height - foot.height, left=0)
+    _, png = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR), PNG_SETTINGS)
     return png.tobytes()
+
+
+def _paste(sheet: NDArray[np.uint8], picture: Image.Image, *, top: int, left: int) -> None:
+    sheet[top : top + picture.height, left : left + picture.width] = np.asarray(picture)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,17 +138,44 @@ def _views(t1c: Volume, slices: tuple[int, ...]) -> Iterator[_View]:
         yield _View(np.pad(grey, frame), grid, index, per_mm * grid.spacing_mm[1])
 
 
-def _draw_panel(view: _View, instances: InstanceMap, lesions: tuple[Lesion, ...]) -> Image.Image:
+@dataclass(frozen=True, slots=True, eq=False)
+class _PlacedLesion:
+    """One lesion where it lies among the slices.
+
+    Attributes:
+        lesion: What is measured of it.
+        inside: (D, H, W), 1 in the lesion and 0 beside it, with a voxel around it, over which it fades.
+        to_inside: (4, 4), from an index of the views' grid to one of `inside`.
+        first: The lowest index (3,) of the views' grid that `inside` reaches.
+        last: The highest.
+    """
+
+    lesion: Lesion
+    inside: NDArray[np.float32]
+    to_inside: NDArray[np.float64]
+    first: NDArray[np.float64]
+    last: NDArray[np.float64]
+
+
+def _place(lesion: Lesion, instances: InstanceMap, grid: Geometry) -> _PlacedLesion:
+    (d, h, w), (d_end, h_end, w_end) = lesion.bounding_box.start, lesion.bounding_box.stop
+    around = instances.geometry.crop(Box((d - 1, h - 1, w - 1), (d_end + 1, h_end + 1, w_end + 1)))
+    inside = np.pad(instances.lesions[lesion.label - 1].mask.voxels, 1).astype(np.float32)
+    places = grid.world_to_index(around.corners_mm())
+    return _PlacedLesion(lesion, inside, around.inverse_affine @ grid.affine, places.min(axis=0), places.max(axis=0))
+
+
+def _draw_panel(view: _View, lesions: list[_PlacedLesion]) -> Image.Image:
     picture = np.asarray(cv2.cvtColor(view.pixels, cv2.COLOR_GRAY2RGB), dtype=np.uint8)
     numbers: list[tuple[Lesion, tuple[int, int]]] = []
-    for lesion in lesions:
-        outline = _outline(view, instances, lesion)
+    for placed in lesions:
+        outline = _outline(view, placed)
         if outline:
-            cv2.polylines(picture, outline, True, _color(lesion), LINE_WIDTH, cv2.LINE_AA)
+            cv2.polylines(picture, outline, True, _color(placed.lesion), LINE_WIDTH, cv2.LINE_AA)
             points = np.concatenate(outline)[:, 0]
             # Beside the corner that lies furthest to the upper right.
             x, y = points[(points[:, 0] - points[:, 1]).argmax()].tolist()
-            numbers.append((lesion, (x, y)))
+            numbers.append((placed.lesion, (x, y)))
     panel = Image.fromarray(picture)
     pen = ImageDraw.Draw(panel)
     for lesion, (x, y) in numbers:
@@ -161,21 +193,15 @@ def _draw_panel(view: _View, instances: InstanceMap, lesions: tuple[Lesion, ...]
     return panel
 
 
-def _outline(view: _View, instances: InstanceMap, lesion: Lesion) -> list[NDArray[np.int32]]:
+def _outline(view: _View, placed: _PlacedLesion) -> list[NDArray[np.int32]]:
     """Return a lesion's outlines in a slice, each (N, 1, 2) of pixels (x, y)."""
-    (d, h, w), (d_end, h_end, w_end) = lesion.bounding_box.start, lesion.bounding_box.stop
-    # With a voxel around it, over which it fades.
-    grid = instances.geometry.crop(Box((d - 1, h - 1, w - 1), (d_end + 1, h_end + 1, w_end + 1)))
-    places = view.grid.world_to_index(grid.corners_mm())
-    first, last = places.min(axis=0), places.max(axis=0)
-    if not first[0] <= view.index <= last[0]:
+    if not placed.first[0] <= view.index <= placed.last[0]:
         return []
-    top, left = (np.floor((first[1:] + HALF) * view.scale).astype(int) - 1).tolist()
-    bottom, right = (np.ceil((last[1:] + HALF) * view.scale).astype(int) + 1).tolist()
-    inside = np.pad(instances.labels[lesion.bounding_box.slices] == lesion.label, 1).astype(np.float32)
-    to_lesion = grid.inverse_affine @ view.grid.affine @ _to_voxels(view, top=top, left=left)
+    top, left = (np.floor((placed.first[1:] + HALF) * view.scale).astype(int) - 1).tolist()
+    bottom, right = (np.ceil((placed.last[1:] + HALF) * view.scale).astype(int) + 1).tolist()
+    to_inside = placed.to_inside @ _to_voxels(view, top=top, left=left)
     size = (1, bottom + 1 - top, right + 1 - left)
-    mask = (affine_transform(inside, to_lesion, output_shape=size, order=1)[0] >= HALF).astype(np.uint8)
+    mask = (affine_transform(placed.inside, to_inside, output_shape=size, order=1)[0] >= HALF).astype(np.uint8)
     outlines, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=(left, top))
     return [np.asarray(outline, dtype=np.int32) for outline in outlines]
 
@@ -261,6 +287,7 @@ def _wrap(text: str, width: int) -> list[str]:
     return textwrap.wrap(text, int((width - 2 * MARGIN) / (CHARACTER_WIDTH * TEXT_SIZE)))
 
 
+@cache
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     # Pillow's own, so that a picture looks the same in every image.
     return ImageFont.load_default(size)

@@ -46,8 +46,8 @@ def _tour(grid: Geometry) -> tuple[int, ...]:
 def _measure_areas(instances: InstanceMap, grid: Geometry) -> NDArray[np.float64]:
     """Return each lesion's voxels (lesion, slice) nearest to each slice, a measure of its area there."""
     areas = np.zeros((instances.count, grid.shape[0]))
-    for index in range(instances.count):
-        slices = np.rint(grid.world_to_index(instances.points_mm(index + 1))[:, 0]).astype(np.int64)
+    for index, lesion in enumerate(instances.lesions):
+        slices = np.rint(grid.world_to_index(lesion.points_mm())[:, 0]).astype(np.int64)
         areas[index] = np.bincount(slices.clip(0, grid.shape[0] - 1), minlength=grid.shape[0])
     return areas
 

@@ -41,10 +41,12 @@ def result_writers(decided: DecidedStudy, t1c: Volume) -> Mapping[ArtifactKind, 
 
 def write_probability(probability: ProbabilityMap) -> bytes:
     """Write probabilities as NIfTI, in steps of 1/255."""
-    # Cut off after adding a half, which rounds; a rounding error outside of [0, 1] is cut off with it.
-    steps = probability.voxels * np.float32(PROBABILITY_STEPS)
-    steps += np.float32(0.5)
-    return write_nifti(steps.astype(np.uint8), probability.geometry, slope=_SLOPE)
+    steps = np.empty(probability.geometry.shape, dtype=np.uint8)
+    # Slice by slice, which stays in the processor's cache.
+    for plane, plane_steps in zip(probability.voxels, steps, strict=True):
+        # Cut off after adding a half, which rounds; a rounding error outside of [0, 1] is cut off with it.
+        plane_steps[...] = plane * np.float32(PROBABILITY_STEPS) + np.float32(0.5)
+    return write_nifti(steps, probability.geometry, slope=_SLOPE)
 
 
 def write_report(result: SegmentationResult) -> bytes:

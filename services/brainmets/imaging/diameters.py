@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import affine_transform
 from scipy.spatial import ConvexHull
-from scipy.spatial.distance import pdist, squareform
+from scipy.spatial.distance import cdist, pdist
 
 from brainmets.imaging.geometry import Geometry
 
@@ -58,12 +58,27 @@ class _AxialLesion:
     spacing_mm: NDArray[np.float64]
 
 
+@dataclass(frozen=True, slots=True)
+class _Chord:
+    """The longest chord of a slice of a lesion.
+
+    Attributes:
+        hull_mm: (N, 2), the corners of the slice's convex hull.
+        ends: Which two of them the chord joins.
+        length_mm: Their distance.
+    """
+
+    hull_mm: NDArray[np.float64]
+    ends: tuple[int, int]
+    length_mm: float
+
+
 def measure_diameters(voxels: NDArray[np.bool_], geometry: Geometry) -> Diameters:
     """Return the diameters of a lesion, (D, H, W) on its own grid, which holds one voxel of it or more."""
     lesion = _align(voxels, geometry)
-    longest_axial_mm, perpendicular_mm = max(
-        _axial_diameters(corners[:, 1:], lesion.spacing_mm) for corners in _slice_corners(lesion.voxels)
-    )
+    chords = [_longest_chord(corners[:, 1:], lesion.spacing_mm) for corners in _slice_corners(lesion.voxels)]
+    longest_axial_mm = max(chord.length_mm for chord in chords)
+    perpendicular_mm = max(_perpendicular(chord) for chord in chords if chord.length_mm == longest_axial_mm)
     longest_mm = _longest_diameter(np.concatenate(_slice_corners(voxels)), geometry)
     # Sampling an oblique lesion may lengthen it by a fraction of a voxel; no diameter exceeds the longest.
     return Diameters(longest_axial_mm, perpendicular_mm, max(longest_mm, longest_axial_mm))
@@ -103,7 +118,10 @@ def _resample_axial(voxels: NDArray[np.bool_], geometry: Geometry) -> _AxialLesi
 
 def _slice_corners(voxels: NDArray[np.bool_]) -> list[NDArray[np.int32]]:
     """Return, for each slice that holds the lesion, the voxels (N, 3) at the corners of its convex hull."""
-    points = np.argwhere(voxels).astype(np.int32)
+    # A voxel between two others of its row is no corner.
+    ends = voxels.copy()
+    ends[:, :, 1:-1] &= ~(voxels[:, :, :-2] & voxels[:, :, 2:])
+    points = np.argwhere(ends).astype(np.int32)
     slice_ends = np.flatnonzero(np.diff(points[:, 0])) + 1
     return [piece[cv2.convexHull(piece[:, 1:], returnPoints=False)[:, 0]] for piece in np.split(points, slice_ends)]
 
@@ -119,18 +137,23 @@ def _reach(corners: NDArray[np.int32]) -> NDArray[np.int32]:
     return middles.reshape(-1, axes)
 
 
-def _axial_diameters(corners: NDArray[np.int32], spacing_mm: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the longest diameter in one slice and the longest chord perpendicular to it, mm."""
+def _longest_chord(corners: NDArray[np.int32], spacing_mm: NDArray[np.float64]) -> _Chord:
+    """Return the longest chord of one slice."""
     hull_mm = cv2.convexHull(_reach(corners))[:, 0] * spacing_mm / 2
-    distances_mm = squareform(pdist(hull_mm))
-    first, second = np.unravel_index(distances_mm.argmax(), distances_mm.shape)
-    longest_mm = distances_mm[first, second]
-    y, x = (hull_mm[second] - hull_mm[first]) / longest_mm
-    along, across = ((hull_mm - hull_mm[first]) @ np.array([[y, -x], [x, y]])).T
+    distances_mm = cdist(hull_mm, hull_mm)
+    first, second = divmod(int(distances_mm.argmax()), len(hull_mm))
+    return _Chord(hull_mm, (first, second), float(distances_mm[first, second]))
+
+
+def _perpendicular(chord: _Chord) -> float:
+    """Return the longest chord of a slice that is perpendicular to another, mm."""
+    start, end = chord.hull_mm[[*chord.ends]]
+    y, x = (end - start) / chord.length_mm
+    along, across = ((chord.hull_mm - start) @ np.array([[y, -x], [x, y]])).T
     # The diameter parts the hull into two chains between its own ends. The distance between them is concave
     # and piecewise linear along it, so that it is largest at a corner.
     upper, lower = (_interpolate_chain(along, across, chain=sign * across >= -ROUNDING_MM) for sign in (1.0, -1.0))
-    return float(longest_mm), float((upper - lower).max())
+    return float((upper - lower).max())
 
 
 def _interpolate_chain(

@@ -39,7 +39,32 @@ class LesionMask:
     geometry: Geometry
 
     def __post_init__(self) -> None:
-        _check_fit(self.voxels, self.geometry, dtype=np.bool_)
+        if self.voxels.shape != self.geometry.shape or self.voxels.dtype != np.bool_:
+            raise _misfit(f"bool {self.geometry.shape}", f"{self.voxels.dtype} {self.voxels.shape}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LesionInstance:
+    """One lesion of a grid.
+
+    Attributes:
+        box: The smallest box of the grid that holds the lesion.
+        mask: Which voxels of the box are the lesion, on the box's own grid.
+
+    Raises:
+        InternalError: The mask does not fit the box.
+    """
+
+    box: Box
+    mask: LesionMask
+
+    def __post_init__(self) -> None:
+        if self.mask.geometry.shape != self.box.shape:
+            raise _misfit(f"a mask of {self.box.shape}", f"{self.mask.geometry.shape}")
+
+    def points_mm(self) -> NDArray[np.float64]:
+        """Return the LPS points (N, 3) of the lesion's voxels."""
+        return self.mask.geometry.index_to_world(np.argwhere(self.mask.voxels))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,35 +72,33 @@ class InstanceMap:
     """Which lesion each voxel of a grid belongs to.
 
     Attributes:
-        labels: (D, H, W), int32: 0 beside the lesions, 1 to `count` inside, by falling volume.
         geometry: The grid.
-        boxes: The smallest box that holds each lesion, in order of their labels.
-
-    Raises:
-        InternalError: The labels do not fit the grid.
+        lesions: By falling volume: lesion n is label n.
     """
 
-    labels: NDArray[np.int32]
     geometry: Geometry
-    boxes: tuple[Box, ...]
-
-    def __post_init__(self) -> None:
-        _check_fit(self.labels, self.geometry, dtype=np.int32)
+    lesions: tuple[LesionInstance, ...]
 
     @property
     def count(self) -> int:
         """Number of lesions."""
-        return len(self.boxes)
+        return len(self.lesions)
+
+    @property
+    def labels(self) -> NDArray[np.int32]:
+        """(D, H, W): 0 beside the lesions, 1 to `count` inside."""
+        labels = np.zeros(self.geometry.shape, dtype=np.int32)
+        for label, lesion in enumerate(self.lesions, start=1):
+            labels[lesion.box.slices][lesion.mask.voxels] = label
+        return labels
 
     @property
     def mask(self) -> LesionMask:
         """All lesions together."""
-        return LesionMask(self.labels > 0, self.geometry)
-
-    def points_mm(self, label: int) -> NDArray[np.float64]:
-        """Return the LPS points (N, 3) of a lesion's voxels."""
-        box = self.boxes[label - 1]
-        return self.geometry.crop(box).index_to_world(np.argwhere(self.labels[box.slices] == label))
+        voxels = np.zeros(self.geometry.shape, dtype=np.bool_)
+        for lesion in self.lesions:
+            voxels[lesion.box.slices] |= lesion.mask.voxels
+        return LesionMask(voxels, self.geometry)
 
 
 def binarize(probability_map: ProbabilityMap, threshold: float) -> LesionMask:
@@ -85,42 +108,36 @@ def binarize(probability_map: ProbabilityMap, threshold: float) -> LesionMask:
 
 def find_candidates(probability_map: ProbabilityMap, point: OperatingPoint) -> InstanceMap:
     """Return the lesions that an operating point makes of probabilities, in the brain or not, by falling volume."""
-    asks_more = point.min_peak_probability > point.threshold
-    return find_lesions(
-        binarize(probability_map, point.threshold),
-        min_volume_mm3=point.min_lesion_volume_mm3,
-        seeds=binarize(probability_map, point.min_peak_probability) if asks_more else None,
+    mask = binarize(probability_map, point.threshold)
+    found = find_lesions(mask, min_volume_mm3=point.min_lesion_volume_mm3)
+    reaching = (
+        lesion
+        for lesion in found.lesions
+        if (probability_map.voxels[lesion.box.slices][lesion.mask.voxels] >= point.min_peak_probability).any()
     )
+    return InstanceMap(found.geometry, tuple(reaching))
 
 
-def find_lesions(mask: LesionMask, *, min_volume_mm3: float, seeds: LesionMask | None = None) -> InstanceMap:
-    """Return the mask's 26-connected components, numbered by falling volume.
-
-    Args:
-        mask: The voxels.
-        min_volume_mm3: Smaller ones are left out.
-        seeds: Those that hold none of these voxels are left out too.
-    """
-    labels = np.zeros(mask.geometry.shape, dtype=np.int32)
+def find_lesions(mask: LesionMask, *, min_volume_mm3: float) -> InstanceMap:
+    """Return the mask's 26-connected components of a volume or more, numbered by falling volume."""
     box = find_bounding_box(mask.voxels)
     if box is None:
-        return InstanceMap(labels, mask.geometry, ())
-    components, _ = ndimage.label(mask.voxels[box.slices], structure=CONNECTIVITY_26)
-    voxel_counts = np.bincount(components.ravel())
-    voxel_counts[0] = 0
+        return InstanceMap(mask.geometry, ())
+    inside = mask.voxels[box.slices]
+    components, _ = ndimage.label(inside, structure=CONNECTIVITY_26)
+    voxel_counts = np.bincount(components[inside])
     # Stable, so that lesions of one size keep the order of their first voxels and a study its numbers.
     by_size = np.argsort(-voxel_counts, kind="stable")
     volumes_mm3 = voxel_counts[by_size] * mask.geometry.voxel_volume_mm3
-    large = (volumes_mm3 >= min_volume_mm3) & (volumes_mm3 > 0.0)
-    if seeds is not None:
-        seeded = np.bincount(components[seeds.voxels[box.slices]], minlength=len(voxel_counts))
-        large &= seeded[by_size] > 0
-    kept = by_size[large]
-    renumbered = np.zeros(len(voxel_counts), dtype=np.int32)
-    renumbered[kept] = np.arange(1, len(kept) + 1)
-    labels[box.slices] = renumbered[components]
-    places = ndimage.find_objects(labels[box.slices], max_label=len(kept))
-    return InstanceMap(labels, mask.geometry, tuple(_shifted(place, box.start) for place in places))
+    kept = by_size[(volumes_mm3 >= min_volume_mm3) & (volumes_mm3 > 0.0)].tolist()
+    places = ndimage.find_objects(components)
+    lesions = []
+    for component in kept:
+        place = places[component - 1]
+        lesion_box = _shifted(place, box.start)
+        lesion_mask = LesionMask(components[place] == component, mask.geometry.crop(lesion_box))
+        lesions.append(LesionInstance(lesion_box, lesion_mask))
+    return InstanceMap(mask.geometry, tuple(lesions))
 
 
 def drop_outside_brain(instances: InstanceMap, brain: BrainMask, grid: Geometry) -> InstanceMap:
@@ -133,30 +150,21 @@ def drop_outside_brain(instances: InstanceMap, brain: BrainMask, grid: Geometry)
     """
     if brain.step == 0 or instances.count == 0:
         return instances
-    told = brain.unpack(grid)
-    inside = tuple(
-        label
-        for label in range(1, instances.count + 1)
-        if _share_inside(instances.points_mm(label), told, grid=grid, step=brain.step) >= INSIDE_FRACTION
+    # Beyond the grid there is no brain.
+    told = np.pad(brain.unpack(grid), 1)
+    inside = (
+        lesion
+        for lesion in instances.lesions
+        if _share_inside(lesion.points_mm(), told, grid=grid, step=brain.step) >= INSIDE_FRACTION
     )
-    # As a rule all of them stay, and with them the map.
-    return instances if len(inside) == instances.count else _keep(instances, inside)
-
-
-def _keep(instances: InstanceMap, kept: tuple[int, ...]) -> InstanceMap:
-    """Return the lesions of some labels, numbered anew in their order."""
-    labels = np.zeros_like(instances.labels)
-    boxes = tuple(instances.boxes[label - 1] for label in kept)
-    for number, (label, box) in enumerate(zip(kept, boxes, strict=True), start=1):
-        labels[box.slices][instances.labels[box.slices] == label] = number
-    return InstanceMap(labels, instances.geometry, boxes)
+    return InstanceMap(instances.geometry, tuple(inside))
 
 
 def _share_inside(points_mm: NDArray[np.float64], told: NDArray[np.bool_], *, grid: Geometry, step: int) -> float:
-    """Return the share of LPS points (N, 3) whose nearest told voxel is brain; beyond the grid none is."""
-    nearest = np.rint(grid.world_to_index(points_mm) / step).astype(np.intp)
-    on_grid = ((nearest >= 0) & (nearest < told.shape)).all(axis=1)
-    return float(np.count_nonzero(told[tuple(nearest[on_grid].T)]) / len(points_mm))
+    """Return the share of LPS points (N, 3) whose nearest told voxel is brain; `told` has one more at each end."""
+    nearest = np.rint(grid.world_to_index(points_mm) / step) + 1.0
+    places = nearest.clip(0.0, np.array(told.shape) - 1.0).astype(np.intp)
+    return float(np.count_nonzero(told[tuple(places.T)]) / len(points_mm))
 
 
 def measure_lesions(instances: InstanceMap, probability_map: ProbabilityMap, *, midline: Midline) -> tuple[Lesion, ...]:
@@ -168,8 +176,8 @@ def measure_lesions(instances: InstanceMap, probability_map: ProbabilityMap, *, 
         midline: The brain's midsagittal plane, which tells left from right.
     """
     return tuple(
-        _measure(instances, probability_map, label=label, box=box, midline=midline)
-        for label, box in enumerate(instances.boxes, start=1)
+        _measure(lesion, probability_map, label=label, midline=midline)
+        for label, lesion in enumerate(instances.lesions, start=1)
     )
 
 
@@ -178,12 +186,9 @@ def _shifted(place: tuple[slice, ...], start: tuple[int, int, int]) -> Box:
     return Box((d[0], h[0], w[0]), (d[1], h[1], w[1]))
 
 
-def _measure(
-    instances: InstanceMap, probability_map: ProbabilityMap, *, label: int, box: Box, midline: Midline
-) -> Lesion:
-    voxels = instances.labels[box.slices] == label
-    geometry = instances.geometry.crop(box)
-    probabilities = probability_map.voxels[box.slices][voxels]
+def _measure(lesion: LesionInstance, probability_map: ProbabilityMap, *, label: int, midline: Midline) -> Lesion:
+    voxels, geometry = lesion.mask.voxels, lesion.mask.geometry
+    probabilities = probability_map.voxels[lesion.box.slices][voxels]
     diameters = measure_diameters(voxels, geometry)
     x_mm, y_mm, z_mm = geometry.index_to_world(np.argwhere(voxels).mean(axis=0, keepdims=True))[0].tolist()
     return Lesion(
@@ -192,7 +197,7 @@ def _measure(
         longest_axial_diameter_mm=diameters.longest_axial_mm,
         perpendicular_axial_diameter_mm=diameters.perpendicular_axial_mm,
         longest_diameter_mm=diameters.longest_mm,
-        bounding_box=box,
+        bounding_box=lesion.box,
         centroid_mm=(x_mm, y_mm, z_mm),
         # Blending and interpolation may leave a probability of 1 a rounding error above it.
         mean_probability=min(1.0, float(probabilities.mean(dtype=np.float64))),
@@ -201,11 +206,7 @@ def _measure(
     )
 
 
-def _check_fit(voxels: NDArray[np.bool_] | NDArray[np.int32], geometry: Geometry, *, dtype: type[np.generic]) -> None:
-    if voxels.shape != geometry.shape or voxels.dtype != dtype:
-        raise InternalError(
-            "Lesion voxels do not fit their grid",
-            expected=f"{np.dtype(dtype)} {geometry.shape}",
-            got=f"{voxels.dtype} {voxels.shape}",
-            remedy="report it as a defect of brainmets",
-        )
+def _misfit(expected: str, got: str) -> InternalError:
+    return InternalError(
+        "Lesion voxels do not fit their grid", expected=expected, got=got, remedy="report it as a defect of brainmets"
+    )

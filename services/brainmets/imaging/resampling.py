@@ -77,17 +77,21 @@ def _resample(voxels: NDArray[np.float32], source: Geometry, target: Geometry, *
     if axes is None:
         return _interpolate_oblique(voxels, source, target)
     resampled = voxels.transpose(axes)
-    beyond = []
+    starts = []
     for axis, source_axis in enumerate(axes):
         line = _Line(
             step=float(to_source[source_axis, axis]),
             start=float(to_source[source_axis, 3]),
             size=voxels.shape[source_axis],
         )
-        resampled, padding = line.apply(resampled, axis=axis, size=target.shape[axis], average=average)
-        beyond.append(padding)
-    # Once for all axes: each time the whole array is copied.
-    return np.pad(resampled, beyond) if np.any(beyond) else resampled
+        resampled, start = line.apply(resampled, axis=axis, size=target.shape[axis], average=average)
+        starts.append(start)
+    if resampled.shape == target.shape:
+        return resampled
+    # Once for all axes: each time the whole array is copied. New zeros are not written, as `np.pad` does.
+    padded = np.zeros(target.shape, dtype=np.float32)
+    padded[tuple(slice(start, start + size) for start, size in zip(starts, resampled.shape, strict=True))] = resampled
+    return padded
 
 
 def _parallel_axes(source: Geometry, target: Geometry) -> Index | None:
@@ -111,31 +115,27 @@ class _Line:
 
     def apply(
         self, voxels: NDArray[np.float32], *, axis: int, size: int, average: bool
-    ) -> tuple[NDArray[np.float32], tuple[int, int]]:
-        """Return voxels resampled on one axis, and how many zeros before and after them make it `size`."""
+    ) -> tuple[NDArray[np.float32], int]:
+        """Return voxels resampled on one axis, and which of the target's `size` the first of them is."""
         if self._meets_voxels(size):
             return self._pick(voxels, axis=axis, size=size)
         weights = self._weights(size, reach=max(1.0, abs(self.step)) if average else 1.0)
         # As one matrix product: (size, source) times (source, everything else).
         moved = np.moveaxis(voxels, axis, 0)
         product = weights @ moved.reshape(len(moved), -1)
-        return np.moveaxis(product.reshape(size, *moved.shape[1:]), 0, axis), (0, 0)
+        return np.moveaxis(product.reshape(size, *moved.shape[1:]), 0, axis), 0
 
     def _meets_voxels(self, size: int) -> bool:
         drift = abs(abs(self.step) - 1.0) * size
         return max(drift, abs(self.start - round(self.start))) <= SAME_VOXEL_FRACTION
 
-    def _pick(
-        self, voxels: NDArray[np.float32], *, axis: int, size: int
-    ) -> tuple[NDArray[np.float32], tuple[int, int]]:
-        """Return a view of the voxels that the target's own lie on, and how far the target reaches beyond them."""
+    def _pick(self, voxels: NDArray[np.float32], *, axis: int, size: int) -> tuple[NDArray[np.float32], int]:
+        """Return a view of the voxels that the target's own lie on, and how far the target reaches before them."""
         sense = round(self.step)
         flipped = voxels if sense > 0 else np.flip(voxels, axis)
         first = round(self.start) if sense > 0 else self.size - 1 - round(self.start)
         inside = slice(max(0, first), max(0, min(self.size, first + size)))
-        picked = flipped[(slice(None),) * axis + (inside,)]
-        before = min(size, max(0, -first))
-        return picked, (before, size - before - picked.shape[axis])
+        return flipped[(slice(None),) * axis + (inside,)], max(0, -first)
 
     def _weights(self, size: int, *, reach: float) -> NDArray[np.float32]:
         """Return (size, source): a triangle of half width `reach` voxels around each target's place, of sum 1.

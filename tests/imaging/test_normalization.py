@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from brainmets.imaging.errors import EmptyVolumeError
-from brainmets.imaging.foreground import find_foreground
+from brainmets.imaging.foreground import block_means, find_foreground
 from brainmets.imaging.head_outline import outline_head
 from brainmets.imaging.normalization import CLIP_PERCENTILES, SAMPLE_STEP, NormalizedVolume, clip_ends, normalize_study
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.study import Study, align_study
-from brainmets.imaging.volume import Volume
+from brainmets.imaging.volume import Volume, store_by_rows
 from brainmets.runtime.brain_weights import load_brain_network
 from heads import HALF_AXES_MM, LESION_MM, head_geometry, head_on
 from imaging_cases import AXIAL, SAGITTAL, axial_geometry
@@ -157,6 +157,58 @@ def test_a_head_fills_its_volume_however_that_is_stored(order: tuple[int, int, i
     ball = ball_of_noise(40).voxels[2:-2, 2:-2, 2:-2]
     stored = np.ascontiguousarray(ball.transpose(order)).transpose(np.argsort(order))
     np.testing.assert_array_equal(find_foreground(Volume(stored, axial_geometry(ball.shape))), ball > 0)
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+@pytest.mark.parametrize("backwards", [(), (0,), (1,), (2,), (0, 1, 2)])
+def test_voxels_that_are_stored_by_rows_are_the_same(order: tuple[int, int, int], backwards: tuple[int, ...]) -> None:
+    """Whatever axis memory counted first, and in either sense."""
+    voxels = np.arange(4 * 5 * 6, dtype=np.float32).reshape(4, 5, 6)
+    seen = np.flip(voxels.transpose(order), backwards)
+    stored = store_by_rows(seen)
+    assert stored.flags.c_contiguous
+    np.testing.assert_array_equal(stored, seen)
+
+
+def test_a_block_beyond_the_end_is_filled_with_the_last_voxels() -> None:
+    """Of a ramp of five, blocks of four have the first four's mean and the last one."""
+    ramp = np.arange(5, dtype=np.float32)
+    for axis in range(3):
+        factors = [4 if each == axis else 1 for each in range(3)]
+        line = ramp.reshape([-1 if each == axis else 1 for each in range(3)])
+        assert block_means(line, factors).ravel().tolist() == [1.5, 4.0]
+
+
+def test_parts_that_meet_in_another_slice_are_one_head() -> None:
+    """Two pillars on one base are larger together than a block beside them that is larger than either."""
+    pillars = np.zeros((32, 32, 40), dtype=np.float32)
+    pillars[4:, 4:12, 4:8] = pillars[4:, 4:12, 16:20] = pillars[4:8, 4:12, 4:20] = 100.0
+    voxels = pillars.copy()
+    voxels[4:28, 20:28, 28:36] = 100.0
+    voxels[8:12, 20:28, 30:34] = 90.0  # more than one value
+    found = find_foreground(Volume(voxels, axial_geometry(voxels.shape)))
+    np.testing.assert_array_equal(found, pillars > 0)
+
+
+@pytest.mark.parametrize("columns", [slice(20, 28), slice(0, 8)])
+def test_parts_that_share_no_face_are_two(columns: slice) -> None:
+    """A block at the head's edge is beside it, on either side."""
+    head = np.zeros((32, 32, 32), dtype=np.float32)
+    head[4:20, 4:20, 8:20] = 100.0
+    voxels = head.copy()
+    voxels[4:20, 20:28, columns] = 90.0
+    found = find_foreground(Volume(voxels, axial_geometry(voxels.shape)))
+    np.testing.assert_array_equal(found, head > 0)
+
+
+def test_the_air_beside_a_long_head_is_air_in_all_of_its_slices() -> None:
+    """However many there are: more rows than 16 bits count."""
+    radius = np.linalg.norm(np.indices((200, 24)) - np.array([99.5, 11.5])[:, None, None], axis=0)
+    disc = np.where(radius < 10.0, 100.0, 0.0).astype(np.float32)
+    disc[2:-2, 11:13] = 90.0
+    voxels = np.repeat(disc[np.newaxis], 400, axis=0)
+    found = find_foreground(Volume(voxels, axial_geometry(voxels.shape)))
+    np.testing.assert_array_equal(found, voxels > 0)
 
 
 def test_a_spot_beside_the_head_is_not_foreground() -> None:

@@ -3,9 +3,11 @@
 Intensities are measured over the brain alone, so that a brain looks the same with and without its skull.
 """
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,6 +18,7 @@ from brainmets.imaging.geometry import Geometry
 from brainmets.imaging.head_outline import HeadOutline
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.study import AlignedStudy
+from brainmets.imaging.volume import store_by_rows
 
 # Vessels and scanner spikes end here, on either side; lesions are larger than a two-hundredth of a head.
 CLIP_PERCENTILES = (0.5, 99.5)
@@ -105,7 +108,7 @@ def _normalize(
     voxels: NDArray[np.float32], outline: HeadOutline, *, out: NDArray[np.float32], sequence: Sequence
 ) -> None:
     # On memory of its own: four passes over rows of the whole volume take longer than they and one copy do.
-    voxels = np.ascontiguousarray(voxels)
+    voxels = store_by_rows(voxels)
     # Where a sequence was not acquired it is zero, which says nothing about its intensities.
     acquired = voxels != 0.0
     measured = outline.brain & acquired
@@ -114,10 +117,11 @@ def _normalize(
         return
     low, high = clip_ends(inside[::PERCENTILE_STEP].copy())
     np.clip(inside, low, high, out=inside)
-    mean = inside.mean(dtype=np.float64)
+    # OpenCV adds up in float64, which holds the square of whatever float32 holds, and needs no copy for it. In float64
+    # the mean is subtracted as well.
+    mean = np.float64(cv2.mean(inside)[0])
     inside -= mean
-    # In float64, which holds the square of whatever float32 holds.
-    deviation = float(np.sqrt(np.square(inside, dtype=np.float64).mean()))
+    deviation = cv2.norm(inside) / math.sqrt(inside.size)
     if deviation == 0.0:
         raise EmptyVolumeError(
             f"Sequence {sequence} shows nothing",

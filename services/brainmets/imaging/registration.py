@@ -8,6 +8,7 @@ import numpy as np
 import SimpleITK
 from numpy.typing import NDArray
 
+from brainmets.imaging.bounding_box import find_bounding_box
 from brainmets.imaging.geometry import Geometry
 from brainmets.imaging.resampling import axial_grid, image_from_array, resample_volume
 from brainmets.imaging.volume import Volume
@@ -57,12 +58,19 @@ def fits_best_in_place(fixed: Volume, moving: Volume) -> bool:
         Maes et al. 1997, IEEE Trans Med Imaging 16:187, equation 2.
     """
     ours, theirs = (_binned(_thinned(volume)) for volume in (fixed, moving))
-    inner = np.ascontiguousarray(ours[*(slice(1, size - 1) for size in ours.shape)])
-    if not inner.size:  # too thin to be shifted
+    box = find_bounding_box((ours | theirs) != 0)
+    if box is None or min(ours.shape) <= 2:  # noqa: PLR2004 -- nothing to compare, or too thin to be shifted
         return True
-    in_place = _mutual_information(inner, theirs, shift=(0, 0, 0))
-    shifts = itertools.product((-1, 0, 1), repeat=3)
-    return all(_mutual_information(inner, theirs, shift=shift) <= in_place for shift in shifts)
+    # Farther out both are of the lowest bin, however they are shifted: such pairs are counted without a look at them.
+    near = tuple(slice(max(0, axis.start - 2), axis.stop + 2) for axis in box.slices)
+    inner = np.ascontiguousarray(ours[near][1:-1, 1:-1, 1:-1])
+    dark_count = ours[1:-1, 1:-1, 1:-1].size - inner.size
+
+    def resemblance(shift: tuple[int, ...]) -> float:
+        return _mutual_information(inner, theirs[near], shift=shift, dark_count=dark_count)
+
+    in_place = resemblance((0, 0, 0))
+    return all(resemblance(shift) <= in_place for shift in itertools.product((-1, 0, 1), repeat=3))
 
 
 def _thinned(volume: Volume) -> NDArray[np.float32]:
@@ -79,12 +87,18 @@ def _binned(voxels: NDArray[np.float32]) -> NDArray[np.uint8]:
     return bins
 
 
-def _mutual_information(inner: NDArray[np.uint8], theirs: NDArray[np.uint8], *, shift: tuple[int, ...]) -> float:
-    """Return the mutual information, nats, of a binned volume's inner voxels and another's whole, which is shifted."""
+def _mutual_information(
+    inner: NDArray[np.uint8], theirs: NDArray[np.uint8], *, shift: tuple[int, ...], dark_count: int
+) -> float:
+    """Return the mutual information, nats, of a binned volume's inner voxels and another's whole, which is shifted.
+
+    Beyond them lie `dark_count` voxels at which both have the lowest bin.
+    """
     moved = theirs[*(slice(1 + step, 1 + step + size) for step, size in zip(shift, inner.shape, strict=True))]
     # OpenCV counts bytes in half the time that np.bincount takes, which wants integers of eight.
     joint = cv2.calcHist([inner.reshape(1, -1), moved.reshape(1, -1)], [0, 1], None, [BINS] * 2, [0, BINS] * 2)
-    shares = joint.astype(np.float64) / inner.size
+    joint[0, 0] += dark_count
+    shares = joint.astype(np.float64) / (inner.size + dark_count)
     expected = shares.sum(axis=1, keepdims=True) * shares.sum(axis=0, keepdims=True)
     seen = shares > 0
     return float((shares[seen] * np.log(shares[seen] / expected[seen])).sum())

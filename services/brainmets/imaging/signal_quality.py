@@ -88,8 +88,9 @@ def measure_ghosts(t1c: Volume, head: NDArray[np.bool_], *, acquired: Geometry) 
     """
     steps = coarse_steps(t1c.geometry)
     near = ndimage.binary_dilation(head[steps], iterations=NEAR_STEPS)
-    # Zeros among noise are air, and blocks of them are nothing: the rest of the field of view was filled up.
-    air = ~near & ~ndimage.binary_opening(t1c.voxels[steps] == 0.0, np.ones((3, 3, 3), dtype=np.bool_))
+    # Zeros among noise are air, and blocks of them are nothing: the rest of the field of view was filled up. A grey
+    # opening takes one axis after the other, and half the time of a binary one.
+    air = ~near & ~ndimage.grey_opening(t1c.voxels[steps] == 0.0, size=(3, 3, 3), mode="constant")
     for axis in range(3):  # beyond what was acquired there is no air, but nothing
         places_mm = places_along(t1c.geometry, acquired=acquired, axis=axis)
         air &= (places_mm >= 0.0) & (places_mm <= length_mm(acquired, axis))

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,6 +17,20 @@ VoxelMemory = Callable[[Index], NDArray[np.float32]]
 def new_voxels(shape: Index) -> NDArray[np.float32]:
     """Return memory of this process."""
     return np.empty(shape, np.float32)
+
+
+def store_by_rows(voxels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return voxels (D, H, W) in memory that holds them row by row, on which NumPy is several times as fast.
+
+    They are copied unless they lie so already.
+    """
+    if abs(voxels.strides[1]) != voxels.itemsize:
+        return np.ascontiguousarray(voxels)
+    # A sagittal series lies column by column. OpenCV turns it in blocks; NumPy misses the cache with every voxel.
+    stored = np.empty(voxels.shape, dtype=voxels.dtype)
+    for plane, rows in zip(voxels, stored, strict=True):
+        cv2.transpose(plane.T, rows)
+    return stored
 
 
 @dataclass(frozen=True, slots=True, eq=False)

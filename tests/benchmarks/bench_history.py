@@ -38,7 +38,7 @@ def shorten(report: Run, *, commit: str) -> Run:
     networks = {name: {key: row[key] for key in KEPT if key in row} for name, row in report["networks"].items()}
     full = next((row for row in report.get("load", ()) if row["queued"] == MOST_QUEUED), None)
     queued = {} if full is None else {
-        "share_of_compute_64_queued": round(full["studies_per_hour"] / report["rate_that_compute_allows_per_hour"], 3),
+        "share_of_compute_64_queued": full["of_what_compute_allows"],
         "api_peak_mib_64_queued": full["peak_mib"]["gateway api"],
     }  # fmt: skip
     return {

@@ -59,7 +59,7 @@ def render_tables(report: Report) -> Iterator[str]:
             (
                 str(row["queued"]),
                 f"{row['studies_per_hour']:.0f}",
-                f"{row['studies_per_hour'] / report['rate_that_compute_allows_per_hour']:.2f}",
+                f"{row['of_what_compute_allows']:.2f}",
                 *_by_process(row["peak_mib"], digits=0),
             )
             for row in report["load"]

@@ -1,9 +1,11 @@
 """Owns the load: many studies queued at once, how fast they end, and what each process takes of memory and cores."""
 
 import asyncio
+import statistics
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -79,18 +81,29 @@ def find_supervisor(address: str) -> psutil.Process:
     return topmost
 
 
-def measure_load(study: Path, address: str, supervisor: psutil.Process) -> list[dict]:
-    """Return, for each number of queued studies, studies an hour and the peak memory of each kind of process."""
+def measure_load(
+    study: Path, address: str, supervisor: psutil.Process, *, compute_s: Callable[[], float]
+) -> list[dict]:
+    """Return, for each number of queued studies, studies an hour and the peak memory of each kind of process.
+
+    `compute_s` is the networks' own compute, which is measured before and after each number: a machine's speed wanders.
+    """
     rows = []
-    # Whoever stood idle before does not count.
-    asyncio.run(_drain(study, address, 1))
+    before_s = compute_s()
     for queued in QUEUED:
+        # Whoever stood idle before does not count.
+        asyncio.run(_drain(study, address, 1))
         with MemoryWatch(supervisor) as watch:
             seconds = asyncio.run(_drain(study, address, queued))
+        after_s = compute_s()
+        allowed_per_hour = 3600.0 / statistics.mean((before_s, after_s))
+        before_s = after_s
         rows.append(
             {
                 "queued": queued,
                 "studies_per_hour": round(3600.0 * queued / seconds, 1),
+                "of_what_compute_allows": round(3600.0 * queued / seconds / allowed_per_hour, 3),
+                "compute_allows_per_hour": round(allowed_per_hour, 1),
                 "peak_mib": {name: round(peak / 2**20) for name, peak in sorted(watch.peaks.items())},
             }
         )

@@ -54,12 +54,19 @@ def render_tables(report: Report) -> Iterator[str]:
         ),
     )
     yield _table(
-        ("queued", "studies an hour", "of what compute allows", *(f"{name}, MiB" for name in PROCESSES)),
+        (
+            "queued",
+            "studies an hour",
+            "of what compute allows",
+            "networks' share of cores",
+            *(f"{name}, MiB" for name in PROCESSES),
+        ),
         (
             (
                 str(row["queued"]),
                 f"{row['studies_per_hour']:.0f}",
                 f"{row['of_what_compute_allows']:.2f}",
+                f"{row['networks_share_of_cores']:.2f}",
                 *_by_process(row["peak_mib"], digits=0),
             )
             for row in report["load"]

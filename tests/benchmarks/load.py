@@ -1,6 +1,7 @@
 """Owns the load: many studies queued at once, how fast they end, and what each process takes of memory and cores."""
 
 import asyncio
+import os
 import statistics
 import threading
 import time
@@ -16,6 +17,8 @@ from brainmets.client import AsyncClient, SegmentationOptions
 
 QUEUED = (1, 8, 64)
 LOOK_EVERY_S = 0.25
+# Triton's backends, which compute.
+NETWORKS = "triton_python_backend_stub"
 
 
 @dataclass(slots=True)
@@ -52,7 +55,7 @@ class MemoryWatch:
 def _name(process: psutil.Process) -> str:
     """Say what a process of the stack is."""
     words = " ".join(process.cmdline())
-    for part in ("gateway api", "gateway worker", "preprocessing", "redis-server", "triton_python_backend_stub"):
+    for part in ("gateway api", "gateway worker", "preprocessing", "redis-server", NETWORKS):
         if part in words:
             return part
     return "tritonserver" if "tritonserver" in words else "others"
@@ -84,17 +87,20 @@ def find_supervisor(address: str) -> psutil.Process:
 def measure_load(
     study: Path, address: str, supervisor: psutil.Process, *, compute_s: Callable[[], float]
 ) -> list[dict]:
-    """Return, for each number of queued studies, studies an hour and the peak memory of each kind of process.
+    """Return, for each number of queued studies, studies an hour, and what each kind of process takes.
 
     `compute_s` is the networks' own compute, which is measured before and after each number: a machine's speed wanders.
+    What does not wander with it is the share of the cores' time that the networks had meanwhile.
     """
     rows = []
     before_s = compute_s()
     for queued in QUEUED:
         # Whoever stood idle before does not count.
         asyncio.run(_drain(study, address, 1))
+        cpu_before_s = cpu_seconds(supervisor)
         with MemoryWatch(supervisor) as watch:
             seconds = asyncio.run(_drain(study, address, queued))
+        cpu_s = {name: spent_s - cpu_before_s[name] for name, spent_s in cpu_seconds(supervisor).items()}
         after_s = compute_s()
         allowed_per_hour = 3600.0 / statistics.mean((before_s, after_s))
         before_s = after_s
@@ -104,6 +110,8 @@ def measure_load(
                 "studies_per_hour": round(3600.0 * queued / seconds, 1),
                 "of_what_compute_allows": round(3600.0 * queued / seconds / allowed_per_hour, 3),
                 "compute_allows_per_hour": round(allowed_per_hour, 1),
+                "networks_share_of_cores": round(cpu_s[NETWORKS] / seconds / len(os.sched_getaffinity(0)), 3),
+                "cpu_s_a_study": {name: round(spent_s / queued, 3) for name, spent_s in sorted(cpu_s.items())},
                 "peak_mib": {name: round(peak / 2**20) for name, peak in sorted(watch.peaks.items())},
             }
         )

@@ -351,12 +351,22 @@ def show_load(report: dict, console: Console) -> None:
     if "load" not in report:
         return
     table = Table(title="Studies at once, mean of both networks", title_justify="left")
-    for heading in ("queued", "studies an hour", "of what compute allows", "peak memory, MiB"):
+    for heading in (
+        "queued",
+        "studies an hour",
+        "of what compute allows",
+        "networks' share of cores",
+        "peak memory, MiB",
+    ):
         table.add_column(heading, justify="left" if "memory" in heading else "right")
     for row in report["load"]:
         memory = ", ".join(f"{name} {mib}" for name, mib in row["peak_mib"].items())
         table.add_row(
-            str(row["queued"]), f"{row['studies_per_hour']:.0f}", f"{row['of_what_compute_allows']:.2f}", memory
+            str(row["queued"]),
+            f"{row['studies_per_hour']:.0f}",
+            f"{row['of_what_compute_allows']:.2f}",
+            f"{row['networks_share_of_cores']:.2f}",
+            memory,
         )
     console.print(table)
 

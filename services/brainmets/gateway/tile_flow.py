@@ -104,12 +104,14 @@ class _Blend:
     async def work_off(self, buffer: asyncio.Queue[Tile | None]) -> None:
         """Take tiles until there are no more."""
         while (tile := await buffer.get()) is not None:
-            wanted = self._plan.tiles.sequences
-            shape = (len(wanted), *spread_shape(self._header.grid, index=tile.index))
-            async with self._flow.inferencer.hold(shape) as voxels:
-                spread_tile(tile, self._header.grid, present=self._header.sequences, wanted=wanted, out=voxels)
-                self._accumulator.add(await self._infer(tile, voxels))
-                self._paste_t1c(tile, voxels[wanted.index(Sequence.T1C)])
+            await self._add(tile)
+
+    async def _add(self, tile: Tile) -> None:
+        grid, wanted = self._header.grid, self._plan.tiles.sequences
+        async with self._flow.inferencer.hold((len(wanted), *spread_shape(grid, index=tile.index))) as voxels:
+            spread_tile(tile, grid, present=self._header.sequences, wanted=wanted, out=voxels)
+            self._accumulator.add(await self._infer(tile, voxels))
+            self._paste_t1c(tile, voxels[wanted.index(Sequence.T1C)])
 
     async def _infer(self, tile: Tile, voxels: NDArray[np.float32]) -> ProbabilityTile:
         mean = np.zeros(self._header.grid.boxes[tile.index].shape, dtype=np.float32)  # (D, H, W)

@@ -19,6 +19,7 @@ from brainmets.imaging.errors import (
 from brainmets.imaging.media_type import MediaType
 from brainmets.imaging.sequence import Sequence
 from brainmets.runtime.artifact_store import ArtifactStore
+from brainmets.runtime.tasks import to_its_end
 
 # A series of thin slices as single files, and then some; whoever has more sends them as one zip.
 MAX_FILES = 1024
@@ -112,7 +113,7 @@ async def write_upload(
         if writer is not None:
             endings.begin(writer.file_index, writer.flush())
         # A call that breaks off cancels this task; what came must be stored all the same.
-        await asyncio.shield(endings.settle())
+        await to_its_end(endings.settle())
     endings.check()
 
 

@@ -26,6 +26,7 @@ from brainmets.imaging.errors import (
 from brainmets.imaging.media_type import MediaType
 from brainmets.imaging.sequence import Sequence
 from brainmets.runtime.artifact_store import ArtifactStore
+from brainmets.runtime.tasks import to_its_end
 from brainmets.runtime.tracing import annotate_span, current_traceparent
 
 MAX_REQUEST_ID_LENGTH = 128
@@ -122,7 +123,7 @@ class StudyDesk:
         finally:
             # The job may be an older one, of the same request_id, with an upload of its own.
             if job is None or job.upload_id != upload.upload_id:
-                await asyncio.shield(self._discard(upload, is_left=is_left))
+                await to_its_end(self._discard(upload, is_left=is_left))
         return job
 
     async def _discard(self, upload: Upload, *, is_left: bool) -> None:

@@ -19,7 +19,7 @@ from brainmets.imaging.probability_map import ProbabilityMap
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.tiling import Tile, cropped_shape, spread_shape, spread_tile
 from brainmets.imaging.volume import Volume
-from brainmets.runtime.task_group import task_group
+from brainmets.runtime.tasks import task_group
 
 # Prepared tiles that may wait for inference: more than a head at 1 mm has, so that preprocessing is done with a study
 # long before inference is, and still a bound.

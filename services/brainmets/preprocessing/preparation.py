@@ -22,7 +22,7 @@ from brainmets.imaging.tiling import plan_tiles
 from brainmets.imaging.volume import Volume
 from brainmets.preprocessing.study_files import StudyOrder, check_files
 from brainmets.preprocessing.workshop import Workshop
-from brainmets.runtime.task_group import task_group
+from brainmets.runtime.tasks import task_group
 from brainmets.wire.tiles import StudyHeader
 
 

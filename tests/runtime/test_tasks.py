@@ -1,11 +1,11 @@
-"""Tasks that belong together: the first error stops the others, and comes out as if it had been alone."""
+"""Tasks end together at the first error, and a work that must be done is done."""
 
 import asyncio
 
 import pytest
 
 from brainmets.imaging.errors import DataLossError
-from brainmets.runtime.task_group import task_group
+from brainmets.runtime.tasks import task_group, to_its_end
 
 pytestmark = pytest.mark.asyncio
 
@@ -58,3 +58,31 @@ async def test_a_cancellation_stays_one() -> None:
     with pytest.raises(asyncio.CancelledError):
         await running
     assert inside[0].cancelled()
+
+
+async def test_a_work_is_done_however_often_its_caller_is_cancelled() -> None:
+    """Only then does the caller end."""
+    may_end, done = asyncio.Event(), []
+
+    async def work() -> None:
+        await may_end.wait()
+        done.append(True)
+        raise KeyError
+
+    caller = asyncio.create_task(to_its_end(work()))
+    for _ in range(3):
+        await asyncio.sleep(0)
+        caller.cancel()
+    await asyncio.sleep(0)
+    assert not caller.done()
+    may_end.set()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert done == [True]
+
+
+async def test_what_a_work_returns_or_raises_comes_out() -> None:
+    """As if it had been awaited."""
+    assert await to_its_end(asyncio.sleep(0, result=7)) == 7
+    with pytest.raises(KeyError):
+        await to_its_end(fail(KeyError()))

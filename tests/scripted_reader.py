@@ -1,5 +1,6 @@
 """Owns a reader of studies that does what the study tells it to: what a decoder of hostile bytes may do."""
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -31,7 +32,7 @@ def read_study(
     *,
     selections: tuple[SeriesSelection, ...],
     known: tuple[Sequence, ...],
-    memory: VoxelMemory,  # noqa: ARG001 -- a reader need not use it
+    memory: VoxelMemory,
     on_volume: VolumeListener,
 ) -> ReadStudy:
     """Do the deed that the first file names, or read a T1c whose voxels all are the number that it holds."""
@@ -43,7 +44,7 @@ def read_study(
     for sequence, volume in volumes.items():
         on_volume(sequence, volume)
     if len(files) > 1 and (deed := bytes(files[1].content)) in LATE_DEEDS:
-        LATE_DEEDS[deed](on_volume)
+        LATE_DEEDS[deed](on_volume, memory)
     indices = dict.fromkeys(sequences, files[0].file_index)
     return ReadStudy(volumes, indices, (SERIES,) * len(selections), (FINDING,) * len(known))
 
@@ -102,6 +103,14 @@ def _refuse() -> None:
     )
 
 
+def _refuse_without_memory(memory: VoxelMemory) -> None:
+    for pixels in (1024, 32):  # 32 x 32 are a page
+        with contextlib.suppress(MemoryError):
+            while True:
+                memory((1, pixels, pixels))
+    _refuse()
+
+
 def _fail() -> None:
     raise KeyError("Doe^Jane")
 
@@ -136,8 +145,9 @@ DEEDS: dict[bytes, Callable[[], object]] = {
     b"tell the environment": _tell_environment,
 }
 # What it does once it has told of its volumes.
-LATE_DEEDS: dict[bytes, Callable[[VolumeListener], object]] = {
-    b"loop": lambda _: _loop(),
-    b"tell a volume twice": lambda on_volume: on_volume(Sequence.T1C, _volume(1.0)),
-    b"tell another volume": lambda on_volume: on_volume(Sequence.T2W, _volume(1.0)),
+LATE_DEEDS: dict[bytes, Callable[[VolumeListener, VoxelMemory], object]] = {
+    b"loop": lambda *_: _loop(),
+    b"tell a volume twice": lambda on_volume, _: on_volume(Sequence.T1C, _volume(1.0)),
+    b"tell another volume": lambda on_volume, _: on_volume(Sequence.T2W, _volume(1.0)),
+    b"refuse with no memory left": lambda _, memory: _refuse_without_memory(memory),
 }

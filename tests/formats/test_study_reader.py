@@ -82,6 +82,17 @@ def test_slices_lie_where_another_reader_puts_them(directions: NDArray[np.float6
     np.testing.assert_allclose(volume.geometry.corners_mm(), corners_mm, atol=0.01)
 
 
+def test_the_t1c_is_told_first() -> None:
+    """Whatever order the files were sent in: much waits for it."""
+    told: list[Sequence] = []
+    content = write_nifti(small_volume().voxels, small_volume().geometry)
+    files = tuple(
+        StudyFile(index, MediaType.NIFTI, sequence, content) for index, sequence in enumerate(reversed(Sequence))
+    )
+    read_study(files, on_volume=lambda sequence, _: told.append(sequence))
+    assert told == list(Sequence)
+
+
 def test_a_real_series_lies_where_another_reader_puts_it() -> None:
     """An oblique series of a scanner: every voxel equal, corners within 0.01 mm, and a warning of its contrast."""
     if not REAL.is_dir():

@@ -99,6 +99,7 @@ async def test_a_tile_is_inferred_where_it_was_written(
     d, h, w = expected.shape[1:]
     async with inferencer.hold((len(expected), d, h, w)) as voxels:
         voxels[:] = expected
+        assert len(set(regions_of(os.getpid())) - others) == 1
         answers = [await inferencer.infer(model, voxels, deadline=Deadline.after(30)) for _ in range(2)]
         assert len(set(regions_of(os.getpid())) - others) == 1
     for answer in answers:

@@ -259,6 +259,12 @@ async def test_volumes_that_do_not_fit_the_study_are_refused(pool: DecoderPool, 
         await read(pool, b"1.0", deed)
 
 
+async def test_a_refusal_that_has_no_memory_left_is_a_limit(pool: DecoderPool) -> None:
+    """It must lie somewhere; the decoder ends, and says by how that it was too much."""
+    with pytest.raises(DecodingLimitError):
+        await read(pool, b"1.0", b"refuse with no memory left")
+
+
 async def test_a_defect_tells_where_it_is_and_quotes_nothing(pool: DecoderPool) -> None:
     """An exception's words may hold a patient's name."""
     with pytest.raises(InternalError) as caught:

@@ -288,7 +288,12 @@ class Answers:
         self._send(AnswerKind.REFUSAL, REFUSAL_JSON.dump_json(refusal))
 
     def _send(self, kind: AnswerKind, answer: bytes) -> None:
-        self._control.send(ANSWER_PLACE.pack(kind, self.memory.write(answer), len(answer)))
+        try:
+            begin = self.memory.write(answer)
+        except MemoryError:
+            # A refusal too: whoever catches what a reader raises has nowhere left to tell it.
+            os._exit(EXIT_LIMIT)
+        self._control.send(ANSWER_PLACE.pack(kind, begin, len(answer)))
 
 
 def _defect(error: Exception) -> BrainmetsError:

@@ -1,11 +1,13 @@
 """A study's sequences come to lie on the T1c's axial grid, or are left out with a word about it."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from brainmets.imaging import registration
 from brainmets.imaging.errors import InternalError, MissingT1cError, SequencesDoNotOverlapError
 from brainmets.imaging.findings import FindingCode
 from brainmets.imaging.geometry import Box, Geometry
@@ -117,3 +119,27 @@ def test_an_aligned_study_has_one_grid(t1c: Volume) -> None:
     aligned = AlignedStudy({Sequence.T1C: t1c}, t1c.geometry, ())
     with pytest.raises(InternalError):
         dataclasses.replace(aligned, volumes={Sequence.T1C: t1c, Sequence.T2W: other})
+
+
+def test_what_is_dark_in_both_counts_without_a_look_at_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A head in a wide frame resembles another as it does when the whole frame is looked at."""
+    bins = np.random.default_rng(0).integers(1, 32, (2, 6, 7, 8)).astype(np.float32)
+    ours, theirs = (Volume(np.pad(each, 9), axial_geometry((24, 25, 26))) for each in bins)
+
+    def resemblances() -> list[float]:
+        seen: list[float] = []
+        whole = registration._mutual_information  # noqa: SLF001 -- what is told of it is a verdict alone
+
+        def note(*arguments: Any, **options: Any) -> float:  # Any: handed on
+            seen.append(whole(*arguments, **options))
+            return 0.0
+
+        with monkeypatch.context() as patch:
+            patch.setattr(registration, "_mutual_information", note)
+            fits_best_in_place(ours, theirs)
+        return seen
+
+    near = resemblances()
+    monkeypatch.setattr(registration, "find_bounding_box", lambda mask: Box((0, 0, 0), mask.shape))
+    np.testing.assert_allclose(near, resemblances(), rtol=1e-12)
+    assert len(near) > 1

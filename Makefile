@@ -36,7 +36,7 @@ run_parts = $(if $(TESTS),$(BIN)/python -m pytest -m "$(1)" $(TESTS),\
 # Pytest's answer when nothing was selected.
 NO_TESTS := 5
 
-.PHONY: help run up down test check bench bench-record bench-engines load faults integration fuzz protos protos-baseline train evaluate export train-own ablations deploy-check lock-images capacity dashboards docs clean $(PARTS)
+.PHONY: help run up down test check bench bench-record bench-engines bench-stacks bench-upload load faults integration fuzz protos protos-baseline train evaluate export train-own ablations deploy-check lock-images capacity dashboards docs clean $(PARTS)
 
 help: ## this list
 	@grep -hE '^[a-z -]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -79,7 +79,12 @@ bench-engines: ## compare the engines that can run the networks on a tile of STU
 	@$(SETUP) test
 	@$(BIN)/python tests/benchmarks/engine_bench.py --study "$(or $(STUDY),$(TEST))"
 
-bench-upload: ## upload files of 64 MiB to 1 GB through the client to an API of its own: rate, memory, CPU time
+bench-stacks: ## compare two running stacks in turns, ADDRESSES="127.0.0.1:8500 127.0.0.1:9000" (BRAINMETS_FIRST_PORT)
+	@test -n "$(ADDRESSES)" || { echo 'Name two stacks: make bench-stacks ADDRESSES="127.0.0.1:8500 127.0.0.1:9000"'; exit 1; }
+	@$(SETUP) test
+	@$(BIN)/python tests/benchmarks/stacks_bench.py --study "$(or $(STUDY),$(TEST))" --addresses $(ADDRESSES) $(ARGS)
+
+bench-upload: ## upload large files, many files and many studies at once to an API of its own: rate, memory, CPU time
 	@$(SETUP) test
 	@PYTHONPATH=deploy:tests $(BIN)/python tests/benchmarks/upload_bench.py
 

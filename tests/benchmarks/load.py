@@ -1,12 +1,13 @@
 """Owns the load: many studies queued at once, how fast they end, and what each process takes of memory and cores."""
 
 import asyncio
+import itertools
 import os
 import statistics
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -84,6 +85,12 @@ def find_supervisor(address: str) -> psutil.Process:
     return topmost
 
 
+def uncached_options(model: str = "mean") -> Iterator[SegmentationOptions]:
+    """Yield requests of which no two are alike: a study decided in the same way would come from the result cache."""
+    first = 0.5 + time.time() % 1e-3
+    return (SegmentationOptions(model=model, threshold=first + 1e-3 * number) for number in itertools.count())
+
+
 def measure_load(
     study: Path, address: str, supervisor: psutil.Process, *, compute_s: Callable[[], float]
 ) -> list[dict]:
@@ -120,13 +127,10 @@ def measure_load(
 
 async def _drain(study: Path, address: str, queued: int) -> float:
     """Submit so many studies, and return the seconds from the first being queued to the last's end."""
-    # Another threshold each: what is decided in the same way would come from the cache.
-    base = 0.6 + time.time() % 1e-3
+    options = uncached_options()
     async with AsyncClient(address) as client:
         start_s = time.perf_counter()
-        jobs = await asyncio.gather(
-            *(client.submit(study, SegmentationOptions(threshold=base + 1e-3 * number)) for number in range(queued))
-        )
+        jobs = await asyncio.gather(*(client.submit(study, next(options)) for _ in range(queued)))
         await asyncio.gather(*(_end(client, job.job_id) for job in jobs))
         return time.perf_counter() - start_s
 

@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from brainmets.client import Client, Job, SegmentationOptions, find_study_files
+from brainmets.client import Client, Job, find_study_files
 from brainmets.formats.study_reader import StudyFile, read_study
 from brainmets.imaging.blending import ProbabilityAccumulator, ProbabilityTile
 from brainmets.imaging.brain import find_midline
@@ -40,7 +40,7 @@ from brainmets.runtime.brain_weights import load_brain_network
 from brainmets.training.model_card import CARD_NAME, load_facts
 from brainmets.training.served_contract import TILES
 from brainmets.wire.tiles import tile_to_proto
-from load import cpu_seconds, find_supervisor, measure_load
+from load import cpu_seconds, find_supervisor, measure_load, uncached_options
 from local.engine import EngineKind, choose_kind, open_engine
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -172,14 +172,12 @@ def measure(
     """Return one choice's medians, seconds."""
     compute = fastest_compute(name, prepared, kind)
     with Client(address) as client:
-        offsets = iter(np.linspace(0.0, 0.01, WARM_UPS + repeats).tolist())
+        options = uncached_options(name)
         stages: list[dict[str, float]] = []
 
         def whole_path() -> None:
             clock = StageClock()
-            # Another threshold each time: the same study decided in the same way would come from the cache.
-            options = SegmentationOptions(model=name, threshold=0.5 + next(offsets) + time.time() % 1e-3)
-            client.segment(study, options, on_progress=clock.changed)
+            client.segment(study, next(options), on_progress=clock.changed)
             stages.append(clock.stop())
 
         supervisor = find_supervisor(address)

@@ -1,4 +1,7 @@
-"""Owns the measurement of uploads, a large one and many at once: rate and the API's memory (`make bench-upload`)."""
+"""Owns the measurement of uploads, large, of many files and many at once: rate and the API's memory.
+
+`make bench-upload` runs it; it asserts nothing.
+"""
 
 import argparse
 import asyncio
@@ -21,13 +24,13 @@ from rich.progress import track
 from rich.table import Table
 from study_bench import ROOT, describe_machine
 
-from brainmets.client import AsyncClient, Client
+from brainmets.client import AsyncClient, Client, FileFormat, StudyFile
 from free_addresses import free_addresses
 from redis_server import RedisServer
 
 MIB = 1 << 20
-# Just below the largest study that is taken by default, 1 GiB.
-SIZES_MIB = (64, 256, 1000)
+# Files and their size: one, up to just below the largest study that is taken by default, 1 GiB, and a series of slices.
+STUDIES = ((1, 64 * MIB), (1, 256 * MIB), (1, 1000 * MIB), (200, 150 << 10))
 # A study of four sequences is half of it.
 MANY, MANY_MIB = (1, 8, 64), 16
 TIMES = 3
@@ -71,14 +74,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--times", type=int, default=TIMES, help="uploads of each size; their median is told")
     times = parser.parse_args().times
-    one = _table(f"One upload through the client, median of {times}", "MB", "disk alone MB/s", "client's CPU s")
-    many = _table(f"Uploads of {MANY_MIB} MiB at once", "uploads")
+    title = f"One upload through the client, median of {times}"
+    one = _table(title, "files", "MB", "disk alone MB/s", "client's CPU s")
+    many = _table(f"Uploads of {MANY_MIB} MiB at once", "uploads", "MB each")
     with tempfile.TemporaryDirectory(dir=ROOT / "build") as name:
         folder = Path(name)
         redis = RedisServer(folder)
         try:
-            for size in track(SIZES_MIB, "one", console=Console(stderr=True)):
-                one.add_row(*measure(size * MIB, folder, redis.url, times=times))
+            for count, size_bytes in track(STUDIES, "one", console=Console(stderr=True)):
+                one.add_row(*measure(count, size_bytes, folder, redis.url, times=times))
             for count in track(MANY, "many", console=Console(stderr=True)):
                 many.add_row(*measure_many(count, folder, redis.url))
         finally:
@@ -87,16 +91,17 @@ def main() -> None:
     console.print(one, many, describe_machine(), sep="\n")
 
 
-def _table(title: str, first: str, *others: str) -> Table:
+def _table(title: str, count: str, size: str, *others: str) -> Table:
     table = Table(title=title, title_justify="left")
-    for heading in (first, "MB/s", "API's peak, MiB", "API's CPU s", *others):
+    for heading in (count, size, "MB/s", "API's peak, MiB", "API's CPU s", *others):
         table.add_column(heading, justify="right")
     return table
 
 
-def measure(size_bytes: int, folder: Path, redis_url: str, *, times: int) -> tuple[str, ...]:
-    """Return a line of the table: what uploads of a size cost, to an API that did nothing else."""
-    study = _write_study(folder, size_bytes)
+def measure(count: int, size_bytes: int, folder: Path, redis_url: str, *, times: int) -> tuple[str, ...]:
+    """Return a line of the table: what an upload of so many files costs, to an API that did nothing else."""
+    study = _write_study(folder, count, size_bytes)
+    total_bytes = count * size_bytes
     seconds = []
     with running_api(folder, redis_url) as (api, address), Client(address) as client:
         idle_s, own_s = _cpu_s(api), time.process_time()
@@ -107,18 +112,19 @@ def measure(size_bytes: int, folder: Path, redis_url: str, *, times: int) -> tup
             client.delete(job.job_id)
         own_s = (time.process_time() - own_s) / times
         return (
-            f"{size_bytes / 1e6:.0f}",
-            f"{size_bytes / statistics.median(seconds) / 1e6:.0f}",
+            f"{count}",
+            f"{total_bytes / 1e6:.0f}",
+            f"{total_bytes / statistics.median(seconds) / 1e6:.0f}",
             f"{peak_mib(api):.0f}",
             f"{(_cpu_s(api) - idle_s) / times:.1f}",
-            f"{disk_rate(folder, size_bytes):.0f}",
+            f"{disk_rate(folder, total_bytes):.0f}",
             f"{own_s:.1f}",
         )
 
 
 def measure_many(count: int, folder: Path, redis_url: str) -> tuple[str, ...]:
     """Return a line of the table: what so many clients at once cost an API that did nothing else."""
-    study = _write_study(folder, MANY_MIB * MIB)
+    study = _write_study(folder, 1, MANY_MIB * MIB)
 
     async def upload(address: str) -> None:
         async with AsyncClient(address) as client:
@@ -130,14 +136,18 @@ def measure_many(count: int, folder: Path, redis_url: str) -> tuple[str, ...]:
     with running_api(folder, redis_url) as (api, address):
         idle_s, start_s = _cpu_s(api), time.monotonic()
         asyncio.run(upload_all(address))
-        rate = count * MANY_MIB * MIB / (time.monotonic() - start_s) / 1e6
-        return (f"{count}", f"{rate:.0f}", f"{peak_mib(api):.0f}", f"{_cpu_s(api) - idle_s:.1f}")
+        seconds = time.monotonic() - start_s
+        each_mb = MANY_MIB * MIB / 1e6
+        figures = (each_mb, count * each_mb / seconds, peak_mib(api))
+        return (f"{count}", *(f"{figure:.0f}" for figure in figures), f"{_cpu_s(api) - idle_s:.1f}")
 
 
-def _write_study(folder: Path, size_bytes: int) -> Path:
-    study = folder / "study-t1c.nii.gz"
-    study.write_bytes(secrets.token_bytes(size_bytes))
-    return study
+def _write_study(folder: Path, count: int, size_bytes: int) -> tuple[StudyFile, ...]:
+    """Write files that nobody opens: an upload ends before its study is read."""
+    paths = [folder / f"image-{number}" for number in range(count)]
+    for path in paths:
+        path.write_bytes(secrets.token_bytes(size_bytes))
+    return tuple(StudyFile(path, file_format=FileFormat.DICOM) for path in paths)
 
 
 def _cpu_s(process: psutil.Process) -> float:

@@ -33,7 +33,7 @@ def main() -> None:
     table = Table(title=f"Two stacks in turns, medians of {arguments.rounds} studies", title_justify="left")
     for heading in ("networks", "stack"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("whole path s", "beside the first", "services' CPU s", "networks' CPU s"):
+    for heading in ("whole path s", "beside the first", "CPU s, services", "CPU s, networks"):
         table.add_column(heading, justify="right")
     for model in arguments.models:
         for row in compare(model, arguments.addresses, study=arguments.study, rounds=arguments.rounds):

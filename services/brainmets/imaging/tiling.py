@@ -73,7 +73,7 @@ class Tile:
 def plan_tiles(shape: Index, contract: TileContract, *, occupied: NDArray[np.bool_] | None = None) -> TileGrid:
     """Return the tiles that cover the occupied voxels, without those that hold none of them.
 
-    The number of slabs is even when there are several, because two instances of a network share them.
+    The number of slabs is even when there are several, because several servers of a network share them.
 
     Args:
         shape: (D, H, W) of the volume.

@@ -1,6 +1,8 @@
 -- Comes before every script of this folder: keys, the clock, and the steps that several transitions share.
 -- KEYS[1] is the tenant's anchor, brainmets:{tenant}. Every other key begins with it and so has the same hash tag,
 -- which keeps a script on one node of a clustered Redis. A reply's first element is a word; what follows depends on it.
+-- A full Redis refuses a script's first write if it may take memory; after any other write it lets the script go on. So
+-- what ends or forgets something begins with a write that frees, or a full Redis would stay full.
 local anchor = KEYS[1]
 
 local function key(...)
@@ -59,15 +61,15 @@ local function count_end(id, state, reason)
   redis.call('HINCRBY', LEDGER, table.concat({'turnaround_ms', state}, ':'), turnaround_ms)
 end
 
--- Ends a job, for a reason when it fails: counted, out of the queue, and its lifetimes begin.
+-- Ends a job, for a reason when it fails: out of the queue, counted, and its lifetimes begin.
 local function finish_job(id, state, reason, ...)
+  local fields = redis.call('HMGET', key('job', id), 'entry_id', 'input_lifetime_ms', 'result_lifetime_ms')
+  redis.call('ZREM', key('deadlines'), id)
+  leave_queue(fields[1])
   count_end(id, state, reason or 'none')
   if reason then
     redis.call('HSET', key('job', id), 'failure_reason', reason)
   end
-  local fields = redis.call('HMGET', key('job', id), 'entry_id', 'input_lifetime_ms', 'result_lifetime_ms')
-  leave_queue(fields[1])
-  redis.call('ZREM', key('deadlines'), id)
   redis.call('ZADD', key('inputs'), now_ms + fields[2], id)
   redis.call('ZADD', key('results'), now_ms + fields[3], id)
   change_job(id, 'state', state, 'stage', 'none', 'expire_time_ms', now_ms + fields[3], ...)
@@ -75,8 +77,8 @@ end
 
 -- Ends a job over the head of whoever holds it: the fence rises, so that the holder's words no longer count.
 local function end_job(id, state, reason)
-  redis.call('HINCRBY', key('job', id), 'fence', 1)
   finish_job(id, state, reason)
+  redis.call('HINCRBY', key('job', id), 'fence', 1)
 end
 
 -- 'held' by this fence, 'cancelled' (or erased), or 'stale'.
@@ -112,14 +114,13 @@ end
 
 -- Removes every trace of a job but the two prefixes to be erased, which it returns.
 local function forget_job(id)
-  local state = redis.call('HGET', key('job', id), 'state')
-  if state == 'queued' or state == 'running' then
-    count_end(id, 'cancelled', 'none') -- who has a job erased wants no result of it
-  end
-  local fields = redis.call('HMGET', key('job', id), 'request', 'upload_id', 'cache_key', 'entry_id')
-  leave_queue(fields[4])
+  local fields = redis.call('HMGET', key('job', id), 'request', 'upload_id', 'cache_key', 'entry_id', 'state')
   for _, index in ipairs({'jobs', 'deadlines', 'inputs', 'results'}) do
     redis.call('ZREM', key(index), id)
+  end
+  leave_queue(fields[4])
+  if fields[5] == 'queued' or fields[5] == 'running' then
+    count_end(id, 'cancelled', 'none') -- who has a job erased wants no result of it
   end
   redis.call('DEL', key('job', id), key('request', fields[1]))
   if redis.call('GET', key('cache', fields[3] or '')) == id then

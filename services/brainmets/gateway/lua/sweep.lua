@@ -1,4 +1,4 @@
--- Ends overdue jobs, forgets what has outlived its lifetime, and returns the prefixes that are due for erasure.
+-- Forgets what has outlived its lifetime, ends overdue jobs, and returns the prefixes that are due for erasure.
 -- ARGV[1] bounds each step, so that a backlog cannot hold Redis up.
 local limit = ARGV[1]
 
@@ -6,18 +6,19 @@ local function due(index)
   return redis.call('ZRANGEBYSCORE', key(index), '-inf', now_ms, 'LIMIT', 0, limit)
 end
 
-for _, id in ipairs(due('deadlines')) do
-  end_job(id, 'failed', 'deadline_exceeded')
-end
+-- What frees memory comes before what takes some.
 for _, id in ipairs(due('uploads')) do
   forget_upload(id)
+end
+for _, id in ipairs(due('results')) do
+  forget_job(id)
 end
 for _, id in ipairs(due('inputs')) do
   redis.call('ZREM', key('inputs'), id)
   schedule_erasure('uploads/' .. redis.call('HGET', key('job', id), 'upload_id') .. '/')
 end
-for _, id in ipairs(due('results')) do
-  forget_job(id)
+for _, id in ipairs(due('deadlines')) do
+  end_job(id, 'failed', 'deadline_exceeded')
 end
 
 local erasures = {}

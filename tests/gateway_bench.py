@@ -128,7 +128,7 @@ async def running_gateway(redis_url: str, artifact_url: str, **limits: float) ->
         client = await stack.enter_async_context(connect_triton(triton_address))
         uploads = RedisUploadStore(stores.client, upload_lifetime_s=60, max_study_bytes=api_settings.max_study_bytes)
         desk = StudyDesk(stores.jobs, uploads, stores.artifacts)
-        api = build_api(api_settings, stores, client, desk=desk, registry=registry)
+        api = build_api(api_settings, stores, client, desk=desk, uploads=uploads, registry=registry)
         stack.push_async_callback(stop_server, api)
         address = bind(api, "127.0.0.1:0")
         await api.start()

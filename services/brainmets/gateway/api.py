@@ -25,7 +25,15 @@ from brainmets.gateway.submission import StudyDesk
 from brainmets.gateway.triton_connection import connect_triton
 from brainmets.gateway.triton_model_catalogue import TritonModelCatalogue
 from brainmets.runtime.certificate import read_expiry_s
-from brainmets.runtime.grpc_server import PUBLIC_LIMITS, bind, build_server, publish, serve_health, serve_until
+from brainmets.runtime.grpc_server import (
+    PUBLIC_LIMITS,
+    bind,
+    build_server,
+    publish,
+    serve_health,
+    serve_until,
+    stop_server,
+)
 from brainmets.runtime.health import Health
 from brainmets.runtime.metrics import ApiMetrics, RpcMetrics
 from brainmets.runtime.metrics_server import new_registry, serve_metrics
@@ -61,10 +69,13 @@ async def run_api(settings: ApiSettings, stopping: asyncio.Event) -> None:
         stores = await stack.enter_async_context(open_stores(settings, stopping))
         triton = await stack.enter_async_context(connect_triton(settings.triton_address))
         dependencies = (redis_dependency(stores.client), store_dependency(stores.artifacts), triton_dependency(triton))
-        desk = StudyDesk(stores.jobs, _uploads(stores, settings), stores.artifacts)
-        server = build_api(settings, stores, triton, desk=desk, registry=registry)
+        uploads = RedisUploadStore(
+            stores.client, upload_lifetime_s=settings.upload_lifetime_s, max_study_bytes=settings.max_study_bytes
+        )
+        desk = StudyDesk(stores.jobs, uploads, stores.artifacts)
+        server = build_api(settings, stores, triton, desk=desk, uploads=uploads, registry=registry)
         publish(server, API_PARTS, health)
-        stack.push_async_callback(server.stop, None)
+        stack.push_async_callback(stop_server, server)
         address = bind(server, settings.listen_address)
         stack.enter_context(serve_metrics(registry, settings.metrics_address))
         await stack.enter_async_context(serve_health(health, settings.health_address))
@@ -84,17 +95,18 @@ def build_api(
     triton: InferenceServerClient,
     *,
     desk: StudyDesk,
+    uploads: RedisUploadStore,
     registry: CollectorRegistry,
 ) -> grpc.aio.Server:
     """Return the API's server, not yet bound."""
-    server = build_server(PUBLIC_LIMITS, RpcMetrics(registry, service="gateway", methods=API_METHODS))
     metrics = ApiMetrics(registry)
+    server = build_server(PUBLIC_LIMITS, RpcMetrics(registry, service="gateway", methods=API_METHODS))
     if settings.certificate_file is not None:
         metrics.watch_certificate(functools.partial(read_expiry_s, settings.certificate_file))
     segmentation = SegmentationServicer(
         desk,
         stores.jobs,
-        _uploads(stores, settings),
+        uploads,
         metrics=metrics,
         job_deadline_s=settings.job_deadline_s,
     )
@@ -102,12 +114,6 @@ def build_api(
     models = ModelServicer(TritonModelCatalogue(triton), settings.models)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(models, server)
     return server
-
-
-def _uploads(stores: Stores, settings: ApiSettings) -> RedisUploadStore:
-    return RedisUploadStore(
-        stores.client, upload_lifetime_s=settings.upload_lifetime_s, max_study_bytes=settings.max_study_bytes
-    )
 
 
 async def _drain_when(stopping: asyncio.Event, desk: StudyDesk) -> None:

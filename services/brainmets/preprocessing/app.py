@@ -22,6 +22,7 @@ from brainmets.runtime.grpc_server import (
     publish,
     serve_health,
     serve_until,
+    stop_server,
 )
 from brainmets.runtime.health import Health
 from brainmets.runtime.metrics import PreprocessingMetrics, RpcMetrics
@@ -50,7 +51,7 @@ async def run_preprocessing(settings: PreprocessingSettings, stopping: asyncio.E
         server = build_server(INTERNAL_LIMITS, RpcMetrics(registry, service="preprocessing", methods=METHODS))
         preprocessing_service_pb2_grpc.add_PreprocessingServiceServicer_to_server(servicer, server)
         publish(server, (SERVICE_NAME,), health)
-        stack.push_async_callback(server.stop, None)
+        stack.push_async_callback(stop_server, server)
         address = bind(server, settings.listen_address)
         stack.enter_context(serve_metrics(registry, settings.metrics_address))
         await workshop.wait_until_ready()

@@ -18,7 +18,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from prometheus_client import CollectorRegistry
 
-from brainmets.imaging.errors import BrainmetsError, InternalError, UnknownModelError
+from brainmets.imaging.errors import BrainmetsError, InternalError, OverloadedError, UnknownModelError
 from brainmets.internal.v1 import preprocessing_service_pb2 as streams
 from brainmets.internal.v1 import preprocessing_service_pb2_grpc
 from brainmets.runtime.grpc_client import open_channel, rpc_errors
@@ -262,8 +262,9 @@ async def test_a_message_above_the_limit_is_refused() -> None:
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-async def test_calls_above_the_limit_are_refused() -> None:
-    """A server takes as many calls at a time as it was built for, and says so to the rest."""
+@asynccontextmanager
+async def full_server() -> AsyncIterator[tuple[Running, grpc.aio.Channel]]:
+    """Run a server whose places are all taken, and a channel of somebody else's."""
     async with running(limits=replace(INTERNAL_LIMITS, max_concurrent_rpcs=2)) as server:
         calls = [server.streams.PrepareStudy(streams.PrepareStudyRequest(job_id="endless")) for _ in range(2)]
         for call in calls:
@@ -271,9 +272,46 @@ async def test_calls_above_the_limit_are_refused() -> None:
         # By a connection of its own: on theirs gRPC keeps a third call back at the client.
         own = [("grpc.use_local_subchannel_pool", 1)]
         async with grpc.aio.insecure_channel(server.address, options=own) as channel:
-            with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await model_service_pb2_grpc.ModelServiceStub(channel).GetModel(models.GetModelRequest())
-    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            yield server, channel
+        for call in calls:
+            call.cancel()
+
+
+async def test_calls_above_the_limit_are_refused_and_counted() -> None:
+    """A server takes as many calls at a time as it was built for; the rest hear when to come again."""
+    async with full_server() as (server, channel):
+        stub = model_service_pb2_grpc.ModelServiceStub(channel)
+        with pytest.raises(OverloadedError) as caught, rpc_errors():
+            await stub.GetModel(models.GetModelRequest())
+        assert caught.value.remedy == "retry later"
+        await counted(server, method="GetModel", code="RESOURCE_EXHAUSTED")
+        refused = preprocessing_service_pb2_grpc.PreprocessingServiceStub(channel)
+        with pytest.raises(OverloadedError), rpc_errors():
+            await refused.PrepareStudy(streams.PrepareStudyRequest()).read()
+        await counted(server, method="PrepareStudy", code="RESOURCE_EXHAUSTED")
+
+
+async def test_a_full_server_reads_nothing_of_what_it_refuses() -> None:
+    """Else calls above the limit would take memory all the same."""
+    async with full_server() as (_, channel):
+        upload = channel.unary_unary("/brainmets.v1.ModelService/GetModel")
+        with pytest.raises(OverloadedError), rpc_errors():
+            await upload(b"this is no message, which whoever reads it finds out")
+
+
+async def test_a_full_server_says_that_it_lives() -> None:
+    """It would be killed with all of its calls otherwise."""
+    async with full_server() as (_, channel):
+        answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+async def test_a_call_that_ends_leaves_its_place_to_the_next() -> None:
+    """However it ends."""
+    async with running(limits=replace(INTERNAL_LIMITS, max_concurrent_rpcs=1)) as server:
+        for model_name in ("fine", "unknown", "broken") * 2:
+            call = server.models.GetModel(models.GetModelRequest(model_name=model_name))
+            assert await call.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 async def test_services_can_be_listed() -> None:

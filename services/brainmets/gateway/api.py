@@ -100,7 +100,11 @@ def build_api(
 ) -> grpc.aio.Server:
     """Return the API's server, not yet bound."""
     metrics = ApiMetrics(registry)
-    server = build_server(PUBLIC_LIMITS, RpcMetrics(registry, service="gateway", methods=API_METHODS))
+    server = build_server(
+        PUBLIC_LIMITS,
+        RpcMetrics(registry, service="gateway", methods=API_METHODS),
+        on_refused=metrics.note_overload,
+    )
     if settings.certificate_file is not None:
         metrics.watch_certificate(functools.partial(read_expiry_s, settings.certificate_file))
     segmentation = SegmentationServicer(

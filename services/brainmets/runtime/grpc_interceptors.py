@@ -17,7 +17,7 @@ import grpc
 import grpc.aio
 import structlog
 
-from brainmets.imaging.errors import BrainmetsError, InternalError
+from brainmets.imaging.errors import BrainmetsError, InternalError, OverloadedError
 from brainmets.runtime import tracing
 from brainmets.runtime.grpc_errors import STATUS_DETAILS_KEY, status_code_of, to_status
 
@@ -151,7 +151,7 @@ def metrics_interceptor(metrics: RpcMetrics) -> AroundInterceptor:
     return AroundInterceptor(measured)
 
 
-# Of others' services, such as health, nobody wants a trace each second.
+# Not others' services, such as health: nobody wants a trace of them each second, and a full server still answers them.
 _OUR_METHODS = "/brainmets."
 
 
@@ -173,6 +173,63 @@ async def _traced(method: str, context: _Context) -> AsyncIterator[None]:
         if (call := _measured.get()) is not None:
             call.exemplar = tracing.trace_exemplar()
         yield
+
+
+# By then some of the calls under way have ended, or another server takes the call.
+RETRY_AFTER_S = 1.0
+
+
+class PlacesInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in its stubs only
+    """Lets a number of calls run at a time, and refuses the rest.
+
+    It stands inside errors and metrics, so that refusals are counted and say when to come again; of those at gRPC's own
+    limit nobody hears.
+
+    Args:
+        count: How many run at a time.
+        on_refused: Told the method of each call that is refused.
+    """
+
+    def __init__(self, count: int, on_refused: Callable[[str], None]) -> None:
+        self._free = count
+        self._on_refused = on_refused
+
+    async def intercept_service(
+        self, continuation: _Continuation, handler_call_details: grpc.HandlerCallDetails
+    ) -> _Handler:
+        """Wrap the method's handler, or replace it while no place is free."""
+        handler, method = await continuation(handler_call_details), handler_call_details.method
+        if handler is None or not method.startswith(_OUR_METHODS):
+            return handler
+        if self._free > 0:
+            return _wrap(handler, self._in_place, method=method)
+
+        async def refuse(_requests: Any, _context: _Context) -> None:
+            raise self._refusal(method)
+
+        # Of a stream gRPC reads nothing by itself; the message of a unary call would be in memory by now.
+        return grpc.stream_stream_rpc_method_handler(refuse)
+
+    @asynccontextmanager
+    async def _in_place(self, method: str, _context: _Context) -> AsyncIterator[None]:
+        # Others may have come while gRPC read the message.
+        if self._free == 0:
+            raise self._refusal(method)
+        self._free -= 1
+        try:
+            yield
+        finally:
+            self._free += 1
+
+    def _refusal(self, method: str) -> OverloadedError:
+        self._on_refused(method)
+        return OverloadedError(
+            "The server has as many calls under way as it takes",
+            expected="a free place",
+            got="none",
+            remedy="retry later",
+            retry_after_s=RETRY_AFTER_S,
+        )
 
 
 def _code_of(context: _Context) -> grpc.StatusCode:

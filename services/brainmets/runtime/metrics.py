@@ -32,6 +32,7 @@ PREPARATION_STAGES = (
     "plan",
     "stream",
 )
+SUBMITTING_METHODS = ("SegmentStudy", "SubmitStudy")
 # Hexadecimal digits of a digest that are told.
 DIGEST_DIGITS = 12
 
@@ -124,6 +125,11 @@ class ApiMetrics:
             raise
         finally:
             self._submissions.labels(code.name).inc()
+
+    def note_overload(self, method: str) -> None:
+        """Count a study that was refused before its servicer saw it; other methods submit none."""
+        if method.rsplit("/", 1)[-1] in SUBMITTING_METHODS:
+            self._submissions.labels(grpc.StatusCode.RESOURCE_EXHAUSTED.name).inc()
 
     def watch_certificate(self, read_expiry_s: Callable[[], float]) -> None:
         """Tell when a certificate expires, read anew for each scrape: certificates are renewed under a process."""

@@ -211,6 +211,36 @@ async def test_lost_lease_goes_to_another_worker_and_the_first_is_stale(
         await jobs.fail(first, Failure(FailureReason.INTERNAL))
 
 
+async def test_a_claim_that_redis_forgets_is_stale(
+    jobs: RedisJobStore, new_job: MakeNewJob, client: redis.asyncio.Redis
+) -> None:
+    """A failover, or a backup, rolls the record back: the next claim must not repeat what the first one holds."""
+    await jobs.submit(await new_job())
+    keys = [key async for key in client.scan_iter()]
+    before = [await client.dump(key) for key in keys]
+    first = await claim_now(jobs)
+    for key, value in zip(keys, before, strict=True):
+        await client.restore(key, 0, value, replace=True)
+    second = await claim_now(jobs, worker="second")
+    assert second.job.job_id == first.job.job_id
+    assert second.prefix != first.prefix
+    with pytest.raises(StaleLeaseError):
+        await jobs.complete(first, completion_of(first))
+    assert (await jobs.complete(second, completion_of(second))).artifacts[0].path.startswith(second.prefix)
+
+
+async def test_a_job_that_was_ended_over_its_holders_head_is_no_more_the_holders(
+    jobs: RedisJobStore, new_job: MakeNewJob, client: redis.asyncio.Redis
+) -> None:
+    """A failure that the store itself recorded is not taken for the one that the holder reports."""
+    job = await jobs.submit(await new_job())
+    claim = await claim_now(jobs)
+    await client.zadd("brainmets:{default}:deadlines", {job.job_id: 1})
+    await jobs.sweep(DEFAULT_TENANT)
+    with pytest.raises(StaleLeaseError):
+        await jobs.fail(claim, Failure(FailureReason.INTERNAL))
+
+
 async def test_every_expired_lease_is_reclaimed_at_once(
     jobs: RedisJobStore, new_job: MakeNewJob, client: redis.asyncio.Redis
 ) -> None:
@@ -244,7 +274,8 @@ async def test_released_job_is_taken_next_and_costs_no_attempt(jobs: RedisJobSto
     await jobs.submit(await new_job())
     first = await claim_now(jobs)
     await jobs.release(first)
-    await jobs.release(first)
+    with pytest.raises(StaleLeaseError):
+        await jobs.complete(first, completion_of(first))
     assert (await jobs.read(DEFAULT_TENANT, first.job.job_id)).state is JobState.QUEUED
     again = await claim_now(jobs)
     assert (again.job.job_id, again.job.attempt) == (first.job.job_id, 1)

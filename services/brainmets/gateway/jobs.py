@@ -241,14 +241,14 @@ class Job:
 class Claim:
     """A worker's lease on a job.
 
-    `fence` is the fencing token: it rises with every claim, so that an attempt which lost its lease can
+    `fence` is the fencing token: no two claims ever have the same one, so that an attempt which lost its lease can
     change nothing. `remaining_s` is the time to the job's deadline when it was claimed.
     """
 
     job: Job
     worker: str
     entry_id: str
-    fence: int
+    fence: str
     remaining_s: float
 
     @property

@@ -222,7 +222,12 @@ class RedisJobStore:
         give_up = time.monotonic() + block_s
         while True:
             word, *rest = await self._scripts.run(
-                "claim_job", tenant, worker, _milliseconds(self._limits.lease_s), self._limits.max_attempts
+                "claim_job",
+                tenant,
+                worker,
+                _milliseconds(self._limits.lease_s),
+                self._limits.max_attempts,
+                uuid.uuid4().hex[:8],
             )
             if word == b"claimed":
                 return _claim_from_reply(tenant, worker, rest)
@@ -342,7 +347,7 @@ def _claim_from_reply(tenant: str, worker: str, reply: list[Any]) -> Claim:  # A
         job=job_from_fields(tenant, job_id.decode(), pair_fields(fields)),
         worker=worker,
         entry_id=entry_id.decode(),
-        fence=fence,
+        fence=fence.decode(),
         remaining_s=remaining_ms / 1000,
     )
 

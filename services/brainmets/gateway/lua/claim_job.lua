@@ -1,6 +1,6 @@
 -- Gives a worker the next job: first one whose lease ran out, else the oldest queued one. Jobs past their deadline or
 -- out of attempts are failed on the way. Without a job, tells the stream position from which to wait for a new one.
-local worker, lease_ms, max_attempts = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local worker, lease_ms, max_attempts, random = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 
 -- Starts the entry's job, or ends it and returns nil.
 local function start_job(entry)
@@ -19,9 +19,10 @@ local function start_job(entry)
     end_job(id, 'failed', 'attempts_exhausted')
     return nil
   end
-  redis.call('HINCRBY', key('job', id), 'attempt', 1)
-  local fence = redis.call('HINCRBY', key('job', id), 'fence', 1)
-  change_job(id, 'state', 'running', 'worker', worker, 'stage', 'none', 'tiles_done', 0, 'tiles_total', 0)
+  -- The number alone would come again after a failover that loses this claim, and two workers would hold the job.
+  local fence = redis.call('HINCRBY', key('job', id), 'attempt', 1) .. '-' .. random
+  change_job(id, 'state', 'running', 'worker', worker, 'holder', fence,
+    'stage', 'none', 'tiles_done', 0, 'tiles_total', 0)
   return {'claimed', id, entry_id, fence, remaining_ms, read_job(id)}
 end
 

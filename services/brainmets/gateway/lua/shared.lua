@@ -75,15 +75,15 @@ local function finish_job(id, state, reason, ...)
   change_job(id, 'state', state, 'stage', 'none', 'expire_time_ms', now_ms + fields[3], ...)
 end
 
--- Ends a job over the head of whoever holds it: the fence rises, so that the holder's words no longer count.
+-- Ends a job over the head of whoever holds it, whose words no longer count.
 local function end_job(id, state, reason)
+  redis.call('HDEL', key('job', id), 'holder')
   finish_job(id, state, reason)
-  redis.call('HINCRBY', key('job', id), 'fence', 1)
 end
 
 -- 'held' by this fence, 'cancelled' (or erased), or 'stale'.
 local function check_fence(id, fence)
-  local fields = redis.call('HMGET', key('job', id), 'state', 'fence')
+  local fields = redis.call('HMGET', key('job', id), 'state', 'holder')
   if not fields[1] or fields[1] == 'cancelled' then
     return 'cancelled'
   end
@@ -95,7 +95,7 @@ end
 
 -- True when this fence has already ended the job so: the caller repeats itself after a lost reply.
 local function ended_by(id, fence, state)
-  local fields = redis.call('HMGET', key('job', id), 'state', 'fence')
+  local fields = redis.call('HMGET', key('job', id), 'state', 'holder')
   return fields[1] == state and fields[2] == fence
 end
 

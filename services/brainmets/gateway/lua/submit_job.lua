@@ -27,7 +27,7 @@ end
 
 local deadline_ms = now_ms + deadline_in_ms
 redis.call('HSET', key('job', job_id),
-  'state', 'queued', 'stage', 'none', 'tiles_done', 0, 'tiles_total', 0, 'attempt', 0, 'fence', 0, 'revision', 1,
+  'state', 'queued', 'stage', 'none', 'tiles_done', 0, 'tiles_total', 0, 'attempt', 0, 'revision', 1,
   'create_time_ms', now_ms, 'update_time_ms', now_ms, 'deadline_time_ms', deadline_ms,
   'expire_time_ms', deadline_ms + result_lifetime_ms,
   'input_lifetime_ms', input_lifetime_ms, 'result_lifetime_ms', result_lifetime_ms,

@@ -119,9 +119,12 @@ class FakeTileInferencer:
 class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
     """Speaks Triton's protocol on loopback and answers `probability_of`.
 
-    `refusals` are given in turn before anything is answered; `cancelled` counts inferences that were given up.
+    `refusals` are given in turn before anything is answered; `cancelled` counts inferences that were given up. Its
+    networks have one version each, of one digest; whoever asks for another is told as Triton tells it.
     """
 
+    version: str = "1"
+    onnx_sha256: str = PARAMETERS["onnx_sha256"]
     delay_s: float = 0.0
     refusals: list[tuple[grpc.StatusCode, str]] = field(default_factory=list)
     answer_offset: float = 0.0
@@ -136,6 +139,7 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
         self.time_left_s.append(context.time_remaining() or 0.0)
         if self.refusals:
             await context.abort(*self.refusals.pop(0))
+        await self._check_version(request.model_name, request.model_version, context)
         try:
             await asyncio.sleep(self.delay_s)
         except asyncio.CancelledError:
@@ -146,7 +150,7 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
         probability = probability_of(voxels[0], halo=halo)[np.newaxis, np.newaxis] + self.answer_offset
         return service_pb2.ModelInferResponse(
             model_name=request.model_name,
-            model_version="1",
+            model_version=self.version,
             outputs=[
                 service_pb2.ModelInferResponse.InferOutputTensor(
                     name="probability", datatype="FP32", shape=probability.shape
@@ -161,19 +165,26 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
         """Tell a model's versions."""
         if request.name not in MODEL_NAMES:
             await context.abort(grpc.StatusCode.NOT_FOUND, "unknown model")
-        return service_pb2.ModelMetadataResponse(name=request.name, versions=["1"])
+        return service_pb2.ModelMetadataResponse(name=request.name, versions=[self.version])
 
     async def ModelConfig(  # noqa: N802 -- Triton's name
         self, request: service_pb2.ModelConfigRequest, context: grpc.aio.ServicerContext
     ) -> service_pb2.ModelConfigResponse:
         """Tell a model's configuration."""
+        await self._check_version(request.name, request.version, context)
+        parameters = PARAMETERS | {"onnx_sha256": self.onnx_sha256}
         config = model_config_pb2.ModelConfig(
             name=request.name,
             input=[model_config_pb2.ModelInput(name="tile", data_type="TYPE_FP32", dims=[4, -1, -1, -1])],
             output=[model_config_pb2.ModelOutput(name="probability", data_type="TYPE_FP32", dims=[1, -1, -1, -1])],
-            parameters={name: model_config_pb2.ModelParameter(string_value=text) for name, text in PARAMETERS.items()},
+            parameters={name: model_config_pb2.ModelParameter(string_value=text) for name, text in parameters.items()},
         )
         return service_pb2.ModelConfigResponse(config=config)
+
+    async def _check_version(self, model_name: str, version: str, context: grpc.aio.ServicerContext) -> None:
+        if version not in ("", self.version):
+            words = f"Request for unknown model: '{model_name}' version {version} is not found"
+            await context.abort(grpc.StatusCode.NOT_FOUND, words)
 
     async def ModelReady(  # noqa: N802 -- Triton's name
         self, request: service_pb2.ModelReadyRequest, context: grpc.aio.ServicerContext

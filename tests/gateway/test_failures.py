@@ -16,6 +16,7 @@ from brainmets.imaging.errors import (
     InvalidArgumentError,
     MalformedFileError,
     ModelContractError,
+    UnknownModelError,
 )
 from brainmets.runtime.grpc_errors import from_status
 
@@ -28,6 +29,7 @@ from brainmets.runtime.grpc_errors import from_status
         (DigestMismatchError, FailureReason.DATA_LOSS),
         (DataLossError, FailureReason.DATA_LOSS),
         (InferenceFailedError, FailureReason.INFERENCE_UNAVAILABLE),
+        (UnknownModelError, FailureReason.INFERENCE_UNAVAILABLE),
         (DeadlineExceededError, FailureReason.DEADLINE_EXCEEDED),
         (DependencyUnavailableError, FailureReason.DEADLINE_EXCEEDED),
         (ModelContractError, FailureReason.INTERNAL),

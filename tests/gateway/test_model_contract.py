@@ -1,6 +1,7 @@
 """What the gateway takes from a model's configuration, and what it refuses."""
 
 import dataclasses
+from contextlib import nullcontext
 
 import pytest
 
@@ -58,6 +59,14 @@ def test_missing_parameter_is_named(missing: str) -> None:
     parameters = {name: text for name, text in description.parameters.items() if name != missing}
     with pytest.raises(ModelContractError, match=missing):
         read_contract(dataclasses.replace(description, parameters=parameters))
+
+
+@pytest.mark.parametrize(("version", "kept"), [("1", True), ("2880154539", True), ("2", False), ("2880154540", False)])
+def test_a_version_is_the_digests(version: str, kept: bool) -> None:  # noqa: FBT001 -- a parameter
+    """Or the first, as shipped: what else Triton calls a network does not tell it from another one."""
+    description = dataclasses.replace(describe_model(onnx_sha256="ab" * 32), model_version=version)
+    with nullcontext() if kept else pytest.raises(ModelContractError, match="version"):
+        assert read_contract(description).model_version == version
 
 
 def test_other_tensor_is_refused() -> None:

@@ -13,7 +13,7 @@ from brainmets.gateway.deadline import Deadline
 from brainmets.gateway.inference import TileInferencer
 from brainmets.gateway.triton_connection import connect_triton
 from brainmets.gateway.triton_tile_inferencer import TritonTileInferencer
-from brainmets.imaging.errors import DeadlineExceededError, InferenceFailedError
+from brainmets.imaging.errors import DeadlineExceededError, InferenceFailedError, UnknownModelError
 from fakes import FakeTileInferencer, FakeTriton, make_contract
 
 TILE = np.random.default_rng(0).uniform(-1, 2, (4, 6, 32, 16)).astype(np.float32)
@@ -86,6 +86,48 @@ async def test_tiles_go_to_all_tritons_in_turn() -> None:
         for _ in range(6):
             await adapter.infer(make_contract(), TILE, deadline=Deadline.after(5))
     assert [len(triton.time_left_s) - count for triton, count in zip(tritons, before, strict=True)] == [3, 3]
+
+
+async def test_a_study_keeps_its_network_amid_a_roll_out() -> None:
+    """A Triton that has other weights already has no part in it, and costs no pause."""
+    old, new = FakeTriton(), FakeTriton(version="2", answer_offset=0.25)
+    async with (
+        old.serve() as first,
+        new.serve() as second,
+        connect_triton(f"ipv4:{first},{second}") as client,
+        asyncio.timeout(10),
+    ):
+        adapter = TritonTileInferencer(client)
+        while not (old.time_left_s and new.time_left_s):
+            await adapter.infer(make_contract(), TILE, deadline=Deadline.after(5))
+        start_s = time.monotonic()
+        for _ in range(20):
+            probability = await adapter.infer(make_contract(), TILE, deadline=Deadline.after(5))
+            np.testing.assert_array_equal(probability, np.clip(TILE[0, 1:-1], 0, 1))
+        assert time.monotonic() - start_s < 20 * brainmets.gateway.deadline.FIRST_PAUSE_S
+
+
+async def test_a_network_that_comes_back_is_waited_for(
+    adapter: TritonTileInferencer, triton: FakeTriton, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a roll-out is taken back."""
+    monkeypatch.setattr(brainmets.gateway.deadline, "FIRST_PAUSE_S", 0.1)
+    triton.version = "2"
+    task = asyncio.create_task(adapter.infer(make_contract(), TILE, deadline=Deadline.after(60)))
+    while not triton.time_left_s:  # noqa: ASYNC110 -- what is waited for is a list
+        await asyncio.sleep(0.01)
+    triton.version = "1"
+    assert (await task).shape == (4, 32, 16)
+
+
+async def test_a_network_that_is_gone_is_told_before_the_deadline(
+    adapter: TritonTileInferencer, triton: FakeTriton, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its study can be planned anew, with the one that took its place."""
+    monkeypatch.setattr(brainmets.gateway.deadline, "FIRST_PAUSE_S", 0.02)
+    triton.version = "2"
+    with pytest.raises(UnknownModelError):
+        await adapter.infer(make_contract(), TILE, deadline=Deadline.after(60))
 
 
 @pytest.mark.parametrize("refusal", [STUB_DIED, (grpc.StatusCode.UNAVAILABLE, "restarting")])

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from google.rpc import status_pb2
 
+import brainmets.gateway.deadline
 import brainmets.gateway.heartbeat
 import brainmets.gateway.redis_records
 import brainmets.gateway.worker
@@ -18,7 +19,8 @@ from brainmets.gateway.study_upload import FileClosing, FileOpening, UploadPiece
 from brainmets.gateway.submission import SubmissionOrder
 from brainmets.imaging.media_type import MediaType
 from brainmets.imaging.sequence import Sequence
-from brainmets.v1 import job_pb2
+from brainmets.runtime.network_version import name_version
+from brainmets.v1 import job_pb2, result_pb2
 from fakes import MODEL_NAMES
 from gateway_bench import GatewayBench, running_gateway, study_bytes
 from job_cases import claim_now, expire_lease
@@ -34,7 +36,7 @@ TILES_IN_FLIGHT = 4
 async def bench(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[GatewayBench]:
     """A gateway whose leases do not run out by themselves, and whose worker is told soon of a loss."""
     monkeypatch.setattr(brainmets.gateway.heartbeat, "LONGEST_PAUSE_S", 0.2)
-    limits = {"lease_s": 60.0, "max_attempts": 2, "tiles_in_flight": TILES_IN_FLIGHT}
+    limits = {"lease_s": 30.0, "max_attempts": 2, "tiles_in_flight": TILES_IN_FLIGHT}
     async with running_gateway(redis_url, (tmp_path / "artifacts").as_uri(), **limits) as running:
         yield running
 
@@ -93,6 +95,23 @@ async def test_a_claimed_job_succeeds(bench: GatewayBench) -> None:
     assert job.state is JobState.SUCCEEDED
     assert len(job.artifacts) == 5
     assert job.attempt == 1
+
+
+async def test_a_study_whose_networks_are_replaced_begins_again_with_the_new_ones(
+    bench: GatewayBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the same attempt; what is recorded is the digest of what ran."""
+    monkeypatch.setattr(brainmets.gateway.deadline, "FIRST_PAUSE_S", 0.02)
+    digest = "cd" * 32
+    job = await submitted(bench)
+    async with bench.working():
+        bench.triton.delay_s = 0.2
+        await inferring(bench)
+        bench.triton.version, bench.triton.onnx_sha256, bench.triton.delay_s = name_version(digest), digest, 0.0
+        job = await ended(bench, job)
+    assert (job.state, job.attempt) == (JobState.SUCCEEDED, 1)
+    result = result_pb2.SegmentationResult.FromString(job.result)
+    assert {(model.model_version, model.onnx_sha256) for model in result.models} == {(name_version(digest), digest)}
 
 
 async def test_an_unreadable_study_fails_with_its_reason(bench: GatewayBench) -> None:
@@ -189,7 +208,7 @@ async def test_a_lost_lease_ends_the_attempt_without_an_outcome(bench: GatewayBe
     async with bench.working():
         await begun.wait()
         # As if the worker had been frozen: the lease is another's although the heartbeat goes on.
-        await bench.stores.client.hincrby(f"brainmets:{{{DEFAULT_TENANT}}}:job:{job.job_id}", "fence", 1)
+        await bench.stores.client.hset(f"brainmets:{{{DEFAULT_TENANT}}}:job:{job.job_id}", "holder", "another")
         async with asyncio.timeout(WAIT_S):
             while bench.sample("worker_attempts_total", outcome="cancelled") == 0:  # noqa: ASYNC110 -- a number
                 await asyncio.sleep(0.02)

@@ -51,12 +51,28 @@ class Attempts:
             BrainmetsError: Why the job fails; JobCancelledError and StaleLeaseError: that it is not this worker's
                 any more.
         """
-        job = claim.job
         deadline = Deadline.after(claim.remaining_s - min(DEADLINE_MARGIN_S, claim.remaining_s / 10))
+        options = job_pb2.SegmentationOptions.FromString(claim.job.options)
+        while True:
+            plan = await self._plan(decision_options(options), deadline)
+            try:
+                return await self._follow(plan, claim, options, deadline)
+            except UnknownModelError:
+                # Others were rolled out meanwhile: none of their tiles may be blended with those of before.
+                _log.warning("networks_replaced", job_id=claim.job.job_id)
+
+    async def _follow(
+        self, plan: SegmentationPlan, claim: Claim, options: job_pb2.SegmentationOptions, deadline: Deadline
+    ) -> Completion:
+        """Return what the job is completed with by a plan.
+
+        Raises:
+            UnknownModelError: Another version has taken a network's place.
+            BrainmetsError: As `segment`.
+        """
+        job = claim.job
         output = OutputFolder(self.artifacts, claim.prefix, deadline=deadline)
-        options = job_pb2.SegmentationOptions.FromString(job.options)
         choices = preparation_choices(options)
-        plan = await self._plan(decision_options(options), deadline)
         key = cache_key(job, plan, choices=choices, software_version=__version__)
         cached = await retry_while_unavailable(
             lambda: complete_from_cache(claim, self.jobs, key=key, output=output), deadline

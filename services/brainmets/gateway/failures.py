@@ -15,6 +15,7 @@ from brainmets.imaging.errors import (
     OverloadedError,
     RequestError,
     StudyError,
+    UnknownModelError,
 )
 from brainmets.runtime.grpc_errors import to_status
 
@@ -23,6 +24,8 @@ _REASONS: tuple[tuple[type[BrainmetsError], FailureReason], ...] = (
     (DigestMismatchError, FailureReason.DATA_LOSS),
     (DataLossError, FailureReason.DATA_LOSS),
     (StudyError, FailureReason.INVALID_STUDY),
+    # What a client may ask for was checked when it submitted: this is about what Triton has.
+    (UnknownModelError, FailureReason.INFERENCE_UNAVAILABLE),
     # Preprocessing refuses what a client may have said about its files, such as two of them being the T1C.
     (RequestError, FailureReason.INVALID_STUDY),
     (InferenceFailedError, FailureReason.INFERENCE_UNAVAILABLE),

@@ -32,6 +32,7 @@ class TileInferencer(Protocol):
 
         Raises:
             InferenceFailedError: The network stayed unavailable until the deadline, or what it answers is none.
+            UnknownModelError: Another version has taken the network's place; a study has to be planned anew.
             DeadlineExceededError: The deadline had passed before the call.
         """
         ...

@@ -10,6 +10,7 @@ from brainmets.imaging.errors import BrainmetsError, InvalidArgumentError, Model
 from brainmets.imaging.operating_point import OperatingPoint, OperatingPointName, are_ordered, mean_point
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.tile_contract import TileContract
+from brainmets.runtime.network_version import FIRST_VERSION, name_version
 
 INPUT_NAME = "tile"
 OUTPUT_NAME = "probability"
@@ -60,7 +61,7 @@ class ModelContract:
 
     Attributes:
         model_name: Triton's name of it.
-        model_version: Triton's version.
+        model_version: Triton's version, which is the digest's.
         onnx_sha256: Lower-case hexadecimal.
         tiles: How it wants its tiles.
         points: Where it decides.
@@ -185,6 +186,10 @@ def _check_promises(contract: ModelContract, parameters: Mapping[str, str]) -> N
     digest = contract.onnx_sha256
     if len(digest) != _SHA256_HEX_LENGTH or set(digest) - set("0123456789abcdef"):
         raise _refuse(name, expected="onnx_sha256 of 64 lower-case hexadecimal digits", got="something else")
+    # Tiles ask for a version, and shall be one network's.
+    if contract.model_version not in {FIRST_VERSION, name_version(digest)}:
+        expected = f"version {name_version(digest)} as its digest says, or {FIRST_VERSION}"
+        raise _refuse(name, expected=expected, got=contract.model_version)
 
 
 def _check_tensors(description: ModelDescription, *, channels: int) -> None:

@@ -63,6 +63,7 @@ async def infer_tiles(prepared: PreparedStudy, plan: SegmentationPlan, flow: Til
     Raises:
         StudyError: The study cannot be read or used.
         InferenceFailedError: A network stayed unavailable until the deadline, or answers no probability.
+        UnknownModelError: Another version has taken a network's place.
         DeadlineExceededError: The deadline passed, perhaps before it was this study's turn.
     """
     blend = _Blend(prepared, plan, flow)

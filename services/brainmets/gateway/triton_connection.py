@@ -1,7 +1,8 @@
 """Owns how the gateway reaches Triton: the client, its bounds, and which refusals pass by themselves."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TypeVar
 
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
@@ -19,6 +20,8 @@ PING_TIMEOUT_MS = 5_000
 RECONNECT_INTERVAL_MS = 250
 # What a call ends with that Triton did not answer in time: it may be slow, and well.
 TIMED_OUT = "StatusCode.DEADLINE_EXCEEDED"
+# How many are asked without a pause for a version that some of them have not.
+TURNS = 8
 # Triton restarts, or its queue is full.
 _PASSING = ("StatusCode.UNAVAILABLE", "StatusCode.RESOURCE_EXHAUSTED", TIMED_OUT)
 # A Triton that was started again knows no shared memory of before.
@@ -30,6 +33,8 @@ _BUSY_MEMORY = ("is currently in use", "already in manager")
 # NOT_FOUND with the last while it is; a model that never was there is "not found".
 _DEAD_BACKEND = ("Stub process", "is not healthy", "has no available versions")
 _PASSING_WORDS = (*_DEAD_BACKEND, _FORGOTTEN_MEMORY, *_BUSY_MEMORY)
+
+Answer = TypeVar("Answer")
 
 
 def connect_triton(target: str) -> InferenceServerClient:
@@ -55,7 +60,7 @@ def triton_errors(model_name: str) -> Iterator[None]:
 
     Raises:
         DependencyUnavailableError: Triton or the model's backend is not there now; the call may be repeated.
-        UnknownModelError: Triton has no such model.
+        UnknownModelError: Triton has no such model, or not in this version.
         InferenceFailedError: Triton refuses the call for good.
     """
     try:
@@ -82,3 +87,27 @@ def triton_errors(model_name: str) -> Iterator[None]:
             got=f"{status}",
             remedy="look at Triton's log and at the model's config.pbtxt",
         ) from error
+
+
+async def ask_in_turn(call: Callable[[], Awaitable[Answer]]) -> Answer:
+    """Return what the first Triton in turn answers that has the version which `call` names.
+
+    While weights are rolled out, some have the version of before and the others the one of after.
+
+    Raises:
+        UnknownModelError: None of them has it.
+    """
+    for _ in range(TURNS - 1):
+        with suppress(UnknownModelError):
+            return await call()
+    return await call()
+
+
+def not_in_turn(model_name: str) -> DependencyUnavailableError:
+    """Return the error about a version that no Triton in turn has now; the next turn may find one."""
+    return DependencyUnavailableError(
+        f"No Triton has this version of model {model_name}",
+        expected="the version that was described",
+        got="other ones",
+        remedy="retry; if it lasts, submit the study again",
+    )

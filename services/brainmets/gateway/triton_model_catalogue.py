@@ -5,7 +5,7 @@ from typing import Any
 from tritonclient.grpc.aio import InferenceServerClient
 
 from brainmets.gateway.model_contract import ModelDescription, TensorSpec
-from brainmets.gateway.triton_connection import triton_errors
+from brainmets.gateway.triton_connection import ask_in_turn, not_in_turn, triton_errors
 from brainmets.imaging.errors import UnknownModelError
 
 # A question about a model, without inference.
@@ -27,7 +27,6 @@ class TritonModelCatalogue:
         """
         with triton_errors(model_name):
             metadata = await self._client.get_model_metadata(model_name, client_timeout=QUESTION_TIMEOUT_S)
-            answer = await self._client.get_model_config(model_name, client_timeout=QUESTION_TIMEOUT_S)
             ready = await self._client.is_model_ready(model_name, client_timeout=QUESTION_TIMEOUT_S)
         if not metadata.versions:
             raise UnknownModelError(
@@ -36,14 +35,30 @@ class TritonModelCatalogue:
                 got="none",
                 remedy="look at Triton's log",
             )
+        version = max(metadata.versions, key=int)
+        config = await self._read_config(model_name, version)
         return ModelDescription(
             model_name=model_name,
-            model_version=max(metadata.versions, key=int),
-            parameters={name: value.string_value for name, value in answer.config.parameters.items()},
-            inputs=_tensors(answer.config.input),
-            outputs=_tensors(answer.config.output),
+            model_version=version,
+            parameters={name: value.string_value for name, value in config.parameters.items()},
+            inputs=_tensors(config.input),
+            outputs=_tensors(config.output),
             ready=ready,
         )
+
+    async def _read_config(self, model_name: str, version: str) -> Any:  # Any: as below
+        """Return a version's configuration, from a Triton that has this very version."""
+
+        async def call() -> Any:
+            with triton_errors(model_name):
+                return await self._client.get_model_config(model_name, version, client_timeout=QUESTION_TIMEOUT_S)
+
+        try:
+            answer = await ask_in_turn(call)
+        except UnknownModelError as error:
+            # It was there a moment ago: the model is known.
+            raise not_in_turn(model_name) from error
+        return answer.config
 
 
 def _tensors(messages: Any) -> tuple[TensorSpec, ...]:  # Any: tritonclient is published without types

@@ -12,14 +12,21 @@ from brainmets.gateway.deadline import Deadline, deadline_passed, retry_while_un
 from brainmets.gateway.inference import TileShape
 from brainmets.gateway.model_contract import OUTPUT_NAME, ModelContract
 from brainmets.gateway.tile_transport import MessageTransport, TileTransport
-from brainmets.gateway.triton_connection import TIMED_OUT, triton_errors
-from brainmets.imaging.errors import DependencyUnavailableError, InferenceFailedError, OverloadedError
+from brainmets.gateway.triton_connection import TIMED_OUT, ask_in_turn, not_in_turn, triton_errors
+from brainmets.imaging.errors import (
+    DependencyUnavailableError,
+    InferenceFailedError,
+    OverloadedError,
+    UnknownModelError,
+)
 from brainmets.runtime.metrics import RpcMetrics
 from brainmets.runtime.tracing import trace_headers
 
 METHOD = "ModelInfer"
 # One call's longest wait. The largest tile takes some seconds on two cores, behind as many others as are in flight.
 CALL_TIMEOUT_S = 60.0
+# So often no Triton in turn had a version, some seconds in all, before it counts as gone.
+TURNS_BEFORE_GONE = 5
 
 
 class TritonTileInferencer:
@@ -46,16 +53,26 @@ class TritonTileInferencer:
 
         Raises:
             InferenceFailedError: The network stayed unavailable until the deadline, or what it answers is none.
+            UnknownModelError: Every Triton has another version of it by now.
             DeadlineExceededError: The deadline had passed before the call, or passed while Triton computed.
         """
         refusals: list[str] = []
+        missing = 0
 
         async def call() -> NDArray[np.float32] | None:
+            nonlocal missing
             try:
                 return await self._call(model, voxels, deadline)
             except DependencyUnavailableError as error:
                 refusals.append(error.got)
                 raise
+            except UnknownModelError as error:
+                missing += 1
+                if missing == TURNS_BEFORE_GONE:
+                    raise
+                passing = not_in_turn(model.model_name)
+                refusals.append(passing.got)
+                raise passing from error
 
         try:
             answer = await retry_while_unavailable(call, deadline)
@@ -78,6 +95,7 @@ class TritonTileInferencer:
 
         Raises:
             DependencyUnavailableError: The network is not available now.
+            UnknownModelError: No Triton in turn has this version of it.
             InferenceFailedError: What it answers is no probability.
         """
         return _checked(await self._call(model, voxels, deadline), model=model, tile=voxels)
@@ -86,7 +104,7 @@ class TritonTileInferencer:
         self, model: ModelContract, voxels: NDArray[np.float32], deadline: Deadline
     ) -> NDArray[np.float32] | None:
         async with self._transport.place(voxels) as tile:
-            return await self._infer(model, tile, deadline)
+            return await ask_in_turn(lambda: self._infer(model, tile, deadline))
 
     async def _infer(self, model: ModelContract, tile: InferInput, deadline: Deadline) -> NDArray[np.float32] | None:
         with self._calls.measure(METHOD), triton_errors(model.model_name):

@@ -64,6 +64,7 @@ async def segment_study(
         StudyError: The study cannot be read or used.
         DataLossError: Stored bytes are missing or changed.
         InferenceFailedError: A network stayed unavailable until the deadline, or answers no probability.
+        UnknownModelError: Another version has taken a network's place.
         DependencyUnavailableError: Preprocessing or the artefact store stayed unavailable until the deadline.
         DeadlineExceededError: The deadline passed.
     """

@@ -6,7 +6,7 @@ import pytest
 
 from brainmets.runtime.metric_contract import METRICS
 from installations import NEEDS_KUBECTL, selects
-from manifests import KUBERNETES, Installation, render
+from manifests import EVERYTHING, KUBERNETES, Installation, combine, render
 
 pytestmark = NEEDS_KUBECTL
 
@@ -48,6 +48,15 @@ def test_all_metrics_are_scraped(installation: Installation) -> None:
             names = {port["name"] for container in pod.containers for port in container.get("ports", ())}
             assert selects(monitor["spec"]["selector"]["matchLabels"], pod)
             assert (endpoint["port"] in names) == (pod.component not in {"object-storage", "plans", "canary"})
+
+
+def test_there_is_something_that_scales_and_scrapes() -> None:
+    """The tests above go over what they find; with everything installed that is a scaler each and a monitor."""
+    everything = combine(EVERYTHING)
+    scalers = {item["metadata"]["name"] for item in everything.of_kind("ScaledObject")}
+    assert scalers == set(SCALED_BY)
+    assert len(list(everything.of_kind("PodMonitor"))) == 1
+    assert "exporter" in {container["name"] for container in everything.pods["redis"].containers}
 
 
 @pytest.mark.parametrize("component", ["api", "preprocessing", "triton", "worker"])

@@ -12,7 +12,7 @@ from structlog.typing import EventDict
 
 import brainmets.gateway.housekeeping
 from brainmets.gateway.housekeeping import keep_house
-from brainmets.gateway.jobs import DEFAULT_TENANT, Completion, Job, JobState, NewJob, QueueDepth
+from brainmets.gateway.jobs import DEFAULT_TENANT, Completion, Job, JobState, NewJob, QueueDepth, Upload
 from brainmets.gateway.redis_connection import tenant_key
 from brainmets.gateway.redis_job_store import RedisJobStore
 from brainmets.imaging.errors import DependencyUnavailableError
@@ -21,6 +21,7 @@ from job_cases import claim_now
 from redis_server import RedisServer
 
 WAIT_S = 30.0
+ERASURES = tenant_key(DEFAULT_TENANT, "erasures")
 
 
 @pytest.fixture(autouse=True)
@@ -103,6 +104,12 @@ class BrokenStore:
         self._stuck = stuck
         self.asked = asyncio.Event()
 
+    async def list_folders(self, prefix: str) -> tuple[str, ...]:
+        """Hang as well, or list."""
+        if not self._stuck:
+            await asyncio.Event().wait()
+        return await self._artifacts.list_folders(prefix)
+
     async def delete_prefix(self, prefix: str) -> None:
         """Hang, or refuse the stuck prefix alone."""
         self.asked.set()
@@ -117,9 +124,14 @@ class BrokenStore:
 
 async def due_at_once(client: redis.asyncio.Redis, *prefixes: str) -> None:
     """Put prefixes on the list of what is to be erased, in this order."""
-    await client.zadd(
-        tenant_key(DEFAULT_TENANT, "erasures"), {prefix: number for number, prefix in enumerate(prefixes, 1)}
-    )
+    await client.zadd(ERASURES, {prefix: number for number, prefix in enumerate(prefixes, 1)})
+
+
+async def until_listed(client: redis.asyncio.Redis, count: int) -> None:
+    """Return once so many prefixes are to be erased."""
+    async with asyncio.timeout(WAIT_S):
+        while await client.zcard(ERASURES) != count:  # noqa: ASYNC110 -- Redis tells nobody
+            await asyncio.sleep(0.02)
 
 
 async def test_an_overdue_job_ends_although_the_store_hangs(
@@ -147,10 +159,10 @@ async def test_what_cannot_be_erased_does_not_keep_the_rest(
     async with keeping_house(jobs, store):
         # Counted, because redis-py may lose a timeout's cancellation.
         for _ in range(1000):
-            if len(await jobs.sweep(DEFAULT_TENANT)) == 1:
+            if len(await jobs.due_erasures(DEFAULT_TENANT)) == 1:
                 break
             await asyncio.sleep(0.02)
-        assert [erasure.prefix for erasure in await jobs.sweep(DEFAULT_TENANT)] == ["jobs/first/"]
+        assert [erasure.prefix for erasure in await jobs.due_erasures(DEFAULT_TENANT)] == ["jobs/first/"]
         assert await artifacts.list_paths("jobs/") == ()
 
 
@@ -161,6 +173,9 @@ async def test_a_redis_lost_while_files_are_erased_is_borne(
     lost, again = asyncio.Event(), asyncio.Event()
 
     class SlowStore:
+        async def list_folders(self, _prefix: str) -> tuple[str, ...]:
+            return ()
+
         async def delete_prefix(self, prefix: str) -> None:
             assert prefix
             if lost.is_set():
@@ -200,6 +215,36 @@ async def test_outlived_files_are_erased(
     assert (await jobs.list_jobs(DEFAULT_TENANT, 10))[0] == ()
 
 
+async def test_files_that_redis_does_not_know_are_erased(
+    client: redis.asyncio.Redis,
+    jobs: RedisJobStore,
+    artifacts: ArtifactStore,
+    complete_upload: Callable[..., Awaitable[Upload]],
+) -> None:
+    """Redis may lose what it was told last, and a study must not stay for ever; what it knows stays."""
+    known = await complete_upload()
+    strays = (f"uploads/{'a' * 32}/", f"jobs/{'b' * 32}/")
+    for folder in (known.prefix, *strays):
+        await artifacts.put(f"{folder}0/0-a", b"voxels")
+    async with keeping_house(jobs, artifacts):
+        await until_listed(client, len(strays))
+        assert set(await artifacts.list_folders("uploads/")) == {strays[0], known.prefix}
+        await due_at_once(client, *strays)
+        await until_listed(client, 0)
+    assert await artifacts.list_folders("uploads/") + await artifacts.list_folders("jobs/") == (known.prefix,)
+
+
+async def test_what_redis_does_not_know_is_looked_for_again(
+    client: redis.asyncio.Redis, jobs: RedisJobStore, artifacts: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes later is found as well, and hourly is enough."""
+    monkeypatch.setattr(brainmets.gateway.housekeeping, "SEARCH_INTERVAL_S", 0.05)
+    async with keeping_house(jobs, artifacts):
+        for number in range(2):
+            await artifacts.put(f"jobs/{number:032x}/0/mask", b"mask")
+            await until_listed(client, number + 1)
+
+
 @pytest.mark.usefixtures("house")
 async def test_the_queue_is_measured(
     jobs: RedisJobStore, new_job: Callable[..., Awaitable[NewJob]], depths: list[QueueDepth]
@@ -222,7 +267,7 @@ async def test_a_redis_that_is_away_is_borne(
     with capture_logs() as told:
         redis_server.kill()
         try:
-            # Both that sweep, twice.
+            # What sweeps and what erases, twice.
             await until_told(told, "sweep_failed", 4)
             assert not house.done()
         finally:

@@ -107,7 +107,7 @@ async def test_input_of_a_waiting_job_outlives_every_lifetime(client: redis.asyn
     jobs = RedisJobStore(client, JobStoreLimits(input_lifetime_s=0, result_lifetime_s=0))
     job = await jobs.submit(await new_job())
     await asyncio.sleep(0.01)
-    assert await jobs.sweep(DEFAULT_TENANT) == ()
+    await jobs.sweep(DEFAULT_TENANT)
     assert await jobs.read(DEFAULT_TENANT, job.job_id) == job
     assert not await client.exists("brainmets:{default}:erasures")
 
@@ -118,16 +118,50 @@ async def test_erasure_is_repeated_until_confirmed(
     """A due prefix is returned until it is confirmed; an old confirmation does not touch a newer entry."""
     upload = await complete_upload()
     await client.zadd("brainmets:{default}:erasures", {upload.prefix: 1})
-    due = await jobs.sweep(DEFAULT_TENANT)
-    assert due == await jobs.sweep(DEFAULT_TENANT)
+    due = await jobs.due_erasures(DEFAULT_TENANT)
+    assert due == await jobs.due_erasures(DEFAULT_TENANT)
     await client.zadd("brainmets:{default}:erasures", {upload.prefix: 2})
     for erasure in due:
         await jobs.confirm_erased(DEFAULT_TENANT, erasure)
-    newer = await jobs.sweep(DEFAULT_TENANT)
+    newer = await jobs.due_erasures(DEFAULT_TENANT)
     assert [erasure.due_time_ms for erasure in newer] == [2]
     for erasure in newer:
         await jobs.confirm_erased(DEFAULT_TENANT, erasure)
-    assert await jobs.sweep(DEFAULT_TENANT) == ()
+    assert await jobs.due_erasures(DEFAULT_TENANT) == ()
+
+
+async def test_folders_without_a_record_are_strays(
+    jobs: RedisJobStore, new_job: MakeNewJob, complete_upload: Callable[..., Awaitable[Upload]]
+) -> None:
+    """Those of jobs and uploads are not, ended or not; what cannot be ours is left alone."""
+    upload, ended, waiting = await complete_upload(), await completed(jobs, await new_job()), await new_job()
+    job = await jobs.submit(waiting)
+    ours = (upload.prefix, ended.prefix, f"uploads/{ended.upload_id}/", job.prefix, waiting.upload.prefix)
+    others = ("uploads/lost+found/", "jobs/", f"uploads/{'a' * 31}/", f"other/{'a' * 32}/")
+    assert await jobs.forget_strays(DEFAULT_TENANT, ours + others) == 0
+    assert await jobs.forget_strays(DEFAULT_TENANT, (f"uploads/{'a' * 32}/", f"jobs/{'b' * 32}/")) == 2
+
+
+async def test_a_stray_is_due_an_hour_after_it_was_first_found(
+    jobs: RedisJobStore, client: redis.asyncio.Redis
+) -> None:
+    """However many processes look how often; by then a Redis that was started with wrong data can be another one."""
+    stray = f"uploads/{'a' * 32}/"
+    now_s, _ = await client.time()
+    assert await jobs.forget_strays(DEFAULT_TENANT, (stray,)) == 1
+    due_ms = await client.zscore("brainmets:{default}:erasures", stray)
+    assert due_ms == pytest.approx((now_s + 3600) * 1000, abs=30_000)
+    assert await jobs.forget_strays(DEFAULT_TENANT, (stray,)) == 0
+    assert await client.zscore("brainmets:{default}:erasures", stray) == due_ms
+
+
+async def test_an_erased_job_is_no_stray(jobs: RedisJobStore, new_job: MakeNewJob, client: redis.asyncio.Redis) -> None:
+    """Its files are erased when they were to be, not later."""
+    job = await completed(jobs, await new_job())
+    await jobs.delete(DEFAULT_TENANT, job.job_id)
+    due_ms = await client.zscore("brainmets:{default}:erasures", job.prefix)
+    assert await jobs.forget_strays(DEFAULT_TENANT, (job.prefix,)) == 0
+    assert await client.zscore("brainmets:{default}:erasures", job.prefix) == due_ms
 
 
 # Faults of Redis itself.

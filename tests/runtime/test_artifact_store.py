@@ -113,6 +113,14 @@ async def test_copy_leaves_the_source(store: ArtifactStore) -> None:
     assert await store.read("jobs/b/1/x") == await store.read("jobs/a/1/x") == PATTERN
 
 
+async def test_folders_are_listed_without_what_is_in_them(store: ArtifactStore) -> None:
+    """One name for each study, however many files it has; a file is no folder."""
+    for path in ("jobs/a/1/x", "jobs/a/2/y", "jobs/ab/1/x", "jobs/c", "uploads/a/0/x"):
+        await store.put(path, b"x")
+    assert await store.list_folders("jobs/") == ("jobs/a/", "jobs/ab/")
+    assert await store.list_folders("none/") == ()
+
+
 async def test_delete_prefix_erases_the_folder_and_nothing_else(store: ArtifactStore) -> None:
     """A prefix ends at a folder's border; erasing again is no error."""
     for path in ("jobs/a/1/x", "jobs/a/2/y", "jobs/ab/1/x"):

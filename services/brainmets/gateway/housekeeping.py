@@ -1,7 +1,7 @@
 """Owns what must happen although nobody asks: overdue jobs end, and what has outlived its lifetime is erased."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import structlog
 
@@ -13,6 +13,8 @@ from brainmets.runtime.artifact_store import ArtifactStore
 
 # A job nobody works on ends at most this long after its deadline.
 SWEEP_INTERVAL_S = 2.0
+# Files that Redis does not know are rare, and every look lists what there is.
+SEARCH_INTERVAL_S = 3600.0
 
 _log = structlog.get_logger(__name__)
 
@@ -20,34 +22,36 @@ _log = structlog.get_logger(__name__)
 async def keep_house(
     jobs: RedisJobStore, artifacts: ArtifactStore, *, on_measured: Callable[[QueueDepth, JobLedger], None]
 ) -> None:
-    """Sweep and erase for ever, and tell how much work there is and was.
+    """Sweep, erase and search for ever, and tell how much work there is and was.
 
     Any number of processes may do so at a time.
     """
     # Beside each other: jobs must end in time although the artefact store hangs.
-    await asyncio.gather(_keep_sweeping(jobs, on_measured), _keep_erasing(jobs, artifacts))
+    await asyncio.gather(
+        _repeat(lambda: _sweep(jobs, on_measured), SWEEP_INTERVAL_S),
+        _repeat(lambda: _erase_due(jobs, artifacts), SWEEP_INTERVAL_S),
+        _repeat(lambda: _search_strays(jobs, artifacts), SEARCH_INTERVAL_S),
+    )
 
 
-async def _keep_sweeping(jobs: RedisJobStore, on_measured: Callable[[QueueDepth, JobLedger], None]) -> None:
+async def _repeat(duty: Callable[[], Awaitable[None]], interval_s: float) -> None:
     while True:
         try:
-            on_measured(await jobs.queue_depth(DEFAULT_TENANT), await jobs.ledger(DEFAULT_TENANT))
-            await jobs.sweep(DEFAULT_TENANT)
+            await duty()
         except BrainmetsError as error:
             # Everything that was due stays due.
             _log.warning("sweep_failed", reason=error.reason, got=error.got)
-        await asyncio.sleep(SWEEP_INTERVAL_S)
+        await asyncio.sleep(interval_s)
 
 
-async def _keep_erasing(jobs: RedisJobStore, artifacts: ArtifactStore) -> None:
-    while True:
-        try:
-            # Sweeps once more, which changes nothing, for what is due to be erased.
-            for erasure in await jobs.sweep(DEFAULT_TENANT):
-                await _erase(erasure, jobs, artifacts)
-        except BrainmetsError as error:
-            _log.warning("sweep_failed", reason=error.reason, got=error.got)
-        await asyncio.sleep(SWEEP_INTERVAL_S)
+async def _sweep(jobs: RedisJobStore, on_measured: Callable[[QueueDepth, JobLedger], None]) -> None:
+    on_measured(await jobs.queue_depth(DEFAULT_TENANT), await jobs.ledger(DEFAULT_TENANT))
+    await jobs.sweep(DEFAULT_TENANT)
+
+
+async def _erase_due(jobs: RedisJobStore, artifacts: ArtifactStore) -> None:
+    for erasure in await jobs.due_erasures(DEFAULT_TENANT):
+        await _erase(erasure, jobs, artifacts)
 
 
 async def _erase(erasure: Erasure, jobs: RedisJobStore, artifacts: ArtifactStore) -> None:
@@ -57,3 +61,11 @@ async def _erase(erasure: Erasure, jobs: RedisJobStore, artifacts: ArtifactStore
     except BrainmetsError as error:
         # It stays due, and must not keep those after it.
         _log.warning("erasure_failed", prefix=erasure.prefix, reason=error.reason, got=error.got)
+
+
+async def _search_strays(jobs: RedisJobStore, artifacts: ArtifactStore) -> None:
+    """Find the files of studies that Redis has lost: a failover or a restored backup knows less than the store."""
+    for prefix in ("uploads/", "jobs/"):
+        count = await jobs.forget_strays(DEFAULT_TENANT, await artifacts.list_folders(prefix))
+        if count:
+            _log.warning("strays_found", prefix=prefix, count=count)

@@ -45,6 +45,8 @@ from brainmets.imaging.errors import UnknownJobError
 WATCH_INTERVAL_S = 1.0
 # Records one sweep takes of each kind: some milliseconds of Redis's time.
 SWEEP_LIMIT = 100
+# Folders one look asks Redis about: two milliseconds of its time.
+SEARCH_LIMIT = 1000
 MAX_PAGE_SIZE = 500
 
 
@@ -329,16 +331,28 @@ class RedisJobStore:
         """Return how many jobs were accepted, and how, why and when they ended."""
         return ledger_from_fields(await self._scripts.read_hash(tenant, LEDGER_KEY))
 
-    async def sweep(self, tenant: str) -> tuple[Erasure, ...]:
-        """Fail overdue jobs, forget what has outlived its lifetime, and return what is due to be erased.
+    async def sweep(self, tenant: str) -> None:
+        """Forget what has outlived its lifetime, and fail overdue jobs; any number of processes may do so."""
+        await self._scripts.run("sweep", tenant, SWEEP_LIMIT)
 
-        Any number of processes may sweep; each erasure is repeated until one of them confirms it.
-        """
-        return _erasures(await self._scripts.run("sweep", tenant, SWEEP_LIMIT))
+    async def due_erasures(self, tenant: str) -> tuple[Erasure, ...]:
+        """Return what is due to be erased, again and again until somebody confirms it."""
+        reply = await self._scripts.run("due_erasures", tenant, SWEEP_LIMIT)
+        return tuple(Erasure(prefix.decode(), int(due_ms)) for prefix, due_ms in pair_fields(reply).items())
 
     async def confirm_erased(self, tenant: str, erasure: Erasure) -> None:
-        """Take a prefix that a sweep returned and that is erased now off the list."""
+        """Take a prefix that was due and that is erased now off the list."""
         await self._scripts.run("confirm_erased", tenant, erasure.prefix, erasure.due_time_ms)
+
+    async def forget_strays(self, tenant: str, folders: tuple[str, ...]) -> int:
+        """Put folders of the artefact store that are of no upload and no job on the list of erasures, and count them.
+
+        They must have been listed before, since each has its record before its first file. They are due in an hour.
+        """
+        count = 0
+        for first in range(0, len(folders), SEARCH_LIMIT):
+            count += (await self._scripts.run("forget_strays", tenant, *folders[first : first + SEARCH_LIMIT]))[0]
+        return count
 
 
 def _claim_from_reply(tenant: str, worker: str, reply: list[Any]) -> Claim:  # Any: Redis's reply tree

@@ -123,6 +123,12 @@ class ArtifactStore:
             pages = [page async for page in obstore.list(self._store, _checked(prefix))]
         return tuple(sorted(entry["path"] for page in pages for entry in page))
 
+    async def list_folders(self, prefix: str) -> tuple[str, ...]:
+        """Return the folders right below a prefix, sorted, without looking into them."""
+        with _store_errors():
+            listed = await obstore.list_with_delimiter_async(self._store, _checked(prefix))
+        return tuple(sorted(f"{folder}/" for folder in listed["common_prefixes"]))
+
     async def delete_prefix(self, prefix: str) -> None:
         """Erase every file below a prefix, and the file at exactly that path; erasing nothing is no error."""
         paths = list(await self.list_paths(prefix))

@@ -58,9 +58,14 @@ def _loop() -> None:
         pass
 
 
+def _compute() -> None:
+    ends_s = time.process_time() + COMPUTING_S
+    while time.process_time() < ends_s:
+        pass
+
+
 def _control() -> int:
     """Return the process's line to its service, which bytes that took it over find as well."""
-    signal.setitimer(signal.ITIMER_REAL, 0)
     return next(number for number in range(3, 64) if _is_socket(number))
 
 
@@ -129,6 +134,7 @@ def _fault() -> None:
 
 DEEDS: dict[bytes, Callable[[], object]] = {
     b"loop": _loop,
+    b"sleep": lambda: time.sleep(600),
     b"allocate": _allocate,
     b"recurse": _recurse,
     b"fault": _fault,
@@ -144,8 +150,14 @@ DEEDS: dict[bytes, Callable[[], object]] = {
     b"write a file": _write_file,
     b"tell the environment": _tell_environment,
 }
+# Longer than a decoder may compute in the tests that use it.
+NAP_S = 2.0
+# Less than it may compute in them.
+COMPUTING_S = 0.5
 # What it does once it has told of its volumes.
 LATE_DEEDS: dict[bytes, Callable[[VolumeListener, VoxelMemory], object]] = {
+    b"compute": lambda *_: _compute(),
+    b"nap": lambda *_: time.sleep(NAP_S),
     b"loop": lambda *_: _loop(),
     b"tell a volume twice": lambda on_volume, _: on_volume(Sequence.T1C, _volume(1.0)),
     b"tell another volume": lambda on_volume, _: on_volume(Sequence.T2W, _volume(1.0)),

@@ -45,8 +45,8 @@ from brainmets.runtime.grpc_errors import STATUS_CODES
 
 # Imports take half a second; a machine may be busy.
 START_S = 30.0
-# How long one that hung up may take to end.
-END_S = 2.0
+# One that has neither answered nor ended after so many times what it may compute stands still, or the machine does.
+PATIENCE = 10.0
 # A series of the answer takes some 300 bytes, and a study has thousands of them at most.
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 _PROGRAM = "brainmets.preprocessing.decoder_process"
@@ -62,9 +62,8 @@ _ENVIRONMENT = {
 }
 # Reasons that a decoder may give: the study's, and the request's that come to light with it.
 _REASONS = {kind.reason: kind for kind in STATUS_CODES if issubclass(kind, StudyError | RequestError)}
-# Ends that come from outside: the kernel's when memory runs out, an operator's.
-_ENDED_FROM_OUTSIDE = frozenset({-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP})
-_ENDED_BY_LIMIT = frozenset({EXIT_LIMIT, -signal.SIGALRM, -signal.SIGXCPU})
+# Ends that come from outside: the kernel's when memory runs out, an operator's, a limit of the whole process.
+_ENDED_FROM_OUTSIDE = frozenset({-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP, -signal.SIGXCPU})
 
 
 class Decoder:
@@ -143,18 +142,19 @@ class Decoder:
         Raises:
             StudyError: It cannot be read, takes more than the limits (DecodingLimitError), or broke the decoder.
             RequestError: It is not clear what the request wants of it.
-            DependencyUnavailableError: The decoder was ended from outside.
+            DependencyUnavailableError: The decoder was ended from outside, or neither answered nor ended.
             InternalError: The decoder has a defect.
         """
         try:
-            async with asyncio.timeout(self._limits.time_s):
+            async with asyncio.timeout(PATIENCE * self._limits.time_s):
                 self._ask(study, arena, order)
                 read = await self._take_answers(arena, order, on_volume)
+                if read is None:
+                    raise self._error_of_end(await self._process.wait(), order)
+                return read
         except TimeoutError:
-            raise _limit_error(f"{self._limits.time_s:g} s", order) from None
-        if read is None:
-            raise await self._explain_silence(order)
-        return read
+            # By this clock alone nobody knows that it is the study's fault.
+            raise _unavailable("one that neither answers nor ends") from None
 
     async def _take_answers(self, arena: Arena, order: DecodingOrder, on_volume: VolumeListener) -> ReadStudy | None:
         """Return what was read once all of it was told; None when the process says no more."""
@@ -185,13 +185,15 @@ class Decoder:
             on_volume(sequence, volume)
         return None
 
-    async def _explain_silence(self, order: DecodingOrder) -> BrainmetsError:
-        """Return why there is no answer: the process has ended, or pretends that it has."""
-        try:
-            async with asyncio.timeout(END_S):
-                return _error_of_end(await self._process.wait(), order)
-        except TimeoutError:
-            return _broken("a decoder that hung up and went on", order)
+    def _error_of_end(self, exit_code: int, order: DecodingOrder) -> BrainmetsError:
+        """Return what a study is answered whose decoder ended under it; a negative code is the signal that ended it."""
+        if exit_code == EXIT_LIMIT:
+            return _limit_error("more memory", order)
+        if exit_code == -signal.SIGPROF:
+            return _limit_error(f"{self._limits.time_s:g} s of computing", order)
+        if exit_code in _ENDED_FROM_OUTSIDE:
+            return _unavailable(signal.Signals(-exit_code).name)
+        return _broken("bytes that end the decoder", order)
 
     def _ask(self, study: StudyBytes, arena: Arena, order: DecodingOrder) -> None:
         words = ORDER_JSON.dump_json(order)
@@ -247,18 +249,13 @@ def _error_of_refusal(refusal: Refusal) -> BrainmetsError:
     )
 
 
-def _error_of_end(exit_code: int, order: DecodingOrder) -> BrainmetsError:
-    """Return what a study is answered whose decoder ended under it; a negative code is the signal that ended it."""
-    if exit_code in _ENDED_BY_LIMIT:
-        return _limit_error("more memory or time", order)
-    if exit_code in _ENDED_FROM_OUTSIDE:
-        return DependencyUnavailableError(
-            "The decoder was ended from outside",
-            expected="a decoder that is left alone",
-            got=signal.Signals(-exit_code).name,
-            remedy="retry; if it lasts, give the service more memory",
-        )
-    return _broken("bytes that end the decoder", order)
+def _unavailable(got: str) -> DependencyUnavailableError:
+    return DependencyUnavailableError(
+        "The decoder did not come to answer",
+        expected="a decoder that is left alone, and given time and memory",
+        got=got,
+        remedy="retry; if it lasts, give the service more memory and cores",
+    )
 
 
 def _limit_error(got: str, order: DecodingOrder) -> BrainmetsError:

@@ -44,8 +44,6 @@ from brainmets.preprocessing.decoding_messages import (
     VolumeSpan,
 )
 
-# The service ends a decoder whose time is up; this much later it ends itself, should the service be stuck.
-OVERTIME_S = 2.0
 # The socket, a study, an arena, and what a library opens for a moment.
 MAX_OPEN_FILES = 32
 # linux/prctl.h
@@ -129,14 +127,15 @@ class DecoderProcess:
         place, descriptors, _, _ = socket.recv_fds(self._control, ORDER_PLACE.size, 2)
         if not place:
             return False
-        signal.setitimer(signal.ITIMER_REAL, self._limits.time_s + OVERTIME_S)
+        # Ends the process (SIGPROF) once it has computed for so long; what a busy machine makes it wait does not count.
+        signal.setitimer(signal.ITIMER_PROF, self._limits.time_s)
         study, arena = _map(descriptors[0]), self._map_arena(descriptors[1])
         most_bytes = self._own_bytes + len(study) + len(arena) + self._limits.memory_bytes
         resource.setrlimit(resource.RLIMIT_AS, (most_bytes, resource.RLIM_INFINITY))
         begin, size = ORDER_PLACE.unpack(place)
         order = ORDER_JSON.validate_json(study[begin : begin + size])
         is_read = self._read(order, _files(order, study), Answers(self._control, ArenaMemory(arena)))
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         return is_read
 
     def _read(self, order: DecodingOrder, files: tuple[StudyFile, ...], answers: "Answers") -> bool:

@@ -40,7 +40,7 @@ class DecodingLimits:
     """What decoding one study may take.
 
     Attributes:
-        time_s: Wall-clock time.
+        time_s: Time that its process computes, however long that takes.
         memory_bytes: Working memory beside the study's bytes; as much again for its volumes.
     """
 

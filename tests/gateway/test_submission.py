@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from pathlib import Path
@@ -80,13 +79,11 @@ async def succeed(jobs: RedisJobStore, artifacts: ArtifactStore, content: bytes)
     return claim, artifact
 
 
-async def test_manifest_lies_beside_the_input_when_accepted(desk: StudyDesk, artifacts: ArtifactStore) -> None:
-    """It holds what is needed to queue the study again."""
+async def test_nothing_but_the_study_is_stored_when_it_is_accepted(desk: StudyDesk, artifacts: ArtifactStore) -> None:
+    """What else there is to know of it stands in Redis: whoever accepts waits for no other file."""
     job = await desk.accept(DEFAULT_TENANT, study(None), SubmissionOrder("mine", b"options", 60.0))
-    manifest = json.loads(await artifacts.read(f"uploads/{job.upload_id}/manifest.json"))
-    assert manifest["request_id"] == "mine"
-    assert manifest["input_sha256"] == job.input_sha256
-    assert await artifacts.read(manifest["files"][0]["parts"][0]) == b"voxels"
+    assert await artifacts.list_paths(f"uploads/{job.upload_id}/") == job.files[0].parts
+    assert await artifacts.read(job.files[0].parts[0]) == b"voxels"
 
 
 async def test_same_request_is_the_same_job(desk: StudyDesk, artifacts: ArtifactStore) -> None:

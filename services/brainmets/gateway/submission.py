@@ -1,15 +1,13 @@
 """Owns the steps by which a study is accepted, followed to its end, handed out and erased."""
 
 import asyncio
-import base64
-import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
 
-from brainmets.gateway.jobs import ArtifactKind, Job, NewJob, StoredArtifact, StoredFile, Upload
+from brainmets.gateway.jobs import ArtifactKind, Job, NewJob, StoredArtifact, Upload
 from brainmets.gateway.outputs import check_digest
 from brainmets.gateway.redis_job_store import RedisJobStore
 from brainmets.gateway.redis_upload_store import RedisUploadStore
@@ -103,8 +101,6 @@ class StudyDesk:
         new_job = NewJob(upload, order.request_id or upload_id, order.options, order.deadline_s, current_traceparent())
         if not upload.job_id:
             _check_files(upload)
-            # Before the job exists: Redis and the store together must never know less than the client does.
-            await self._artifacts.put(f"{upload.prefix}manifest.json", _manifest(new_job))
         job = await self._jobs.submit(new_job)
         annotate_span(job_id=job.job_id)
         return job
@@ -249,31 +245,3 @@ def _unstated_sequence(file_index: int) -> BrainmetsError:
         remedy="state the sequence of each file",
         file_index=file_index,
     )
-
-
-def _manifest(new_job: NewJob) -> bytes:
-    """Return what is needed to queue a study again when Redis has lost it."""
-    upload = new_job.upload
-    return json.dumps(
-        {
-            "tenant": upload.tenant,
-            "upload_id": upload.upload_id,
-            "request_id": new_job.request_id,
-            "options": base64.b64encode(new_job.options).decode(),
-            "deadline_s": new_job.deadline_s,
-            "input_sha256": new_job.input_sha256,
-            "files": [_file_entry(file) for file in upload.stored_files()],
-        },
-        indent=1,
-    ).encode()
-
-
-def _file_entry(file: StoredFile) -> dict[str, object]:
-    return {
-        "file_index": file.file_index,
-        "media_type": file.media_type,
-        "sequence": file.sequence,
-        "parts": file.parts,
-        "sha256": file.sha256.hex(),
-        "size_bytes": file.size_bytes,
-    }

@@ -2,6 +2,7 @@
 
 import asyncio
 import queue
+import threading
 import time
 from collections.abc import Awaitable, Callable
 
@@ -19,6 +20,8 @@ from redis_server import RedisServer
 
 WAIT_S = 30.0
 BEAT_S = 0.05
+# Redis answers nothing for so long, unless it is told to go on.
+PAUSE_S = 8.0
 
 
 @pytest.fixture
@@ -99,6 +102,38 @@ async def test_cancellation_is_told_once(
         assert isinstance(losses.get(timeout=WAIT_S), JobCancelledError)
         await asyncio.sleep(4 * BEAT_S)
     assert losses.empty()
+
+
+async def test_who_leaves_waits_for_no_redis_and_hears_nothing_more(
+    heartbeat: Heartbeat, claim: Claim, jobs: RedisJobStore, redis_url: str, losses: queue.Queue[BrainmetsError]
+) -> None:
+    """The event loop runs other studies, and the attempt has an outcome of its own by now."""
+    await jobs.cancel(DEFAULT_TENANT, claim.job.job_id)
+    with redis.Redis.from_url(redis_url) as operator:
+        operator.client_pause(int(1000 * PAUSE_S), all=False)
+        with heartbeat:
+            wait_until_a_beat_hangs(operator)
+            began_s = time.monotonic()
+        left_s = time.monotonic() - began_s
+        operator.client_unpause()
+        await wait_until_ended("heartbeat")
+    assert left_s < PAUSE_S / 2
+    assert losses.empty()
+
+
+def wait_until_a_beat_hangs(operator: redis.Redis) -> None:
+    """Return once a client waits for Redis to go on."""
+    give_up = time.monotonic() + WAIT_S
+    while not any("b" in client["flags"] for client in operator.client_list()):
+        assert time.monotonic() < give_up, "no beat came"
+        time.sleep(0.01)
+
+
+async def wait_until_ended(name: str) -> None:
+    """Return once no thread of that name is left."""
+    async with asyncio.timeout(WAIT_S):
+        while any(thread.name == name for thread in threading.enumerate()):  # noqa: ASYNC110 -- threads tell nobody
+            await asyncio.sleep(0.01)
 
 
 async def test_lost_lease_is_told(

@@ -25,9 +25,9 @@ LONGEST_PAUSE_S = 1.0
 class Heartbeat:
     """Renews a claim's lease while its `with` block runs.
 
-    `on_lost` is called at most once, from the heartbeat's thread, with a JobCancelledError or a
-    StaleLeaseError: the work is then in vain and should stop. A Redis that cannot be reached counts as a
-    lost lease after `lease_s`.
+    `on_lost` is called at most once, from the heartbeat's thread, and never once the block is left. It is told a
+    JobCancelledError or a StaleLeaseError: the work is then in vain and should stop. A Redis that cannot be reached
+    counts as a lost lease after `lease_s`.
     """
 
     def __init__(
@@ -38,9 +38,10 @@ class Heartbeat:
         self._on_lost = on_lost
         self._pause_s = min(lease_s / BEATS_PER_LEASE, LONGEST_PAUSE_S)
         self._stop = threading.Event()
+        self._telling = threading.Lock()
         self._client = connect_redis_blocking(redis_url, timeout_s=lease_s / BEATS_PER_LEASE)
         self._renew_script = self._client.register_script(read_script("renew_lease"))
-        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -49,9 +50,13 @@ class Heartbeat:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._stop.set()
-        self._thread.join()
-        self._client.close()
+        # The thread is not waited for: its beat may hang with Redis, and the event loop has other studies.
+        with self._telling:
+            self._stop.set()
+
+    def _run(self) -> None:
+        with self._client:
+            self._beat()
 
     def _beat(self) -> None:
         renewed_at = time.monotonic()
@@ -61,14 +66,19 @@ class Heartbeat:
                 self._renew()
             except DependencyUnavailableError:
                 if time.monotonic() - renewed_at > self._lease_s:
-                    self._on_lost(stale_lease())
+                    self._tell(stale_lease())
                     return
             except (JobCancelledError, StaleLeaseError) as error:
-                self._on_lost(error)
+                self._tell(error)
                 return
             else:
                 # The lease counts from when Redis ran the script, which was after this.
                 renewed_at = began_at
+
+    def _tell(self, error: BrainmetsError) -> None:
+        with self._telling:
+            if not self._stop.is_set():
+                self._on_lost(error)
 
     def _renew(self) -> None:
         job = self._claim.job

@@ -1,11 +1,13 @@
 """Jobs end up forgotten: cached, outlived, erased; and Redis itself fails."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 
 import pytest
 import redis.asyncio
 
+from brainmets.gateway.heartbeat import BEATS_PER_LEASE, LONGEST_PAUSE_S
 from brainmets.gateway.jobs import (
     DEFAULT_TENANT,
     Job,
@@ -13,6 +15,7 @@ from brainmets.gateway.jobs import (
     NewJob,
     Upload,
 )
+from brainmets.gateway.redis_connection import read_script
 from brainmets.gateway.redis_job_store import JobStoreLimits, RedisJobStore
 from brainmets.gateway.redis_upload_store import RedisUploadStore
 from brainmets.imaging.errors import (
@@ -21,6 +24,7 @@ from brainmets.imaging.errors import (
     UnknownJobError,
     UnknownUploadError,
 )
+from brainmets.runtime.settings import LONGEST_LEASE_S, SettingsError, WorkerSettings, load_settings
 from job_cases import CACHE_KEY, claim_now, completion_of, expire_lease
 from redis_server import RedisServer
 
@@ -128,6 +132,23 @@ async def test_erasure_is_repeated_until_confirmed(
     for erasure in newer:
         await jobs.confirm_erased(DEFAULT_TENANT, erasure)
     assert await jobs.due_erasures(DEFAULT_TENANT) == ()
+
+
+def test_whoever_writes_to_an_erased_prefix_has_stopped_when_it_is_erased_at_last() -> None:
+    """The last beat within a lease may be slow to connect and to answer; what is under way then has as long again."""
+    grace = re.search(r"ERASURE_GRACE_MS = (\d+)", read_script("sweep"))
+    assert grace
+    pause_s = min(LONGEST_LEASE_S / BEATS_PER_LEASE, LONGEST_PAUSE_S)
+    stopped_s = LONGEST_LEASE_S + pause_s + 2 * LONGEST_LEASE_S / BEATS_PER_LEASE
+    assert stopped_s + 15 < int(grace[1]) / 1000
+
+
+@pytest.mark.parametrize("lease_s", ["30.1", "0", "inf"])
+def test_a_lease_that_outlives_erasures_is_refused(lease_s: str) -> None:
+    """With words that say what is allowed."""
+    environment = {"BRAINMETS_ARTIFACT_URL": "file:///data", "BRAINMETS_LEASE_S": lease_s}
+    with pytest.raises(SettingsError, match="BRAINMETS_LEASE_S: Input should be"):
+        load_settings(WorkerSettings, environment)
 
 
 async def test_folders_without_a_record_are_strays(

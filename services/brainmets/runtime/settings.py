@@ -21,6 +21,9 @@ _ADDRESS_LIST = re.compile(r"ipv[46]:(?P<addresses>[^/]+)")
 _SOCKET = re.compile(r"unix:(?://)?/\S+")
 _REDIS_SCHEMES = {"redis", "rediss", "unix"}
 _GIB = 1024**3
+# A worker hears of a lost lease within 1.4 leases and a second, and an erasure is repeated for the last time after 60 s
+# (ERASURE_GRACE_MS of the gateway's scripts): nobody may write to what is erased any more by then.
+LONGEST_LEASE_S = 30.0
 
 
 class SettingsError(ValueError):
@@ -100,6 +103,7 @@ ArtifactUrl = Annotated[Url, AfterValidator(_checked_artifact_url)]
 """file:///folder, s3://bucket/folder, gs:// or az:// likewise."""
 
 Duration = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+Lease = Annotated[Duration, Field(le=LONGEST_LEASE_S)]
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -158,7 +162,7 @@ class GatewaySettings(ProcessSettings):
         upload_lifetime_s: How long an upload lives without being written to.
         input_lifetime_s: How long a study's files live after its job has ended.
         result_lifetime_s: How long a result lives after its job has ended.
-        lease_s: How long a worker that went silent keeps its job.
+        lease_s: How long a worker that went silent keeps its job, at most 30 s.
         max_attempts: How often a job is begun.
     """
 
@@ -171,7 +175,7 @@ class GatewaySettings(ProcessSettings):
     upload_lifetime_s: Duration = 3600.0
     input_lifetime_s: Duration = 3600.0
     result_lifetime_s: Duration = 86400.0
-    lease_s: Duration = 10.0
+    lease_s: Lease = 10.0
     max_attempts: Count = 3
 
 

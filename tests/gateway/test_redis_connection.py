@@ -2,12 +2,15 @@
 
 import asyncio
 import contextlib
+from pathlib import Path
 
 import pytest
 import redis.asyncio
 
 from brainmets.gateway.redis_connection import await_apart, check_redis, connect_redis, redis_errors, tenant_key
 from brainmets.imaging.errors import DependencyUnavailableError
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
 
 
 async def test_fit_redis_passes(client: redis.asyncio.Redis) -> None:
@@ -73,6 +76,13 @@ async def test_lost_reply_is_not_repeated() -> None:
             with pytest.raises(DependencyUnavailableError), redis_errors():
                 await client.incr("key")
     assert b"".join(received).count(b"INCR") == 1
+
+
+@pytest.mark.parametrize("place", ["compose", "kubernetes/base"])
+def test_a_redis_of_ours_has_an_accepted_job_on_its_disk(place: str) -> None:
+    """Before its client hears of it; INFO does not tell, and CONFIG is not everywhere allowed."""
+    lines = (DEPLOY / place / "redis.conf").read_text().splitlines()
+    assert {"appendonly yes", "appendfsync always", "maxmemory-policy noeviction"} <= set(lines)
 
 
 def test_keys_of_a_tenant_share_a_hash_tag() -> None:

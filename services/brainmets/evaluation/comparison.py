@@ -9,12 +9,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from brainmets.evaluation.point_choice import choose_points, try_points
+from brainmets.evaluation.point_choice import MOST_FALSE_POSITIVES, choose_points, try_points
 from brainmets.evaluation.report import NOTICE, describe_machine
 from brainmets.evaluation.study_score import score_study
 from brainmets.evaluation.summary import Json
 from brainmets.imaging.operating_point import OperatingPointName
-from brainmets.training.export import VERSION
+from brainmets.runtime.network_version import GRAPH_NAME
 from brainmets.training.labelled_studies import LabelledStudy
 from brainmets.training.scoring import MEAN, InferredStudy, Scorer
 from brainmets.training.slice_split import SLICE_SPLIT_NAME
@@ -29,8 +29,8 @@ COLUMNS = (
 def compare_candidate(candidate: Path, drawn: Sequence[LabelledStudy], test: LabelledStudy, *, threads: int) -> Json:
     """Return what each network of a candidate, and the mean of two, makes of the same studies.
 
-    Each decides where it finds most for 0.5 false positives a study on these very studies: the point is chosen on what
-    is reported, which is fair between candidates and flatters all of them.
+    Each decides where it finds most for what BALANCED may cost on these very studies: the point is chosen on what is
+    reported, which is fair between candidates and flatters all of them.
 
     Args:
         candidate: Folder that holds exported networks.
@@ -38,7 +38,7 @@ def compare_candidate(candidate: Path, drawn: Sequence[LabelledStudy], test: Lab
         test: Another study, at the point that the drawn ones chose.
         threads: Of the network.
     """
-    models = sorted(path.parent for path in candidate.glob("*/" + VERSION))
+    models = sorted({path.parents[1] for path in candidate.glob(f"*/*/{GRAPH_NAME}")})
     scorer = Scorer(models, threads=threads)
     inferred, seconds = [], []
     for labelled in drawn:
@@ -102,7 +102,7 @@ def render_compared(path: Path) -> str:
     """Return every candidate of a file as a Markdown table, a line for each network.
 
     "Found" is of the drawn lesions from 3 mm, "false" the false positives a study, both at the point that finds most
-    for 0.5 of these; core seconds are of all the candidate's networks together.
+    for what BALANCED may cost; core seconds are of all the candidate's networks together.
     """
     rows = [tuple(COLUMNS), ("---",) * len(COLUMNS), *_rows(path)]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
@@ -116,9 +116,10 @@ def print_compared(path: Path, console: Console) -> None:
     for row in _rows(path):
         table.add_row(*row)
     console.print(table)
+    most = MOST_FALSE_POSITIVES[OperatingPointName.BALANCED]
     console.print(
-        "[dim]Each at the point that finds most lesions from 3 mm for 0.5 false positives a study, on these studies; "
-        f"core s: median of a study, which other work on the machine changes least. {NOTICE}[/dim]"
+        f"[dim]Each at the point that finds most lesions from 3 mm for at most {most:g} false positives a study, on these "
+        f"studies; core s: median of a study, which other work on the machine changes least. {NOTICE}[/dim]"
     )
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, Self
 
 FIGURES = Path(__file__).parents[2] / "docs" / "figures" / "bench.json"
-DEFAULT_NETWORKS = "mean"
+# The default of the service.
+NETWORKS = "mean"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +51,10 @@ class Bench:
     rates_per_hour: dict[int, float]
 
     @classmethod
-    def load(cls, path: Path = FIGURES, *, networks: str = DEFAULT_NETWORKS) -> Self:
+    def load(cls, path: Path = FIGURES) -> Self:
         """Read a bench's figures (build/bench.json, or those that docs/performance.md tells of)."""
         bench: dict[str, Any] = json.loads(path.read_text())  # Any: JSON
-        figures = bench["networks"][networks]
+        figures = bench["networks"][NETWORKS]
         stages = figures["stages_s"]
         # It begins with them: "2 cores of ...".
         cores, _, _ = bench["machine"].partition(" ")

@@ -1,7 +1,7 @@
 """Owns the plan: the fewest of each part with which a rate of studies keeps its turnaround although a zone is lost."""
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 from capacity.measurement import Bench, StudyTimes
@@ -24,29 +24,26 @@ class Plan:
     """What a rate needs.
 
     Attributes:
-        per_hour: Studies an hour, evenly spread, each at a time of its own (Poisson).
         installation: How many of each.
         p95_s: Turnaround of 95 % of the studies sent after the loss, seconds.
     """
 
-    per_hour: int
     installation: Installation
     p95_s: float
 
 
 def plan(per_hour: int, times: StudyTimes, *, gpu_speedup: float) -> Plan:
     """Return the smallest installation that bears a rate with a lost zone."""
-    inferring_s = times.inferring_s / gpu_speedup
-    holding_s = times.preparing_s + inferring_s + times.finishing_s
+    busy = replace(times, inferring_s=times.inferring_s / gpu_speedup)
     installation = Installation(
-        workers=_bear(per_hour, max(inferring_s, holding_s / STUDIES_IN_FLIGHT)),
-        preprocessing=_bear(per_hour, times.preparing_s / PREPARING_SLOTS),
-        tritons=_bear(per_hour, inferring_s),
+        workers=_bear(per_hour, max(busy.inferring_s, busy.worker_s / STUDIES_IN_FLIGHT)),
+        preprocessing=_bear(per_hour, busy.preparing_s / PREPARING_SLOTS),
+        tritons=_bear(per_hour, busy.inferring_s),
     )
     while (p95_s := _turnaround_s(installation, per_hour, times, gpu_speedup=gpu_speedup)) > TURNAROUND_S:
         # A worker who waits for another part is busy as well: they are what is short first.
         installation = Installation(installation.workers + ZONES, installation.preprocessing, installation.tritons)
-    return Plan(per_hour, installation, p95_s)
+    return Plan(installation, p95_s)
 
 
 def _bear(per_hour: int, busy_s: float) -> int:
@@ -64,9 +61,9 @@ def _turnaround_s(installation: Installation, per_hour: int, times: StudyTimes, 
     return simulate(installation, scenario).turnaround_s(QUANTILE, sent_from_s=loss_s)
 
 
-def draw_arrivals(per_hour: int, *, seed: int = 0) -> tuple[float, ...]:
-    """Return when studies are sent within the horizon: independently of each other, at a constant rate."""
-    draw = random.Random(seed)  # noqa: S311 -- draws times, guards nothing
+def draw_arrivals(per_hour: int) -> tuple[float, ...]:
+    """Return when studies are sent within the horizon: independently of each other, at a constant rate (Poisson)."""
+    draw = random.Random(0)  # noqa: S311 -- draws times, guards nothing
     arrivals_s, now_s = [], draw.expovariate(per_hour / 3600.0)
     while now_s < HORIZON_S:
         arrivals_s.append(now_s)

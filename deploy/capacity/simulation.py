@@ -60,7 +60,6 @@ class Scenario:
         spread: Coefficient of variation of a study's times: studies differ in size. 0: all are alike.
         loss_s: When a zone is lost; None: never.
         zones: Over how many zones everything is spread.
-        seed: Draws the studies' times.
         shared_cores: On how many cores all parts run together; None: each part has its own.
     """
 
@@ -70,7 +69,6 @@ class Scenario:
     spread: float = 0.0
     loss_s: float | None = None
     zones: int = 2
-    seed: int = 0
     shared_cores: int | None = None
 
 
@@ -102,7 +100,7 @@ class _Run:
     def __init__(self, installation: Installation, scenario: Scenario) -> None:
         self.outcome = Outcome()
         self._scenario = scenario
-        self._random = random.Random(scenario.seed)  # noqa: S311 -- draws times, guards nothing
+        self._random = random.Random(0)  # noqa: S311 -- draws times, guards nothing
         self._world = simpy.Environment()
         self._cores = _Cores(self._world, scenario.shared_cores, a_study_keeps_busy=scenario.times.cores)
         self._places = simpy.PreemptiveResource(self._world, STUDIES_IN_FLIGHT * installation.workers)

@@ -83,11 +83,19 @@ class Client:
         *,
         request_id: str | None = None,
         on_sent: Callable[[int], None] | None = None,
+        timeout_s: float = STUDY_TIMEOUT_S,
         traceparent: str | None = None,
     ) -> Job:
         """Upload and submit a study and return its job at once; see `AsyncClient.submit`."""
         return self._run(
-            self._client.submit(study, options, request_id=request_id, on_sent=on_sent, traceparent=traceparent)
+            self._client.submit(
+                study,
+                options,
+                request_id=request_id,
+                on_sent=on_sent,
+                timeout_s=timeout_s,
+                traceparent=traceparent,
+            )
         )
 
     def wait(self, job_id: str, *, on_progress: Callable[[Job], None] | None = None) -> Segmentation:

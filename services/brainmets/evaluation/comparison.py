@@ -118,7 +118,7 @@ def print_compared(path: Path, console: Console) -> None:
     console.print(table)
     most = MOST_FALSE_POSITIVES[OperatingPointName.BALANCED]
     console.print(
-        f"[dim]Each at the point that finds most lesions from 3 mm for at most {most:g} false positives a study, on these "
+        f"[dim]Each at the point that finds most lesions from 3 mm for {most:g} false positives a study, on these "
         f"studies; core s: median of a study, which other work on the machine changes least. {NOTICE}[/dim]"
     )
 

@@ -494,3 +494,46 @@ async def test_queue_depth_counts_what_waits_and_what_runs(jobs: RedisJobStore, 
     assert 0.05 <= depth.oldest_age_s < 30
     await jobs.complete(claim, completion_of(claim))
     assert (await jobs.queue_depth(DEFAULT_TENANT)).running == 0
+
+
+@pytest.mark.parametrize("given_back", [True, False])
+async def test_a_job_that_nobody_holds_is_queued(
+    *, given_back: bool, jobs: RedisJobStore, new_job: MakeNewJob, client: redis.asyncio.Redis
+) -> None:
+    """Whether its worker gave it back or was killed: somebody must be told when no other takes it."""
+    for _ in range(3):
+        await jobs.submit(await new_job())
+    left, _ = await claim_now(jobs), await claim_now(jobs)
+    await asyncio.sleep(0.05)
+    await jobs.submit(await new_job())
+    await (jobs.release(left) if given_back else expire_lease(client, left))
+    depth = await jobs.queue_depth(DEFAULT_TENANT)
+    assert (depth.queued, depth.running) == (3, 1)
+    assert depth.oldest_age_s >= 0.05
+    await claim_now(jobs)
+    assert (await jobs.queue_depth(DEFAULT_TENANT)).running == 2
+
+
+async def test_a_job_that_waits_alone_has_an_age(
+    jobs: RedisJobStore, new_job: MakeNewJob, client: redis.asyncio.Redis
+) -> None:
+    """Its worker was the only one."""
+    await jobs.submit(await new_job())
+    await expire_lease(client, await claim_now(jobs))
+    await asyncio.sleep(0.05)
+    depth = await jobs.queue_depth(DEFAULT_TENANT)
+    assert (depth.queued, depth.running) == (1, 0)
+    assert 0.05 <= depth.oldest_age_s < 30
+
+
+async def test_jobs_that_nobody_holds_fill_the_queue(
+    jobs: RedisJobStore, new_job: MakeNewJob, client: redis.asyncio.Redis, limits: JobStoreLimits
+) -> None:
+    """They wait as the others do."""
+    for _ in range(limits.max_queued_jobs):
+        await jobs.submit(await new_job())
+    held = [await claim_now(jobs) for _ in range(limits.max_queued_jobs)]
+    for claim in held:
+        await expire_lease(client, claim)
+    with pytest.raises(OverloadedError):
+        await jobs.submit(await new_job())

@@ -282,8 +282,9 @@ class Erasure:
 class QueueDepth:
     """How much work there is.
 
-    `oldest_age_s` is the age of the oldest untaken job, 0 without one; `overdue` counts jobs past their deadline that
-    have not ended, which the next sweep ends.
+    A job that nobody holds is queued, also one that was given back or whose worker is gone. `oldest_age_s` is the age of
+    the oldest of them, 0 without one; `overdue` counts jobs past their deadline that have not ended, which the next
+    sweep ends.
     """
 
     queued: int

@@ -97,6 +97,7 @@ class RedisJobStore:
             uuid.uuid4().hex,
             self._limits.max_queued_jobs,
             _milliseconds(new_job.deadline_s),
+            _milliseconds(self._limits.lease_s),
             _milliseconds(self._limits.input_lifetime_s),
             _milliseconds(self._limits.result_lifetime_s),
             new_job.fingerprint,
@@ -324,7 +325,9 @@ class RedisJobStore:
 
     async def queue_depth(self, tenant: str) -> QueueDepth:
         """Return how much work there is."""
-        queued, running, oldest_age_ms, overdue = await self._scripts.run("queue_depth", tenant)
+        queued, running, oldest_age_ms, overdue = await self._scripts.run(
+            "queue_depth", tenant, _milliseconds(self._limits.lease_s)
+        )
         return QueueDepth(queued=queued, running=running, oldest_age_s=oldest_age_ms / 1000, overdue=overdue)
 
     async def ledger(self, tenant: str) -> JobLedger:

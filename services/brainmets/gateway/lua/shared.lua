@@ -26,8 +26,12 @@ local function ensure_queue()
   end
 end
 
-local function remaining_entries()
-  return redis.call('XLEN', QUEUE), redis.call('XPENDING', QUEUE, GROUP)[1]
+-- Counts the jobs that wait and those that are held, and tells the first entry of the former that was claimed before.
+-- One whose lease ran out waits as well: it was given back, or its worker is gone.
+local function count_jobs(lease_ms)
+  local entries, pending = redis.call('XLEN', QUEUE), redis.call('XPENDING', QUEUE, GROUP)[1]
+  local left = redis.call('XPENDING', QUEUE, GROUP, 'IDLE', lease_ms, '-', '+', math.max(pending, 1))
+  return entries - pending + #left, pending - #left, left[1]
 end
 
 local function leave_queue(entry_id)

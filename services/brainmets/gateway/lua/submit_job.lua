@@ -1,8 +1,8 @@
 -- Accepts an upload as a queued job; a repeated request gets the job it made before.
 local upload_id, upload_revision, request, job_id, max_queued, deadline_in_ms =
   ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
-local input_lifetime_ms, result_lifetime_ms, fingerprint, input_sha256, options, files, traceparent =
-  ARGV[7], ARGV[8], ARGV[9], ARGV[10], ARGV[11], ARGV[12], ARGV[13]
+local lease_ms, input_lifetime_ms, result_lifetime_ms = ARGV[7], ARGV[8], ARGV[9]
+local fingerprint, input_sha256, options, files, traceparent = ARGV[10], ARGV[11], ARGV[12], ARGV[13], ARGV[14]
 
 local known = redis.call('GET', key('request', request))
 if known then
@@ -20,9 +20,9 @@ if redis.call('HGET', key('upload', upload_id), 'revision') ~= upload_revision t
   return {'changed'}
 end
 ensure_queue()
-local entries, pending = remaining_entries()
-if entries - pending >= tonumber(max_queued) then
-  return {'overloaded', entries - pending}
+local queued = count_jobs(lease_ms)
+if queued >= tonumber(max_queued) then
+  return {'overloaded', queued}
 end
 
 local deadline_ms = now_ms + deadline_in_ms

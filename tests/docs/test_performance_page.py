@@ -22,3 +22,9 @@ def test_the_drawing_is_that_of_the_history() -> None:
     assert DRAWING.read_text() == draw(history)
     assert history[-1] == shorten(json.loads(LATEST.read_text()), commit=history[-1]["commit"])
     assert DRAWING.name in PAGE.read_text()
+
+
+def test_the_page_on_kubernetes_has_its_rates() -> None:
+    """From the slowest to the fastest of the latest run."""
+    rates = [row["studies_per_hour"] for row in json.loads(LATEST.read_text())["load"]]
+    assert f"{min(rates):,.0f} to {max(rates):,.0f} studies an hour" in PAGE.with_name("kubernetes.md").read_text()

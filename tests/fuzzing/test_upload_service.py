@@ -47,7 +47,9 @@ def change(
             )
         case _:
             digest = bytes([number % 256]) * 32
-            return store.close_file(*place, file_index=file_index, offset_bytes=offset_bytes, sha256=digest)
+            # One of the newest, so that some of them are the last one indeed.
+            last_part = rng.choice(("", *(f"part-{number // 2 - back}" for back in range(1, 4))))
+            return store.close_file(*place, file_index=file_index, last_part=last_part, sha256=digest)
 
 
 @pytest.mark.parametrize("seed", range(8))

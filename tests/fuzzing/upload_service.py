@@ -96,12 +96,12 @@ class MemoryUploads:
         return grown
 
     async def close_file(
-        self, tenant: str, upload_id: str, *, file_index: int, offset_bytes: int, sha256: bytes
+        self, tenant: str, upload_id: str, *, file_index: int, last_part: str, sha256: bytes
     ) -> UploadedFile:
-        """Close a file where it ends."""
+        """Close a file that ends with a part."""
         await self.read_upload(tenant, upload_id)
         file = self._opened(file_index)
-        if file.received_bytes != offset_bytes:
+        if (file.parts or ("",))[-1] != last_part:
             raise file_refused(b"offset", received_bytes=file.received_bytes, file_index=file_index)
         self.files[file_index] = replace(file, sha256=sha256)
         return self.files[file_index]

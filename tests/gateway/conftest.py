@@ -57,12 +57,9 @@ def complete_upload(uploads: RedisUploadStore) -> Callable[..., Awaitable[Upload
         upload = await uploads.create_upload(DEFAULT_TENANT)
         place = (DEFAULT_TENANT, upload.upload_id)
         await uploads.open_file(*place, file_index=0, media_type=MediaType.NIFTI, sequence=Sequence.T1C, offset_bytes=0)
-        await uploads.advance_file(
-            *place, file_index=0, offset_bytes=0, path=f"{upload.prefix}0/0-a", size_bytes=len(content)
-        )
-        await uploads.close_file(
-            *place, file_index=0, offset_bytes=len(content), sha256=hashlib.sha256(content).digest()
-        )
+        part = f"{upload.prefix}0/0-a"
+        await uploads.advance_file(*place, file_index=0, offset_bytes=0, path=part, size_bytes=len(content))
+        await uploads.close_file(*place, file_index=0, last_part=part, sha256=hashlib.sha256(content).digest())
         return await uploads.read_upload(*place)
 
     return make

@@ -109,7 +109,7 @@ async def test_upload_changed_since_it_was_read_is_refused(
     """The job's input is exactly what was checked."""
     request = await new_job()
     place = (DEFAULT_TENANT, request.upload.upload_id)
-    await uploads.close_file(*place, file_index=0, offset_bytes=len(b"voxels"), sha256=b"b" * 32)
+    await uploads.close_file(*place, file_index=0, last_part=f"{request.upload.prefix}0/0-a", sha256=b"b" * 32)
     with pytest.raises(UploadIncompleteError):
         await jobs.submit(request)
 

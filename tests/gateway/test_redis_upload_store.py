@@ -52,9 +52,11 @@ async def advance(
     )
 
 
-async def close(uploads: RedisUploadStore, upload: Upload, offset: int, *, sha256: bytes = b"a" * 32) -> UploadedFile:
+async def close(
+    uploads: RedisUploadStore, upload: Upload, last_part: str, *, sha256: bytes = b"a" * 32
+) -> UploadedFile:
     """Close file 3."""
-    return await uploads.close_file(DEFAULT_TENANT, upload.upload_id, file_index=3, offset_bytes=offset, sha256=sha256)
+    return await uploads.close_file(DEFAULT_TENANT, upload.upload_id, file_index=3, last_part=last_part, sha256=sha256)
 
 
 async def test_new_upload_is_empty(uploads: RedisUploadStore, upload: Upload) -> None:
@@ -68,8 +70,8 @@ async def test_file_is_what_was_sent(uploads: RedisUploadStore, upload: Upload) 
     await open_at(uploads, upload, 0)
     await advance(uploads, upload, 0, path="uploads/u/3/0-a")
     await advance(uploads, upload, 10, path="uploads/u/3/10-b", size=5)
-    file = await close(uploads, upload, 15, sha256=b"\n" * 32)
     parts = ("uploads/u/3/0-a", "uploads/u/3/10-b")
+    file = await close(uploads, upload, parts[1], sha256=b"\n" * 32)
     assert file == UploadedFile(3, MediaType.NIFTI, Sequence.T2F, parts, 15, b"\n" * 32)
 
 
@@ -114,14 +116,26 @@ async def test_offset_0_starts_afresh(uploads: RedisUploadStore, upload: Upload)
 
 
 async def test_a_late_end_does_not_close_a_file_begun_anew(uploads: RedisUploadStore, upload: Upload) -> None:
-    """It belongs to bytes that were dropped; an end that is repeated changes nothing."""
+    """It belongs to bytes that were dropped, however many there are now; one that is repeated changes nothing."""
     await open_at(uploads, upload, 0)
-    await advance(uploads, upload, 0)
-    assert await close(uploads, upload, 10) == await close(uploads, upload, 10)
+    (first,) = (await advance(uploads, upload, 0)).parts
+    assert await close(uploads, upload, first) == await close(uploads, upload, first)
     await open_at(uploads, upload, 0)
     with pytest.raises(UploadOffsetError, match="0"):
-        await close(uploads, upload, 10)
+        await close(uploads, upload, first)
+    await advance(uploads, upload, 0)
+    with pytest.raises(UploadOffsetError, match="10"):
+        await close(uploads, upload, first)
     assert not (await uploads.read_upload(DEFAULT_TENANT, upload.upload_id)).is_complete
+
+
+async def test_a_file_without_bytes_can_be_closed(uploads: RedisUploadStore, upload: Upload) -> None:
+    """Whether it is a study is not the store's to say; bytes that came meanwhile are not closed with it."""
+    await open_at(uploads, upload, 0)
+    assert (await close(uploads, upload, "")).is_complete
+    await advance(uploads, upload, 0)
+    with pytest.raises(UploadOffsetError, match="10"):
+        await close(uploads, upload, "")
 
 
 async def test_bytes_need_a_header(uploads: RedisUploadStore, upload: Upload) -> None:
@@ -129,7 +143,7 @@ async def test_bytes_need_a_header(uploads: RedisUploadStore, upload: Upload) ->
     with pytest.raises(InvalidArgumentError):
         await advance(uploads, upload, 0)
     with pytest.raises(InvalidArgumentError):
-        await close(uploads, upload, 0)
+        await close(uploads, upload, "")
 
 
 async def test_upload_is_bounded(uploads: RedisUploadStore, upload: Upload) -> None:

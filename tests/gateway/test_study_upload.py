@@ -355,6 +355,16 @@ async def test_upload_goes_on_where_it_broke_off(uploads: RedisUploadStore, arti
     assert await stored(artifacts, await only_file(uploads, upload)) == CONTENT
 
 
+async def test_an_upload_that_broke_off_at_its_end_is_closed(
+    uploads: RedisUploadStore, artifacts: ArtifactStore
+) -> None:
+    """Nothing but the end is sent again."""
+    upload = await uploads.create_upload(DEFAULT_TENANT)
+    await write(uploads, artifacts, upload, opening(), CONTENT)
+    await write(uploads, artifacts, upload, opening(offset_bytes=len(CONTENT)), closing())
+    assert (await only_file(uploads, upload)).is_complete
+
+
 async def test_cancelled_call_keeps_what_came(uploads: RedisUploadStore, artifacts: ArtifactStore) -> None:
     """A client that dies in the middle need not send its bytes again."""
     upload = await uploads.create_upload(DEFAULT_TENANT)

@@ -101,17 +101,17 @@ class RedisUploadStore:
         )
 
     async def close_file(
-        self, tenant: str, upload_id: str, *, file_index: int, offset_bytes: int, sha256: bytes
+        self, tenant: str, upload_id: str, *, file_index: int, last_part: str, sha256: bytes
     ) -> UploadedFile:
-        """Close a file that ends at `offset_bytes`, and whose stored bytes were found to have this SHA-256 (32 bytes).
+        """Close a file whose parts end with that at `last_part`, "" for none, and have this SHA-256 (32 bytes).
 
         Raises:
             UnknownUploadError: The upload does not exist or has expired.
             InvalidJobStateError: The upload was submitted.
             InvalidArgumentError: The file was not opened.
-            UploadOffsetError: The file ends elsewhere: another writer has it.
+            UploadOffsetError: The file ends otherwise: another writer has it.
         """
-        return await self._change_file("close_file", tenant, upload_id, file_index, offset_bytes, sha256)
+        return await self._change_file("close_file", tenant, upload_id, file_index, last_part, sha256)
 
     async def delete_upload(self, tenant: str, upload_id: str) -> tuple[Erasure, ...]:
         """Forget an upload that was not submitted; return what to erase in the artefact store.

@@ -166,6 +166,7 @@ class _FileWriter:
         self._upload = upload
         self.file_index = opening.file_index
         self._offset_bytes = opening.offset_bytes
+        self._last_part = ""
         self._uploads = uploads
         self._artifacts = artifacts
         self._memory = memory
@@ -196,6 +197,7 @@ class _FileWriter:
         writer = cls(upload, opening, uploads=uploads, artifacts=artifacts, memory=memory)
         for part in file.parts:
             await writer._digest_stored(part)
+            writer._last_part = part
         return writer
 
     async def _digest_stored(self, path: str) -> None:
@@ -260,6 +262,7 @@ class _FileWriter:
             # reply, in contrast, a record may name it.
             await self._artifacts.delete_prefix(path)
             raise
+        self._last_part = path
 
     async def close(self, sha256: bytes) -> None:
         await self.flush()
@@ -275,7 +278,7 @@ class _FileWriter:
             self._upload.tenant,
             self._upload.upload_id,
             file_index=self.file_index,
-            offset_bytes=self._offset_bytes,
+            last_part=self._last_part,
             sha256=sha256,
         )
 

@@ -10,7 +10,7 @@ if not fields[1] then
   return {'unopened'}
 end
 local received, parts = tonumber(fields[1]), fields[2]
-if received == offset + size and string.sub(parts, -#path - 1) == path .. '\n' then
+if received == offset + size and is_last_part(parts, path) then
   return {'open', read_file(id, file)}
 end
 if received ~= offset then

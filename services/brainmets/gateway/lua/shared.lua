@@ -149,6 +149,14 @@ local function change_upload(id, lifetime_ms, ...)
   redis.call('HINCRBY', key('upload', id), 'revision', 1)
 end
 
+-- True when a file's parts, a line each, end with this one, or when there is none and it is ''.
+local function is_last_part(parts, path)
+  if path == '' then
+    return parts == ''
+  end
+  return string.sub(parts, -#path - 1) == path .. '\n'
+end
+
 -- Values of one file of an upload; the whole upload would grow with its files, and be read for each of them.
 local function read_file(id, file)
   return redis.call('HMGET', key('upload', id),

@@ -8,6 +8,7 @@ from brainmets.gateway.deadline import Deadline, retry_while_unavailable
 from brainmets.gateway.jobs import ArtifactKind, StoredArtifact
 from brainmets.imaging.errors import DataLossError
 from brainmets.runtime.artifact_store import ArtifactStore
+from brainmets.runtime.tasks import task_group
 from brainmets.runtime.tracing import span
 
 FILE_NAMES: Mapping[ArtifactKind, str] = {
@@ -33,7 +34,9 @@ class OutputFolder:
         Raises:
             DependencyUnavailableError: The artefact store stayed unavailable until the deadline.
         """
-        return tuple(await asyncio.gather(*(self._write_one(kind, writer) for kind, writer in writers.items())))
+        async with task_group() as group:
+            writes = [group.create_task(self._write_one(kind, writer)) for kind, writer in writers.items()]
+        return tuple(write.result() for write in writes)
 
     async def _write_one(self, kind: ArtifactKind, writer: Callable[[], bytes]) -> StoredArtifact:
         content = await asyncio.to_thread(writer)
@@ -49,7 +52,10 @@ class OutputFolder:
             DataLossError: One of them is gone, or changed since it was written.
             DependencyUnavailableError: The artefact store stayed unavailable until the deadline.
         """
-        return tuple(await asyncio.gather(*(self._copy_one(artifact) for artifact in artifacts)))
+        # None goes on after one has failed: what is computed instead goes to the same paths.
+        async with task_group() as group:
+            copies = [group.create_task(self._copy_one(artifact)) for artifact in artifacts]
+        return tuple(copy.result() for copy in copies)
 
     async def _copy_one(self, artifact: StoredArtifact) -> StoredArtifact:
         path = self._prefix + artifact.file_name

@@ -52,10 +52,10 @@ async def prepare_study(order: StudyOrder, workshop: Workshop, *, max_study_byte
         outlining = group.create_task(_outline(placing, workshop))
         aligning = group.create_task(_align(reading, placing, workshop))
     read, aligned, outline = reading.result(), aligning.result(), outlining.result()
-    (normalized, findings), midline = await asyncio.gather(
-        _normalize(read, aligned, outline, workshop, force=order.force),
-        workshop.run("midline", find_midline, outline.brain, aligned.geometry),
-    )
+    async with task_group() as group:
+        normalizing = group.create_task(_normalize(read, aligned, outline, workshop, force=order.force))
+        halving = group.create_task(workshop.run("midline", find_midline, outline.brain, aligned.geometry))
+    (normalized, findings), midline = normalizing.result(), halving.result()
     grid = await workshop.run("plan", plan_tiles, normalized.geometry.shape, order.contract, occupied=normalized.brain)
     header = StudyHeader(
         acquired=normalized.acquired,

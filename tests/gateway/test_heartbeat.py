@@ -12,7 +12,7 @@ import redis.asyncio
 
 import brainmets.gateway.heartbeat
 from brainmets.gateway.heartbeat import Heartbeat
-from brainmets.gateway.jobs import DEFAULT_TENANT, Claim, Completion, NewJob
+from brainmets.gateway.jobs import DEFAULT_TENANT, Claim, Completion, NewJob, Progress
 from brainmets.gateway.redis_job_store import JobStoreLimits, RedisJobStore
 from brainmets.imaging.errors import BrainmetsError, JobCancelledError, StaleLeaseError
 from job_cases import CONSUMER, GROUP, QUEUE, claim_expired, claim_now, expire_lease
@@ -192,5 +192,5 @@ async def test_short_outage_is_borne(
         redis_server.start()
         await expire_lease(client, claim)
         wait_until_renewed(redis_server.url, limits)
-        await jobs.renew(claim)
+        await jobs.report_progress(claim, Progress())
     assert losses.empty()

@@ -42,7 +42,6 @@ def job_of(*file_indices: int) -> Job:
         attempt=1,
         create_time_ms=0,
         update_time_ms=0,
-        deadline_time_ms=0,
         expire_time_ms=0,
         options=b"",
         input_sha256=digest_study(files),

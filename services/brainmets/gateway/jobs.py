@@ -220,7 +220,6 @@ class Job:
     attempt: int
     create_time_ms: int
     update_time_ms: int
-    deadline_time_ms: int
     expire_time_ms: int
     options: bytes
     input_sha256: str
@@ -282,8 +281,8 @@ class Erasure:
 class QueueDepth:
     """How much work there is.
 
-    A job that nobody holds is queued, also one that was given back or whose worker is gone. `oldest_age_s` is the age of
-    the oldest of them, 0 without one; `overdue` counts jobs past their deadline that have not ended, which the next
+    A job that nobody holds is queued, also one that was given back or whose worker is gone. `oldest_age_s` is the age
+    of the oldest of them, 0 without one; `overdue` counts jobs past their deadline that have not ended, which the next
     sweep ends.
     """
 

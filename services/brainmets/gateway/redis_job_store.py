@@ -243,21 +243,12 @@ class RedisJobStore:
                     {tenant_key(tenant, "queue"): rest[0]}, count=1, block=max(1, _milliseconds(wait_s))
                 )
 
-    async def renew(self, claim: Claim) -> None:
-        """Start a claim's lease afresh.
-
-        Raises:
-            JobCancelledError: The client has cancelled or erased the job.
-            StaleLeaseError: The job has gone to another worker or has ended.
-        """
-        await self._change_held("renew_lease", claim, claim.entry_id)
-
     async def report_progress(self, claim: Claim, progress: Progress) -> None:
         """Note how far a claimed job is.
 
         Raises:
-            JobCancelledError: As `renew`.
-            StaleLeaseError: As `renew`.
+            JobCancelledError: The client has cancelled or erased the job.
+            StaleLeaseError: The job has gone to another worker or has ended.
         """
         await self._change_held("report_progress", claim, progress.stage, progress.tiles_done, progress.tiles_total)
 
@@ -265,8 +256,8 @@ class RedisJobStore:
         """End a claimed job as SUCCEEDED and publish its artefacts; repeating it returns the same job.
 
         Raises:
-            JobCancelledError: As `renew`.
-            StaleLeaseError: As `renew`.
+            JobCancelledError: As `report_progress`.
+            StaleLeaseError: As `report_progress`.
         """
         rest = await self._change_held(
             "complete_job",
@@ -282,8 +273,8 @@ class RedisJobStore:
         """End a claimed job as FAILED; repeating it returns the same job.
 
         Raises:
-            JobCancelledError: As `renew`.
-            StaleLeaseError: As `renew`.
+            JobCancelledError: As `report_progress`.
+            StaleLeaseError: As `report_progress`.
         """
         rest = await self._change_held("fail_job", claim, failure.reason, failure.status)
         return job_from_fields(claim.job.tenant, claim.job.job_id, pair_fields(rest[0]))
@@ -292,8 +283,8 @@ class RedisJobStore:
         """Give a claimed job back to be taken next, without counting the attempt.
 
         Raises:
-            JobCancelledError: As `renew`.
-            StaleLeaseError: As `renew`.
+            JobCancelledError: As `report_progress`.
+            StaleLeaseError: As `report_progress`.
         """
         await self._change_held("release_job", claim, claim.entry_id, _milliseconds(self._limits.lease_s))
 

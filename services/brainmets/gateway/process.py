@@ -86,9 +86,11 @@ async def in_background(*works: Coroutine[object, object, None]) -> AsyncIterato
     """Run endless works while the block runs; one that breaks breaks the block, and with it the process."""
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(work) for work in works]
-        yield
-        # Again and again, because redis-py may lose a cancellation, and the process would never end.
-        while running := [task for task in tasks if not task.done()]:
-            for task in running:
-                task.cancel()
-            await asyncio.wait(running, timeout=CANCEL_AGAIN_S)
+        try:
+            yield
+        finally:
+            # Again and again, because redis-py may lose a cancellation, and the process would never end.
+            while running := [task for task in tasks if not task.done()]:
+                for task in running:
+                    task.cancel()
+                await asyncio.wait(running, timeout=CANCEL_AGAIN_S)

@@ -1,6 +1,7 @@
 """The synchronous client against a running gateway, from a thread of its own."""
 
 import asyncio
+import inspect
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import TypeVar
 
 import pytest
 
-from brainmets.client import Client, JobState, ServiceError
+from brainmets.client import AsyncClient, Client, JobState, ServiceError
 from gateway_bench import GatewayBench
 
 Answer = TypeVar("Answer")
@@ -77,3 +78,16 @@ async def test_a_call_under_way_ends_with_its_client(idle: GatewayBench, study: 
     await watched.wait()
     await asyncio.to_thread(client.close)
     await asyncio.wait_for(waiting, timeout=30.0)
+
+
+@pytest.mark.parametrize("name", [name for name in vars(Client) if not name.startswith("_")])
+def test_it_has_the_methods_of_the_asynchronous_one(name: str) -> None:
+    """With the same parameters and defaults."""
+    ours, theirs = (inspect.signature(getattr(kind, name)).parameters for kind in (Client, AsyncClient))
+    assert ours == theirs
+
+
+def test_it_lacks_no_method_of_the_asynchronous_one() -> None:
+    """So that what is written of one is true of the other."""
+    ours, theirs = ({name for name in vars(kind) if not name.startswith("_")} for kind in (Client, AsyncClient))
+    assert ours == theirs

@@ -55,6 +55,27 @@ async def test_segment_prints_json(bench: GatewayBench, study: Path, tmp_path: P
     assert len(json.loads(result.stdout)["lesions"]) == 1
 
 
+async def test_json_tells_what_is_zero_or_empty_too(bench: GatewayBench, study: Path, tmp_path: Path) -> None:
+    """A script that counts lesions must not stumble over a study without any."""
+    out = tmp_path / "out"
+    no_lesion = ("--min-volume-mm3", "1000000")
+    result = await run("segment", str(study), "-o", str(out), *no_lesion, "--address", bench.address, "--json")
+    told = json.loads(result.stdout)
+    assert told.pop("jobId")
+    assert told["lesions"] == []
+    assert told == json.loads((out / "report.json").read_text())
+
+
+async def test_the_job_of_a_result_is_named(bench: GatewayBench, study: Path, tmp_path: Path) -> None:
+    """It can be fetched again, erased and told of."""
+    command = ("segment", str(study), "--output", str(tmp_path / "out"), "--address", bench.address)
+    shown = (await run(*command)).stdout
+    told = json.loads((await run(*command, "--json")).stdout)["jobId"]
+    listed = json.loads((await run("jobs", "--address", bench.address, "--json")).stdout)
+    assert told == listed[0]["job_id"]
+    assert listed[1]["job_id"] in shown
+
+
 async def test_jobs_and_models_are_listed(bench: GatewayBench, study: Path, tmp_path: Path) -> None:
     """As JSON, for scripts."""
     await run("segment", str(study), "--output", str(tmp_path / "out"), "--address", bench.address)

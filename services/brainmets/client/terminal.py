@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Self
 
 from google.protobuf import json_format
@@ -183,16 +184,27 @@ class CohortProgress:
         self.ended_studies += 1
 
 
+def print_text(text: str) -> None:
+    """Print what a script reads, as it is; by Rich, which ends the command in silence where nobody reads on."""
+    Console().out(text, highlight=False)
+
+
 def show_segmentation(segmentation: Segmentation, *, as_json: bool, paths: Iterable[Path] = ()) -> None:
     """Print a result, and the files that were written."""
-    console = Console()
     if as_json:
-        console.file.write(json_format.MessageToJson(segmentation.report) + "\n")
+        print_text(segmentation_json(segmentation))
         return
+    console = Console()
     console.print(segmentation_report(segmentation))
     for path in paths:
         console.print(f"  {path}", highlight=False, soft_wrap=True)
     console.print(f"[bold]{RESEARCH_USE_ONLY}[/bold]")
+
+
+def segmentation_json(segmentation: Segmentation) -> str:
+    """Return a result as its file report.json has it, what is empty or zero too, and the job that it came of."""
+    report = json_format.MessageToDict(segmentation.report, always_print_fields_with_no_presence=True)
+    return json.dumps({"jobId": segmentation.job.job_id, **report}, indent=2)
 
 
 def check_table(checks: Iterable[Check]) -> Table:
@@ -241,7 +253,7 @@ def segmentation_report(segmentation: Segmentation) -> Group:
         parts.append(series_table(segmentation.series))
     parts.append(
         f"Sequences {', '.join(segmentation.sequences_used)} · models {', '.join(segmentation.models)} · "
-        f"{_point(segmentation)}"
+        f"{_point(segmentation)} · job {segmentation.job.job_id}"
     )
     return Group(*parts)
 

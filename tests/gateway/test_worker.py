@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import structlog.testing
 from google.rpc import status_pb2
 
 import brainmets.gateway.deadline
@@ -17,6 +18,7 @@ from brainmets.gateway.jobs import DEFAULT_TENANT, Claim, Completion, FailureRea
 from brainmets.gateway.outputs import check_digest
 from brainmets.gateway.study_upload import FileClosing, FileOpening, UploadPiece
 from brainmets.gateway.submission import SubmissionOrder
+from brainmets.imaging.errors import ModelContractError
 from brainmets.imaging.media_type import MediaType
 from brainmets.imaging.sequence import Sequence
 from brainmets.runtime.network_version import name_version
@@ -137,16 +139,50 @@ async def test_an_unexpected_error_ends_failed(bench: GatewayBench) -> None:
     assert "patient" not in str(status)
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        ZeroDivisionError(),
+        ModelContractError("Another target", expected="tumour core", got="oedema", remedy="load the right model"),
+    ],
+)
+async def test_whoever_looks_for_a_study_that_broke_finds_where(bench: GatewayBench, error: Exception) -> None:
+    """Of each that failed with INTERNAL, as the runbook says, whether the error is one of ours or not."""
+
+    async def breaks_so(_: Claim) -> None:
+        raise error
+
+    replace_segment(bench, breaks_so)
+    with structlog.testing.capture_logs() as events:
+        job = await submitted(bench)
+        async with bench.working():
+            await ended(bench, job)
+    (event,) = [event for event in events if event["event"] == "attempt_broke"]
+    assert (event["job_id"], event["kind"]) == (job.job_id, type(error).__name__)
+    assert event["where"][-1].startswith("breaks_so:")
+
+
+async def test_a_study_that_cannot_be_read_is_no_study_that_broke(bench: GatewayBench) -> None:
+    """It is its sender's to mend."""
+    with structlog.testing.capture_logs() as events:
+        job = await submitted(bench, STUDY[:5000])
+        async with bench.working():
+            await ended(bench, job)
+    assert "attempt_broke" not in {event["event"] for event in events}
+
+
 async def test_a_result_that_cannot_be_recorded_ends_failed(
     bench: GatewayBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At the first attempt, for the next would find the same; it is counted as what became of it."""
     monkeypatch.setattr(brainmets.gateway.redis_records, "MAX_RESULT_BYTES", 10)
     job = await submitted(bench)
-    async with bench.working():
-        job = await ended(bench, job)
+    with structlog.testing.capture_logs() as events:
+        async with bench.working():
+            job = await ended(bench, job)
     assert job.failure is not None
     assert job.failure.reason is FailureReason.INTERNAL
+    assert "attempt_broke" in {event["event"] for event in events}
     assert "too large" in status_pb2.Status.FromString(job.failure.status).message
     assert job.attempt == 1
     assert bench.sample("worker_attempts_total", outcome="failed") == 1

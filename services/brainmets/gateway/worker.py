@@ -12,7 +12,7 @@ from brainmets.gateway.deadline import Deadline, retry_while_unavailable
 from brainmets.gateway.failures import failure_from_error
 from brainmets.gateway.heartbeat import Heartbeat
 from brainmets.gateway.inference_health import InferenceHealth
-from brainmets.gateway.jobs import DEFAULT_TENANT, Claim, Completion, Failure
+from brainmets.gateway.jobs import DEFAULT_TENANT, Claim, Completion, Failure, FailureReason
 from brainmets.gateway.process import done_or_stopping
 from brainmets.gateway.redis_job_store import RedisJobStore
 from brainmets.imaging.errors import (
@@ -165,7 +165,7 @@ class StudyWorker:
             # What cannot be kept now cannot be kept after another attempt either.
             if not isinstance(outcome, Completion):
                 raise
-            return await self._record(claim, failure_from_error(error))
+            return await self._record(claim, _failure_of(error, claim))
         return outcome
 
     async def _offer(self, claim: Claim, outcome: Outcome) -> None:
@@ -191,8 +191,14 @@ async def _outcome_of(attempts: Attempts, claim: Claim) -> Outcome:
     except (JobCancelledError, StaleLeaseError):
         return Withdrawal.LOST
     except Exception as error:  # noqa: BLE001 -- whatever it is, the job must end with a reason and the loop go on
-        if not isinstance(error, BrainmetsError):
-            # Where, but not the message: it may quote the input.
-            where = [f"{frame.name}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
-            _log.error("attempt_broke", job_id=claim.job.job_id, kind=type(error).__name__, where=where)
-        return failure_from_error(error)
+        return _failure_of(error, claim)
+
+
+def _failure_of(error: Exception, claim: Claim) -> Failure:
+    """Return why a job fails, and log what is a defect, or a model's whose contract is not ours."""
+    failure = failure_from_error(error)
+    if failure.reason is FailureReason.INTERNAL:
+        # Where, but not the message: it may quote the input.
+        where = [f"{frame.name}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
+        _log.error("attempt_broke", job_id=claim.job.job_id, kind=type(error).__name__, where=where)
+    return failure

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
+import structlog.testing
 
 import brainmets.gateway.inference_health
 from brainmets.gateway.inference_health import FAILURES_BEFORE_REVIVAL, InferenceHealth
@@ -93,6 +94,16 @@ async def test_a_dead_backend_is_revived(ward: Ward) -> None:
         ward.inferencer.error = DEAD
         await ward.until(True, False, True)
     assert ward.revived
+
+
+async def test_a_revival_is_told_before_it_is_known_to_help(ward: Ward) -> None:
+    """By a word that does not say that it did."""
+    ward.inferencer.error = DEAD
+    with structlog.testing.capture_logs() as events:
+        async with ward.watching():
+            await ward.until(True)
+    (event,) = [event for event in events if event["event"].startswith("model_")]
+    assert (event["event"], event["model_name"]) == ("model_revival_begun", ward.revived[0])
 
 
 async def test_one_failure_is_not_helped(ward: Ward) -> None:

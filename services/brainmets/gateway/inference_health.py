@@ -88,7 +88,7 @@ class InferenceHealth:
         return False
 
     async def _help(self, model_name: str) -> None:
-        _log.warning("model_revived", model_name=model_name, failures=self._failures[model_name])
+        _log.warning("model_revival_begun", model_name=model_name, failures=self._failures[model_name])
         try:
             await self._revive(model_name)
         except BrainmetsError as error:

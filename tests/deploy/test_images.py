@@ -107,25 +107,41 @@ def test_models_are_unpacked_as_they_are(tmp_path: Path) -> None:
     """The networks of this repository are those of their configurations."""
     answer = unpack(MODEL_REPOSITORY, tmp_path)
     assert answer.returncode == 0
-    assert list(tmp_path.glob("*/1/model.onnx"))
+    assert list(tmp_path.glob("*/*/model.onnx"))
     for source in MODEL_REPOSITORY.rglob("*.*"):
         assert (tmp_path / source.relative_to(MODEL_REPOSITORY)).read_bytes() == source.read_bytes()
 
 
+@pytest.mark.parametrize("version", ["1", "2880154539"])
 @pytest.mark.parametrize("content", [b"another network", b""])
-def test_another_network_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_another_network_is_refused(tmp_path: Path, content: bytes, version: str) -> None:
     """So that Triton never serves what its configuration does not name."""
-    source, target = tmp_path / "source", tmp_path / "target"
-    (source / "network" / "1").mkdir(parents=True)
-    target.mkdir()
-    (source / "network" / "1" / "model.onnx").write_bytes(content)
     digest = "0" * 64 if content else ""
-    (source / "network" / "config.pbtxt").write_text(
-        f'parameters {{ key: "onnx_sha256" value: {{ string_value: "{digest}" }} }}\n'
-    )
-    answer = unpack(source, target)
+    answer = unpack(make_repository(tmp_path, content, digest=digest, versions=(version,)), tmp_path / "target")
     assert answer.returncode == 1
     assert "SHA-256" in answer.stderr
+
+
+@pytest.mark.parametrize(("versions", "taken"), [(("2880154539",), True), (("1", "2880154539"), False), ((), False)])
+def test_a_network_has_one_version(tmp_path: Path, versions: tuple[str, ...], taken: bool) -> None:  # noqa: FBT001 -- a parameter
+    """Whatever its name is; of two Triton would serve the higher number."""
+    digest = hashlib.sha256(b"a network").hexdigest()
+    answer = unpack(make_repository(tmp_path, b"a network", digest=digest, versions=versions), tmp_path / "target")
+    assert (answer.returncode == 0) == taken
+    assert taken or "one version" in answer.stderr
+
+
+def make_repository(folder: Path, content: bytes, *, digest: str, versions: tuple[str, ...]) -> Path:
+    """Return a model repository of one network, and make the folder that it is unpacked to."""
+    (folder / "target").mkdir()
+    for version in versions:
+        (folder / "source" / "network" / version).mkdir(parents=True)
+        (folder / "source" / "network" / version / "model.onnx").write_bytes(content)
+    (folder / "source" / "network" / "configs").mkdir(parents=True)
+    (folder / "source" / "network" / "config.pbtxt").write_text(
+        f'parameters {{ key: "onnx_sha256" value: {{ string_value: "{digest}" }} }}\n'
+    )
+    return folder / "source"
 
 
 def unpack(source: Path, target: Path) -> subprocess.CompletedProcess[str]:

@@ -21,6 +21,7 @@ from brainmets.imaging.errors import ModelContractError
 
 REPOSITORY = Path(__file__).parents[2] / "model_repository"
 PLACE = BuildPlace("10.13.3.9", "9.0")
+VERSION = "2880154539"
 
 
 @pytest.fixture(scope="module")
@@ -120,15 +121,16 @@ def _larger_tiles(model: ServedModel) -> model_config_pb2.ModelConfig:
 def test_a_plan_that_cannot_run_is_withdrawn_and_the_onnx_file_served_instead(tmp_path: Path) -> None:
     """What an earlier export published goes too, and the cache forgets the plan."""
     shutil.copytree(REPOSITORY / "attention_unet", tmp_path / "models" / "attention_unet")
+    (tmp_path / "models" / "attention_unet" / "1").rename(tmp_path / "models" / "attention_unet" / VERSION)
     (model,) = load_served_models(tmp_path / "models")
-    (model.folder / "1" / "model.plan").write_bytes(b"of an earlier export")
+    (model.folder / VERSION / "model.plan").write_bytes(b"of an earlier export")
     (model.folder / "configs" / "tensorrt.pbtxt").write_text(render_plan_config(model))
     cached = tmp_path / f"{find_key(model, Precision.FP16, PLACE)}.plan"
     cached.write_bytes(b"no plan")
     with pytest.raises(ModelContractError):
         publish_plan(model, Precision.FP16, cache=tmp_path, place=PLACE)
     assert not cached.exists()
-    assert not (model.folder / "1" / "model.plan").exists()
+    assert not (model.folder / VERSION / "model.plan").exists()
     served = (model.folder / "configs" / "tensorrt.pbtxt").read_text()
     assert served == (model.folder / "configs" / "gpu.pbtxt").read_text()
 
@@ -167,6 +169,14 @@ def test_another_file_than_configured_is_refused(model: ServedModel, tmp_path: P
     assert command.main(["--repository", str(tmp_path)]) == command.FAILED
 
 
+def test_two_versions_of_a_network_are_refused(model: ServedModel, tmp_path: Path) -> None:
+    """It is not guessed which of them is served."""
+    shutil.copytree(model.folder, tmp_path / "attention_unet")
+    shutil.copytree(model.graph.parent, tmp_path / "attention_unet" / VERSION)
+    with pytest.raises(ModelContractError, match=f"1, {VERSION}"):
+        load_served_models(tmp_path)
+
+
 @pytest.mark.skipif(not find_missing(), reason="this machine has TensorRT and a GPU")
 def test_without_a_gpu_it_says_so_with_its_own_code(capsys: pytest.CaptureFixture[str]) -> None:
     """What can be checked is, what could not be run is named, and the exit code is no failure's."""
@@ -174,4 +184,4 @@ def test_without_a_gpu_it_says_so_with_its_own_code(capsys: pytest.CaptureFixtur
     said = capsys.readouterr()
     assert said.out.count("graph checked on the CPU") == 2
     assert "Not run: building the plan" in said.err
-    assert not list(REPOSITORY.glob("*/1/model.plan"))
+    assert not list(REPOSITORY.glob("*/*/model.plan"))

@@ -10,6 +10,7 @@ import pytest
 
 from brainmets.evaluation import __main__ as command
 from brainmets.imaging.operating_point import OperatingPointName
+from brainmets.runtime.network_version import find_graph
 from brainmets.training.decisions import load_decision
 from brainmets.training.served_contract import TILES
 from brainmets.training.slice_split import SLICE_SPLIT_NAME
@@ -103,8 +104,8 @@ def test_candidates_are_compared_on_the_same_studies(
     """A candidate of two networks has a line for each and for their mean; one that is asked again keeps its place."""
     candidate = tmp_path / "both"
     for model in map(Path, MODELS):
-        (candidate / model.name / "1").mkdir(parents=True)
-        shutil.copy(model / "1" / "model.onnx", candidate / model.name / "1")
+        (candidate / model.name / "2880154539").mkdir(parents=True)
+        shutil.copy(find_graph(model), candidate / model.name / "2880154539")
     (candidate / SLICE_SPLIT_NAME).write_text('{"slices": 3, "slice_dice": 0.5}')
     out = tmp_path / "compared.json"
     reference = folder / "phantom-001-seg.nii.gz"

@@ -16,10 +16,11 @@ from tritonclient.grpc import model_config_pb2
 from brainmets.gateway.model_contract import INPUT_NAME, ModelDescription, TensorSpec, read_contract
 from brainmets.imaging.errors import InvalidArgumentError, ModelContractError
 from brainmets.imaging.operating_point import OperatingPoint, OperatingPointName
+from brainmets.runtime.network_version import find_graph, name_version
 from brainmets.training.checkpoint import Checkpoint, TrainingPlan, load_checkpoint, load_network, save_checkpoint
 from brainmets.training.context import HALO, SERVED, VOLUME, Context
 from brainmets.training.decisions import Decision, load_decision, save_decision
-from brainmets.training.export import DERIVED_FILES, export_checkpoint, make_random_tiles, publish_graph
+from brainmets.training.export import export_checkpoint, make_random_tiles, publish_graph
 from brainmets.training.model_card import state_metrics
 from brainmets.training.networks.blocks import WIDTHS
 from brainmets.training.onnx_graph import MAX_IR_VERSION, OPSET, build_onnx, check_parity
@@ -85,20 +86,20 @@ def read_config(path: Path) -> model_config_pb2.ModelConfig:
 
 def test_the_graph_is_one_that_production_reads(exported: Path) -> None:
     """Opset and IR version stay within what the production Triton's ONNX Runtime knows."""
-    model = onnx.load(exported / "1" / "model.onnx")
+    model = onnx.load(find_graph(exported))
     assert model.ir_version <= MAX_IR_VERSION
     assert [each.version for each in model.opset_import if not each.domain] == [OPSET]
 
 
 def test_the_graph_names_no_path_of_the_machine_that_wrote_it(exported: Path) -> None:
     """The exporter's notes about its own run are taken out."""
-    content = (exported / "1" / "model.onnx").read_bytes()
+    content = find_graph(exported).read_bytes()
     assert b".py" not in content
 
 
 def test_the_graph_takes_any_valid_tile(exported: Path, network: ServedNetwork) -> None:
     """Batch, slices, rows and columns may vary, and every size agrees with torch."""
-    content = (exported / "1" / "model.onnx").read_bytes()
+    content = find_graph(exported).read_bytes()
     assert check_parity(network, content, tiles=make_random_tiles()) < 1e-4
 
 
@@ -142,25 +143,37 @@ def test_another_networks_graph_is_refused(exported: Path) -> None:
     """The gate compares values: a graph of other weights fails it."""
     other = ServedNetwork(load_network(make_checkpoint(seed=1)), context=SERVED)
     with pytest.raises(ModelContractError, match="another network"):
-        check_parity(other, (exported / "1" / "model.onnx").read_bytes(), tiles=make_random_tiles())
+        check_parity(other, find_graph(exported).read_bytes(), tiles=make_random_tiles())
 
 
 def test_a_graph_that_fails_the_gate_leaves_nothing(exported: Path, tmp_path: Path) -> None:
     """Another network's graph cannot reach a model repository."""
-    content = (exported / "1" / "model.onnx").read_bytes()
+    content = find_graph(exported).read_bytes()
     with pytest.raises(ModelContractError):
         publish_graph(content, make_checkpoint(seed=1), tmp_path, decision=DECISION, real_tiles=(), facts=FACTS)
     assert not list(tmp_path.iterdir())
 
 
-def test_what_was_made_of_an_older_graph_goes(exported: Path, tmp_path: Path) -> None:
-    """A plan or an int8 graph of other weights must not stay beside a new graph."""
-    content = (exported / "1" / "model.onnx").read_bytes()
-    for stale in DERIVED_FILES:
-        (tmp_path / NAME / stale).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / NAME / stale).touch()
+def test_a_graph_has_its_digests_version(exported: Path) -> None:
+    """So that no Triton takes another network for it."""
+    digest = hashlib.sha256(find_graph(exported).read_bytes()).hexdigest()
+    assert find_graph(exported).parent.name == name_version(digest)
+
+
+@pytest.mark.parametrize("older", ["1", "4294967295"])
+def test_what_was_made_of_an_older_graph_goes(exported: Path, tmp_path: Path, older: str) -> None:
+    """Other weights, their int8 graph and their plan must not stay beside a new graph."""
+    folder = tmp_path / NAME
+    for name in ("model.onnx", "model.int8.onnx", "model.plan", "../configs/tensorrt.pbtxt"):
+        (folder / older / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / older).mkdir(exist_ok=True)
+        (folder / older / name).touch()
+    content = find_graph(exported).read_bytes()
     publish_graph(content, make_checkpoint(), tmp_path, decision=DECISION, real_tiles=(), facts=FACTS)
-    assert not [stale for stale in DERIVED_FILES if (tmp_path / NAME / stale).exists()]
+    assert find_graph(folder).read_bytes() == content
+    assert {path.name for path in folder.rglob("*") if path.is_file()} == {
+        "model.onnx", "model_card.json", "config.pbtxt", "gpu.pbtxt",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("place", ["config.pbtxt", "configs/gpu.pbtxt"])
@@ -174,8 +187,11 @@ def test_the_gateway_accepts_the_written_contract(exported: Path, place: str) ->
         for side, every in (("in", config.input), ("out", config.output))
     }
     parameters = {key: value.string_value for key, value in config.parameters.items()}
-    contract = read_contract(ModelDescription(config.name, "1", parameters, tensors["in"], tensors["out"], ready=True))
-    digest = hashlib.sha256((exported / "1" / "model.onnx").read_bytes()).hexdigest()
+    version = find_graph(exported).parent.name
+    contract = read_contract(
+        ModelDescription(config.name, version, parameters, tensors["in"], tensors["out"], ready=True)
+    )
+    digest = hashlib.sha256(find_graph(exported).read_bytes()).hexdigest()
     assert (contract.model_name, contract.points) == (NAME, DECISION.points)
     assert contract.training == FACTS["statement"]
     assert contract.model_card == json.loads((exported / "model_card.json").read_text())
@@ -205,7 +221,7 @@ def test_warm_up_is_a_valid_tile(exported: Path) -> None:
 def test_the_model_card_says_what_the_contract_says(exported: Path) -> None:
     """Card and contract are written from the same facts, and the card adds what it was given."""
     card = json.loads((exported / "model_card.json").read_text())
-    assert card["onnx_sha256"] == hashlib.sha256((exported / "1" / "model.onnx").read_bytes()).hexdigest()
+    assert card["onnx_sha256"] == hashlib.sha256(find_graph(exported).read_bytes()).hexdigest()
     assert card["research_use_only"] is True
     assert card["known_failures"] == ['everything, "even" what\\ever']
     assert card["temperature"] == 2.0
@@ -285,4 +301,4 @@ def test_figures_are_stated_in_card_and_configuration(exported: Path, tmp_path: 
     assert (metric["data_set"], metric["split"]) == ("a set", "test")
     config = read_config(folder / "config.pbtxt")
     assert json.loads(config.parameters["model_card"].string_value)["metrics"] == [metric]
-    assert (folder / "1" / "model.onnx").read_bytes() == (exported / "1" / "model.onnx").read_bytes()
+    assert find_graph(folder).read_bytes() == find_graph(exported).read_bytes()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from brainmets.runtime.network_version import find_graph
 from brainmets.training import __main__ as command
 from brainmets.training.model_card import CARD_NAME
 from brainmets.training.networks import NETWORKS
@@ -48,7 +49,7 @@ def test_one_command_makes_scored_networks_of_labelled_studies(tmp_path: Path) -
         assert card["started_from_onnx_sha256"] == shipped["onnx_sha256"]
         (metrics,) = card["metrics"]
         assert (metrics["data_set"], metrics["split"]) == ("labelled studies", "test")
-        assert (folder / "1" / "model.int8.onnx").is_file()
+        assert find_graph(folder).with_name("model.int8.onnx").is_file()
         decision = json.loads((own / "decisions" / f"{network}.json").read_text())
         assert decision["chosen_on"] == split["validation"]
     scored = json.loads((own / "evaluation.json").read_text())["data_sets"]["labelled studies"]["networks"]["mean"]

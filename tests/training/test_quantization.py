@@ -10,6 +10,7 @@ import onnx
 import pytest
 
 from brainmets.imaging.errors import ModelContractError
+from brainmets.runtime.network_version import find_graph
 from brainmets.training import __main__ as command
 from brainmets.training.quantization import MIN_AGREEMENT_DICE, quantize_network
 from brainmets.training.served_contract import INPUT_NAME
@@ -17,7 +18,8 @@ from local.engine import sample_tile
 from phantom_heads import save_labelled_phantom
 
 SHIPPED = Path(__file__).parents[2] / "model_repository" / "attention_unet"
-ROUNDED = Path("1") / "model.int8.onnx"
+VERSION = "2880154539"
+ROUNDED = Path(VERSION) / "model.int8.onnx"
 
 
 @pytest.fixture
@@ -25,6 +27,8 @@ def folder(tmp_path: Path) -> Path:
     """Return a shipped network's folder as it is before it is rounded."""
     copied = tmp_path / SHIPPED.name
     shutil.copytree(SHIPPED, copied)
+    # As an export names it.
+    find_graph(copied).parent.rename(copied / VERSION)
     (copied / ROUNDED).unlink()
     return copied
 

@@ -12,6 +12,7 @@ import pytest
 
 from brainmets.imaging.errors import ModelContractError
 from brainmets.imaging.operating_point import OperatingPoint, OperatingPointName
+from brainmets.runtime.network_version import find_graph, name_version
 from brainmets.training import __main__ as command
 from brainmets.training.decisions import Decision, save_decision
 from brainmets.training.recalibration import recalibrate_network
@@ -31,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
 
 def find_logits(folder: Path) -> Array:
     """Return the log-odds of a network for a bright ball."""
-    session = onnxruntime.InferenceSession(folder / "1" / "model.onnx", providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(find_graph(folder), providers=["CPUExecutionProvider"])
     (probability,) = session.run(None, {"tile": sample_tile(channels=4, depth=14, size=64)})
     inside = np.clip(probability.astype(np.float64), 1e-7, 1.0 - 1e-7)
     return np.log(inside) - np.log1p(-inside)
@@ -51,17 +52,18 @@ def test_the_card_tells_of_the_new_network(folder: Path) -> None:
     old = json.loads((folder / "model_card.json").read_text())
     recalibrate_network(folder, DECISION)
     card = json.loads((folder / "model_card.json").read_text())
-    assert card["onnx_sha256"] == hashlib.sha256((folder / "1" / "model.onnx").read_bytes()).hexdigest()
+    assert card["onnx_sha256"] == hashlib.sha256(find_graph(folder).read_bytes()).hexdigest()
     assert card["temperature"] == pytest.approx(2 * old["temperature"], abs=1e-3)
     assert card["operating_points"]["balanced"]["threshold"] == 0.25
     assert not {"int8", "metrics"} & set(card)
-    assert not (folder / "1" / "model.int8.onnx").exists()
+    assert find_graph(folder).parent.name == name_version(card["onnx_sha256"])
+    assert [path.name for path in find_graph(folder).parent.iterdir()] == ["model.onnx"]
     assert card["data"] == old["data"]
 
 
 def test_a_graph_without_a_temperature_is_left_alone(folder: Path) -> None:
     """Whatever else it computes, nothing of it is written."""
-    path = folder / "1" / "model.onnx"
+    path = find_graph(folder)
     model = onnx.load(path)
     model.graph.node[-1].op_type = "Tanh"
     onnx.save(model, path)

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from brainmets.gateway.model_contract import INPUT_NAME, OUTPUT_NAME
-from brainmets.imaging.errors import InvalidArgumentError
+from brainmets.imaging.errors import InvalidArgumentError, ModelContractError
+from brainmets.runtime.network_version import find_graph
 from brainmets.training import __main__ as command
 from brainmets.training.checkpoint import Checkpoint, TrainingPlan, load_checkpoint, load_network
 from brainmets.training.context import SERVED, Context
@@ -61,7 +62,7 @@ def folder(request: pytest.FixtureRequest) -> Path:
 def test_what_is_served_is_what_is_trained_on(folder: Path) -> None:
     """As if the checkpoint had been kept."""
     temperature = json.loads((folder / CARD_NAME).read_text())["temperature"]
-    served = onnxruntime.InferenceSession(folder / "1" / "model.onnx", providers=["CPUExecutionProvider"])
+    served = onnxruntime.InferenceSession(find_graph(folder), providers=["CPUExecutionProvider"])
     started = ServedNetwork(start_from(folder), context=SERVED, temperature=temperature)
     tile = make_random_tiles()[0]
     with torch.inference_mode():
@@ -136,7 +137,7 @@ def test_a_card_names_the_graph_that_training_started_from(tmp_path: Path) -> No
     plan = replace(plan_of(folder), started_from=digest_graph(folder))
     decided = replace(UNDECIDED, temperature=json.loads((folder / CARD_NAME).read_text())["temperature"])
     published = publish_graph(
-        (folder / "1" / "model.onnx").read_bytes(),
+        find_graph(folder).read_bytes(),
         Checkpoint(plan, update=1, elapsed_s=1.0, parameters=state, averaged=state, optimizer={}),
         tmp_path,
         decision=decided,
@@ -149,5 +150,5 @@ def test_a_card_names_the_graph_that_training_started_from(tmp_path: Path) -> No
 
 def test_a_folder_without_a_graph_is_refused(tmp_path: Path) -> None:
     """The message says what folder is meant."""
-    with pytest.raises(InvalidArgumentError, match="no network to start from"):
+    with pytest.raises(ModelContractError, match="a folder that `export` wrote"):
         load_served_weights(TrainingPlan("nested_unet", updates=1, minutes=1.0).build_network(), tmp_path)

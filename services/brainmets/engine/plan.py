@@ -13,7 +13,7 @@ from polygraphy.exception import PolygraphyException
 from tritonclient.grpc import model_config_pb2
 
 from brainmets.engine.precision import Infer, Parity, Precision, check_parity, write_graph
-from brainmets.engine.served_model import VERSION, ServedModel
+from brainmets.engine.served_model import ServedModel
 from brainmets.imaging.errors import ModelContractError
 
 # Memory that TensorRT may try kernels with, bytes.
@@ -95,7 +95,7 @@ def publish_plan(model: ServedModel, precision: Precision, *, cache: Path, place
         cached.unlink(missing_ok=True)
         withdraw_plan(model)
         raise _refusal(model, error) from error
-    _write(model.folder / VERSION / PLAN_NAME, cached.read_bytes())
+    _write(model.graph.with_name(PLAN_NAME), cached.read_bytes())
     _write(model.folder / CONFIG_NAME, render_plan_config(model).encode())
     return parity
 
@@ -109,7 +109,7 @@ def withdraw_plan(model: ServedModel) -> None:
         Triton Inference Server, Model Configuration, Custom Model Configuration.
     """
     _write(model.folder / CONFIG_NAME, (model.folder / FALLBACK_NAME).read_bytes())
-    (model.folder / VERSION / PLAN_NAME).unlink(missing_ok=True)
+    model.graph.with_name(PLAN_NAME).unlink(missing_ok=True)
 
 
 def _refusal(model: ServedModel, error: Exception) -> ModelContractError:

@@ -11,8 +11,8 @@ from tritonclient.grpc import model_config_pb2
 
 from brainmets.imaging.errors import ModelContractError
 from brainmets.imaging.sequence import Sequence
+from brainmets.runtime.network_version import GRAPH_NAME, find_graph
 
-VERSION = "1"
 # Tiles that graphs are compared on: their seed, rows and columns, and the side of the blocks of their background.
 TILE_SEED = 0
 TILE_PLANE = 96, 96
@@ -45,14 +45,19 @@ class ServedModel:
     """A network of the model repository.
 
     Attributes:
-        folder: Its folder.
-        content: Its ONNX file.
+        graph: Where its ONNX file lies.
+        content: What is in that.
         config: Its Triton configuration.
     """
 
-    folder: Path
+    graph: Path
     content: bytes
     config: model_config_pb2.ModelConfig
+
+    @property
+    def folder(self) -> Path:
+        """Its folder of the repository."""
+        return self.graph.parents[1]
 
     @property
     def onnx_sha256(self) -> str:
@@ -116,13 +121,13 @@ def load_served_models(repository: Path) -> tuple[ServedModel, ...]:
     """Return the models of a repository that have an ONNX file, by name.
 
     Raises:
-        ModelContractError: There is none, or one's file is not the one its configuration names.
+        ModelContractError: There is none, or one has several, or its file is not the one its configuration names.
     """
     models = []
-    for path in sorted(repository.glob(f"*/{VERSION}/model.onnx")):
-        folder = path.parents[1]
+    for folder in sorted({path.parents[1] for path in repository.glob(f"*/*/{GRAPH_NAME}")}):
         config = text_format.Parse((folder / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
-        model = ServedModel(folder, path.read_bytes(), config)
+        graph = find_graph(folder)
+        model = ServedModel(graph, graph.read_bytes(), config)
         if config.parameters["onnx_sha256"].string_value != model.onnx_sha256:
             raise ModelContractError(
                 f"Model {folder.name} is not the one that its configuration names",
@@ -134,7 +139,7 @@ def load_served_models(repository: Path) -> tuple[ServedModel, ...]:
     if not models:
         raise ModelContractError(
             "There is no model to build a plan from",
-            expected=f"NAME/{VERSION}/model.onnx below the repository",
+            expected=f"NAME/VERSION/{GRAPH_NAME} below the repository",
             got="none",
             remedy="name the folder model_repository",
         )

@@ -22,8 +22,8 @@ from brainmets.evaluation.report import load_report, print_report
 from brainmets.evaluation.tile_timing import print_tiles, time_tiles
 from brainmets.imaging.errors import BrainmetsError
 from brainmets.imaging.operating_point import OperatingPoint, OperatingPointName
+from brainmets.runtime.network_version import GRAPH_NAME, INT8_NAME
 from brainmets.training.decisions import Decision, save_decision
-from brainmets.training.export import GRAPH_NAME, INT8_NAME
 from brainmets.training.labelled_studies import (
     LabelledStudy,
     StudyTruth,

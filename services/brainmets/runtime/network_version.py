@@ -7,6 +7,9 @@ from pathlib import Path
 
 from brainmets.imaging.errors import ModelContractError
 
+GRAPH_NAME = "model.onnx"
+# What was rounded from it.
+INT8_NAME = "model.int8.onnx"
 # The shipped networks lie in this one, from before a version told anything. It is no digest's, but for one in 2^32.
 FIRST_VERSION = "1"
 # Of a digest, hexadecimal: few enough to be read aloud, and below Triton's largest version.
@@ -23,18 +26,18 @@ def list_versions(folder: Path) -> tuple[Path, ...]:
     return tuple(sorted(path for path in folder.glob("[0-9]*") if path.name.isdecimal() and path.is_dir()))
 
 
-def find_version(folder: Path) -> Path:
-    """Return the one version folder in a network's folder of a model repository.
+def find_graph(folder: Path) -> Path:
+    """Return the ONNX file in a network's folder of a model repository; what was made of it lies beside it.
 
     Raises:
-        ModelContractError: There is none, or more than one: Triton would take the highest number for the newest.
+        ModelContractError: There is none, or more than one version: Triton takes the highest number for the newest.
     """
     versions = list_versions(folder)
-    if len(versions) != 1:
+    if len(versions) != 1 or not (versions[0] / GRAPH_NAME).is_file():
         raise ModelContractError(
-            f"It is not clear which network of {folder.name} is meant",
-            expected="one folder whose name is a number",
+            f"There is not one network in {folder.name}",
+            expected=f"one folder whose name is a number, with {GRAPH_NAME}",
             got=", ".join(path.name for path in versions) or "none",
-            remedy="export the network again, or remove the folders of other versions",
+            remedy="name a folder that `export` wrote, or take the other versions out of it",
         )
-    return versions[0]
+    return versions[0] / GRAPH_NAME

@@ -11,7 +11,7 @@ import onnx
 from onnx import ModelProto, numpy_helper
 
 from brainmets.imaging.errors import ModelContractError
-from brainmets.training.export import GRAPH_NAME, VERSION
+from brainmets.runtime.network_version import find_graph
 from brainmets.training.recalibration import read_temperature, replace_graph
 
 
@@ -25,7 +25,7 @@ def average_networks(folder: Path, other: Path) -> None:
     Raises:
         ModelContractError: The graphs differ in more than their parameters; nothing is written.
     """
-    model, second = (onnx.load(each / VERSION / GRAPH_NAME) for each in (folder, other))
+    model, second = (onnx.load(find_graph(each)) for each in (folder, other))
     theirs = {weight.name: numpy_helper.to_array(weight) for weight in second.graph.initializer}
     if _outline(model) != _outline(second):
         raise ModelContractError(

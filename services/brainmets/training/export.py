@@ -1,12 +1,14 @@
 """Owns the export: a checkpoint becomes a folder of the model repository, if its graph passes the gate."""
 
 import hashlib
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from brainmets.runtime.network_version import GRAPH_NAME, list_versions, name_version
 from brainmets.training.checkpoint import Checkpoint, load_network
 from brainmets.training.context import HALO
 from brainmets.training.decisions import Decision
@@ -16,12 +18,8 @@ from brainmets.training.onnx_graph import build_onnx, check_parity
 from brainmets.training.served_contract import TARGET
 from brainmets.training.served_network import ServedNetwork
 
-VERSION = "1"
-# The exact graph, and the one rounded to int8 beside it.
-GRAPH_NAME = "model.onnx"
-INT8_NAME = "model.int8.onnx"
-# What was made of the graph that is replaced: plans, and the graph rounded to int8.
-DERIVED_FILES = (f"{VERSION}/model.plan", "configs/tensorrt.pbtxt", f"{VERSION}/{INT8_NAME}")
+# What was made of a graph outside its version's folder: the configuration of its plan.
+PLAN_CONFIG = "configs/tensorrt.pbtxt"
 # Batch, slices, rows and columns of the random tiles that the gate tries: each axis at two sizes.
 RANDOM_TILES = ((1, 1, 16, 16), (2, 3, 64, 48), (1, 16, 96, 128))
 
@@ -71,11 +69,18 @@ def publish_graph(
     digest = hashlib.sha256(content).hexdigest()
     known = _describe_export(checkpoint, decision, digest=digest, difference=difference)
     write_card(folder, {**known, "training": facts["statement"], **facts})
-    (folder / VERSION).mkdir(exist_ok=True)
-    for stale in DERIVED_FILES:
-        (folder / stale).unlink(missing_ok=True)
-    (folder / VERSION / GRAPH_NAME).write_bytes(content)
+    replace_version(folder, content)
     return folder
+
+
+def replace_version(folder: Path, content: bytes) -> None:
+    """Put a graph into a network's folder under its own version, in place of any other and of what was made of that."""
+    for older in list_versions(folder):
+        shutil.rmtree(older)
+    (folder / PLAN_CONFIG).unlink(missing_ok=True)
+    version = folder / name_version(hashlib.sha256(content).hexdigest())
+    version.mkdir()
+    (version / GRAPH_NAME).write_bytes(content)
 
 
 def _serve(checkpoint: Checkpoint, decision: Decision) -> ServedNetwork:

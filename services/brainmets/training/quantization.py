@@ -17,8 +17,8 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 
 from brainmets.imaging.errors import ModelContractError
 from brainmets.imaging.evaluation import overlap
+from brainmets.runtime.network_version import INT8_NAME, find_graph
 from brainmets.training.early_rounding import round_early
-from brainmets.training.export import GRAPH_NAME, INT8_NAME, VERSION
 from brainmets.training.heads import HALF
 from brainmets.training.model_card import CARD_NAME, load_facts, write_card
 from brainmets.training.real_tiles import Tile
@@ -43,9 +43,9 @@ def quantize_network(folder: Path, tiles: Sequence[Tile]) -> None:
             judge.
 
     Raises:
-        ModelContractError: Both graphs do not decide alike; nothing is written.
+        ModelContractError: Both graphs do not decide alike, or there is no exact one; nothing is written.
     """
-    exact = folder / VERSION / GRAPH_NAME
+    exact = find_graph(folder)
     content = round_graph(exact, tiles[::2])
     agreement = _compare(exact, content, tiles[1::2])
     # Written so that a NaN fails too.
@@ -56,7 +56,7 @@ def quantize_network(folder: Path, tiles: Sequence[Tile]) -> None:
             got=f"{agreement:.3f}",
             remedy="serve the exact one, or calibrate on more tiles",
         )
-    (folder / VERSION / INT8_NAME).write_bytes(content)
+    exact.with_name(INT8_NAME).write_bytes(content)
     stated = {"sha256": hashlib.sha256(content).hexdigest(), "agreement_dice": round(agreement, DIGITS)}
     write_card(folder, {**load_facts(folder / CARD_NAME), "int8": stated})
 

@@ -12,8 +12,9 @@ import onnx
 from onnx import ModelProto, TensorProto, numpy_helper
 
 from brainmets.imaging.errors import ModelContractError
+from brainmets.runtime.network_version import find_graph
 from brainmets.training.decisions import Decision
-from brainmets.training.export import DERIVED_FILES, GRAPH_NAME, VERSION
+from brainmets.training.export import replace_version
 from brainmets.training.model_card import CARD_NAME, load_facts, write_card
 from brainmets.training.served_contract import OUTPUT_NAME
 
@@ -32,7 +33,7 @@ def recalibrate_network(folder: Path, decision: Decision) -> None:
     Raises:
         ModelContractError: The graph does not end in a sigmoid of log-odds over a temperature; nothing is written.
     """
-    model = onnx.load(folder / VERSION / GRAPH_NAME)
+    model = onnx.load(find_graph(folder))
     temperature = read_temperature(model) * decision.temperature
     replace_graph(
         folder, model, temperature, operating_points={name: asdict(point) for name, point in decision.points.items()}
@@ -57,9 +58,7 @@ def replace_graph(folder: Path, model: ModelProto, temperature: float, **facts: 
     content = model.SerializeToString()
     card = {key: fact for key, fact in load_facts(folder / CARD_NAME).items() if key not in OUTDATED_FACTS}
     told = {"onnx_sha256": hashlib.sha256(content).hexdigest(), "temperature": rounded, **facts}
-    for stale in DERIVED_FILES:
-        (folder / stale).unlink(missing_ok=True)
-    (folder / VERSION / GRAPH_NAME).write_bytes(content)
+    replace_version(folder, content)
     write_card(folder, {**card, **told})
 
 

@@ -22,7 +22,7 @@ from brainmets.imaging.study import AlignedStudy, align_study
 from brainmets.imaging.tile_contract import TileContract
 from brainmets.imaging.tiling import crop_tile, plan_tiles, spread_tile
 from brainmets.runtime.brain_weights import load_brain_network
-from brainmets.training.export import GRAPH_NAME, VERSION
+from brainmets.runtime.network_version import GRAPH_NAME, find_graph
 from brainmets.training.labelled_studies import LabelledStudy
 from brainmets.training.served_contract import INPUT_NAME, OUTPUT_NAME, TILES
 
@@ -77,7 +77,7 @@ class Scorer:
         options.intra_op_num_threads = threads
         self._sessions = {
             model.name: onnxruntime.InferenceSession(
-                model / VERSION / graph, options, providers=["CPUExecutionProvider"]
+                find_graph(model).with_name(graph), options, providers=["CPUExecutionProvider"]
             )
             for model in models
         }

@@ -11,7 +11,7 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from brainmets.imaging.errors import InvalidArgumentError
-from brainmets.training.export import GRAPH_NAME, VERSION
+from brainmets.runtime.network_version import find_graph
 from brainmets.training.networks.blocks import DoubleConvolution, SegmentationNetwork
 from brainmets.training.patches import Batch
 from brainmets.training.world import World
@@ -32,11 +32,12 @@ def load_served_weights(network: SegmentationNetwork, folder: Path) -> None:
         folder: A folder of the model repository.
 
     Raises:
-        InvalidArgumentError: There is no graph, or it is of another network, of other widths or of another context.
+        InvalidArgumentError: The graph is of another network, of other widths or of another context.
+        ModelContractError: There is none.
     """
     served = {
         tensor.name.removeprefix(PREFIX): torch.from_numpy(numpy_helper.to_array(tensor).copy())
-        for tensor in onnx.load(_find_graph(folder)).graph.initializer
+        for tensor in onnx.load(find_graph(folder)).graph.initializer
         if tensor.name.startswith(PREFIX)
     }
     if not served:
@@ -58,21 +59,9 @@ def digest_graph(folder: Path) -> str:
     """Return the SHA-256, lower-case hexadecimal, of the graph in a folder of the model repository.
 
     Raises:
-        InvalidArgumentError: There is none.
+        ModelContractError: There is none.
     """
-    return hashlib.sha256(_find_graph(folder).read_bytes()).hexdigest()
-
-
-def _find_graph(folder: Path) -> Path:
-    path = folder / VERSION / GRAPH_NAME
-    if not path.is_file():
-        raise InvalidArgumentError(
-            "There is no network to start from",
-            expected=f"a folder of a model repository with {VERSION}/{GRAPH_NAME}",
-            got="none",
-            remedy="name one that `export` wrote, model_repository/nested_unet for instance",
-        )
-    return path
+    return hashlib.sha256(find_graph(folder).read_bytes()).hexdigest()
 
 
 def _folded_parameters(network: SegmentationNetwork) -> dict[str, Tensor]:

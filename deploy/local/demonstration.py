@@ -93,7 +93,7 @@ def load_demonstration(folder: Path = DEMONSTRATION) -> Demonstration:
     return Demonstration(folder, lesions)
 
 
-def make_demonstration(folder: Path, *, seed: int = SEED) -> None:
+def make_demonstration(folder: Path) -> None:
     """Write the study, its mask of truths, and its list of lesions; the list last, when all is there."""
     folder.mkdir(parents=True, exist_ok=True)
     template = Nifti1Image.from_filename(TEMPLATE_T1)
@@ -101,7 +101,7 @@ def make_demonstration(folder: Path, *, seed: int = SEED) -> None:
     white = np.asarray(Nifti1Image.from_filename(TEMPLATE_WHITE_MATTER).dataobj) > np.iinfo(np.uint8).max // 2
     white_level = float(np.median(anatomy[white]))
     brain = anatomy > 0
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(SEED)
     lesions = _place_lesions(anatomy, white_level=white_level, random=random)
     labels = np.zeros(anatomy.shape, dtype=np.uint8)
     for lesion in lesions:

@@ -1,5 +1,5 @@
--- Closes a file of an upload with the digest its bytes were found to have, unless another writer has it by now: the last
--- part, '' for none, says which bytes they were, for each part has a path of its own.
+-- Closes a file of an upload with the digest its bytes were found to have, unless another writer has it by now. The
+-- last part, '' for none, says which bytes they were, for each part has a path of its own.
 local id, lifetime_ms, file, last_part, sha256 = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local upload = check_upload(id)
 if upload ~= 'open' then

@@ -1,5 +1,5 @@
 -- Schedules the erasure of those folders, uploads/<id>/ and jobs/<id>/, that have no record, and counts them.
--- A record is written before its first file, and the folders were listed before this: so it has been lost, or forgotten.
+-- A record is written before its first file, and the folders were listed before this: so it was lost, or forgotten.
 -- They stay for an hour. Whoever started Redis with the wrong data can so start it anew, and then nothing is scheduled.
 local STRAY_GRACE_MS = 3600000
 local count = 0

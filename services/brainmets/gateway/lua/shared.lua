@@ -14,7 +14,8 @@ local LEDGER = key('ledger') -- hash of counters that only rise: jobs accepted, 
 local GROUP = 'workers'
 -- One consumer for all workers: the fence says who holds a job, and consumers of dead workers would pile up.
 local CONSUMER = 'worker'
--- Whoever still writes to an erased prefix learns within a lease that it must not; then it is erased once more.
+-- Whoever still writes to an erased prefix has heard by then that it must not (LONGEST_LEASE_S of runtime/settings.py);
+-- then it is erased once more.
 local ERASURE_GRACE_MS = 60000
 
 local clock = redis.call('TIME')

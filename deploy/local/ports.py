@@ -1,11 +1,10 @@
 """Owns the stack's ports: all on loopback, all within the hundred that begins with the API's."""
 
-import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
-from random import SystemRandom
 from typing import Self
 
+from brainmets.serving import places
 from local.errors import StackError
 
 HOST = "127.0.0.1"
@@ -15,7 +14,6 @@ SPAN = 100
 # The last one that leaves room for a hundred.
 _HIGHEST_FIRST_PORT = 65_535 - SPAN + 1
 _LOWEST_FIRST_PORT = 1024
-_TRIES = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +39,14 @@ class Ports:
             api=first,
             triton=first + 1,
             triton_metrics=first + 2,
-            preprocessing=first + 10,
+            preprocessing=first + places.PREPROCESSING,
             redis=first + 79,
-            api_health=first + 80,
-            worker_health=first + 81,
-            preprocessing_health=first + 82,
-            api_metrics=first + 90,
-            worker_metrics=first + 91,
-            preprocessing_metrics=first + 92,
+            api_health=first + places.API_HEALTH,
+            worker_health=first + places.WORKER_HEALTH,
+            preprocessing_health=first + places.PREPROCESSING_HEALTH,
+            api_metrics=first + places.API_METRICS,
+            worker_metrics=first + places.WORKER_METRICS,
+            preprocessing_metrics=first + places.PREPROCESSING_METRICS,
         )
 
     @classmethod
@@ -65,23 +63,9 @@ class Ports:
             )
         return cls.starting_at(int(text))
 
-    @classmethod
-    def find_free(cls) -> Self:
-        """Return ports that nothing listens on now, and that no other call finds while this process lives.
-
-        Raises:
-            StackError: None were found.
-        """
-        for _ in range(_TRIES):
-            # Below the range that outgoing connections take theirs from.
-            ports = cls.starting_at(SystemRandom().randrange(10_000, 32_000, SPAN))
-            if ports.find_busy() is None and claim(f"ports-{ports.api}"):
-                return ports
-        raise StackError("No hundred free ports were found on this machine; end what uses them.")
-
     def find_busy(self) -> tuple[str, int] | None:
         """Return the first part and port that something listens on, or None."""
-        return next(((part, port) for part, port in self.named() if not is_free(port)), None)
+        return next(((part, port) for part, port in self.named() if places.find_fault(HOST, port)), None)
 
     def check_free(self) -> None:
         """Return when every port is free.
@@ -102,28 +86,3 @@ class Ports:
     def named(self) -> Iterator[tuple[str, int]]:
         """Iterate over the parts and their ports."""
         return ((field.name, getattr(self, field.name)) for field in fields(self))
-
-
-def claim(name: str) -> bool:
-    """Take a name on this machine until the process ends, and return whether it was nobody's."""
-    held = socket.socket(socket.AF_UNIX)
-    try:
-        held.bind(f"\0brainmets-{name}")
-    except OSError:
-        held.close()
-        return False
-    # Kept open.
-    held.detach()
-    return True
-
-
-def is_free(port: int) -> bool:
-    """Return whether nothing listens on a port."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # As servers do: a connection that has just ended does not hold a port.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-    return True

@@ -12,12 +12,6 @@ _NAMES = ("triton_onnxruntime_backend_shm_region_*", "brainmets_tile_*")
 SETTLED_S = 3.0
 
 
-def find_regions_of(pid: int) -> list[Path]:
-    """Return the regions that a process has mapped."""
-    maps = _read_maps(Path(f"/proc/{pid}/maps"))
-    return [region for region in _find_regions() if region.name in maps]
-
-
 def free_left_over_regions() -> None:
     """Remove the regions that no process maps any more: tens of megabytes for each network of a Triton that was killed.
 

@@ -4,6 +4,7 @@ import socket
 
 import pytest
 
+from free_addresses import free_ports
 from local.errors import StackError
 from local.ports import HOST, SPAN, VARIABLE, Ports
 
@@ -40,23 +41,9 @@ def test_the_last_hundred_has_room(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_busy_port_is_named_with_what_to_do() -> None:
     """Which port, whose, and which variable takes others."""
-    ports = Ports.find_free()
+    ports = free_ports()
     with socket.create_server((HOST, ports.redis)), pytest.raises(StackError) as caught:
         ports.check_free()
     assert str(ports.redis) in str(caught.value)
     assert "redis" in str(caught.value)
     assert VARIABLE in str(caught.value)
-
-
-def test_free_ports_are_free() -> None:
-    """They pass the check that a start makes."""
-    Ports.find_free().check_free()
-
-
-def test_free_ports_are_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Though nothing listens there yet, whoever else looks for ports finds others."""
-    ports = Ports.find_free()
-    monkeypatch.setattr("local.ports.SystemRandom.randrange", lambda *_: ports.api)
-    with pytest.raises(StackError):
-        Ports.find_free()
-    ports.check_free()

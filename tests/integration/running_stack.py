@@ -15,8 +15,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tritonclient.grpc import InferenceServerClient
 
 from brainmets.client import Client
-from local.ports import HOST, Ports
-from local.processes import Place, StackProcess, stack_processes
+from free_addresses import free_ports
+from local.ports import HOST
+from local.processes import Place, stack_processes
 from local.readiness import wait_until_ready
 from local.shared_memory import free_left_over_regions
 
@@ -32,7 +33,7 @@ class RunningStack:
 
     def __init__(self, folder: Path, *, model_repository: Path) -> None:
         self.place = Place(
-            Ports.find_free(), state=folder / "state", logs=folder / "logs", model_repository=model_repository
+            free_ports(), state=folder / "state", logs=folder / "logs", model_repository=model_repository
         )
         self.place.make_folders()
         self._definitions = {process.name: process for process in stack_processes(self.place)}
@@ -63,7 +64,7 @@ class RunningStack:
 
     def start(self, name: str) -> None:
         """Start a process; its log goes on."""
-        definition: StackProcess = self._definitions[name]
+        definition = self._definitions[name]
         with self.place.log(name).open("ab") as log:
             self._running[name] = subprocess.Popen(
                 definition.words,

@@ -8,12 +8,12 @@ import psutil
 import pytest
 
 import local.stack
+from free_addresses import free_ports
 from integration.running_stack import wait_until
 from local.errors import StackError
 from local.layout import MODEL_REPOSITORY, REDIS_SERVER, TRITON_BACKENDS
-from local.ports import Ports
 from local.processes import Place
-from local.shared_memory import SETTLED_S, find_regions_of
+from local.shared_memory import SETTLED_S
 from local.stack import Record, Stack
 
 PARTS = 5
@@ -26,9 +26,7 @@ def supervised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stac
     monkeypatch.setattr(local.stack, "STOP_TIMEOUT_S", STOP_TIMEOUT_S)
     if not (REDIS_SERVER.exists() and TRITON_BACKENDS.exists()):
         pytest.skip("needs Triton and Redis in build/ (make test unpacks them)")
-    place = Place(
-        Ports.find_free(), state=tmp_path / "state", logs=tmp_path / "logs", model_repository=MODEL_REPOSITORY
-    )
+    place = Place(free_ports(), state=tmp_path / "state", logs=tmp_path / "logs", model_repository=MODEL_REPOSITORY)
     stack = Stack.start(place, alone=False)
     wait_until(lambda: len(parts_of(stack)) == PARTS, timeout_s=20)
     yield stack
@@ -42,6 +40,11 @@ def parts_of(stack: Stack) -> list[psutil.Process]:
         return []
     children = psutil.Process(running[0]).children()
     return [part for child in children for part in child.children()]
+
+
+def regions_of(process: psutil.Process) -> list[Path]:
+    """Return the shared memory that a process has mapped."""
+    return [Path(mapped.path) for mapped in process.memory_maps() if mapped.path.startswith("/dev/shm/")]
 
 
 def has_stopped(stack: Stack) -> bool:
@@ -80,9 +83,9 @@ def test_a_killed_triton_leaves_no_backend_and_no_memory(supervised: Stack) -> N
     """Its backends are processes of their own; one that does not notice is ended too, and what they shared freed."""
     triton = next(part for part in parts_of(supervised) if "tritonserver" in part.name())
     wait_until(lambda: len(triton.children()) > 0, timeout_s=20)
-    wait_until(lambda: len(find_regions_of(triton.pid)) > 0, timeout_s=60)
+    wait_until(lambda: len(regions_of(triton)) > 0, timeout_s=60)
     time.sleep(SETTLED_S)
-    regions = find_regions_of(triton.pid)
+    regions = regions_of(triton)
     backend = triton.children()[0]
     backend.suspend()
     try:

@@ -17,10 +17,11 @@ from typer.testing import CliRunner
 from brainmets.client import Client
 from brainmets.client.commands import app
 from brainmets.client.endings import ExitCode
+from free_addresses import free_ports
 from gateway_bench import study_bytes
 from integration.running_stack import RunningStack
 from local.layout import MODEL_REPOSITORY, REDIS_SERVER, TRITON_BACKENDS
-from local.ports import HOST, Ports
+from local.ports import HOST
 from terminal import CTRL_C, Terminal, terminal
 
 WRONG_USAGE = 2
@@ -74,7 +75,7 @@ def test_studies_are_segmented_until_it_is_interrupted(engines: RunningStack, tm
     """It makes the folder of artefacts, says when it is ready, and leaves nothing behind on Ctrl-C."""
     head = tmp_path / "head-t1c.nii.gz"
     head.write_bytes(study_bytes())
-    address = f"{HOST}:{Ports.find_free().api}"
+    address = f"{HOST}:{free_ports().api}"
     ports = engines.place.ports
     given = words(
         address,
@@ -108,7 +109,7 @@ def test_studies_are_segmented_until_it_is_interrupted(engines: RunningStack, tm
 
 def test_a_terminal_shows_what_is_waited_for(redis_url: str, tmp_path: Path) -> None:
     """And not how each service says at length that Triton is not there; Ctrl-C ends that, too."""
-    address = f"{HOST}:{Ports.find_free().api}"
+    address = f"{HOST}:{free_ports().api}"
     given = words(address, redis_url=redis_url, triton=NOTHING, artifacts=tmp_path / "artifacts")
     with terminal(*given) as command:
         command.wait_for(f"Waiting for Triton at {NOTHING}")
@@ -122,7 +123,7 @@ def test_a_terminal_shows_what_is_waited_for(redis_url: str, tmp_path: Path) -> 
 
 def test_a_second_interrupt_kills_what_does_not_end(redis_url: str, tmp_path: Path) -> None:
     """Frozen services cannot end in order."""
-    address = f"{HOST}:{Ports.find_free().api}"
+    address = f"{HOST}:{free_ports().api}"
     given = words(address, redis_url=redis_url, triton=NOTHING, artifacts=tmp_path / "artifacts")
     with terminal(*given) as command:
         command.wait_for(f"Waiting for Triton at {NOTHING}")
@@ -157,7 +158,7 @@ def find_preprocessing(command: Terminal) -> psutil.Process:
 
 def test_the_last_words_of_a_service_that_ended_are_shown(tmp_path: Path) -> None:
     """Though lines are kept back until all are ready."""
-    port = Ports.find_free().api
+    port = free_ports().api
     given = words(f"{HOST}:{port}", redis_url="redis://127.0.0.1:1/0", triton=NOTHING, artifacts=tmp_path / "store")
     with terminal(*given) as command:
         command.wait_for("Waiting for")
@@ -176,7 +177,7 @@ def test_what_is_no_address_is_a_wrong_command_line(tmp_path: Path, address: str
 @pytest.mark.parametrize("above", [0, 10, 92])
 def test_a_port_that_is_taken_is_a_wrong_command_line(tmp_path: Path, above: int) -> None:
     """Whether it is the API's or one of those above; where, and how to end what listens there, is told."""
-    port = Ports.find_free().api
+    port = free_ports().api
     with socket.create_server((HOST, port + above)):
         words = said(refuse(tmp_path, address=f"{HOST}:{port}"))
     assert f"a program that listens at {HOST}:{port + above}" in words
@@ -196,7 +197,7 @@ def test_a_port_without_room_above_it_is_a_wrong_command_line(tmp_path: Path) ->
 
 def test_what_services_cannot_run_with_is_told_by_its_option(tmp_path: Path) -> None:
     """Not by a variable that nobody has set; a password is not told."""
-    address = f"{HOST}:{Ports.find_free().api}"
+    address = f"{HOST}:{free_ports().api}"
     assert "--triton: expected host:port" in said(refuse(tmp_path, address=address, triton="nowhere"))
     redis = said(refuse(tmp_path, address=address, redis_url="http://:hunter2@127.0.0.1:1"))
     assert "--redis: expected a URL as redis://host:port/0" in redis

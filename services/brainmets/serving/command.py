@@ -25,7 +25,7 @@ from brainmets.runtime.settings import (
     variable_name,
 )
 from brainmets.serving import places
-from brainmets.serving.places import Places
+from brainmets.serving.places import AddressError, Places
 from brainmets.serving.processes import Screen, WatchedManager
 from brainmets.serving.readiness import Part, wait_until_ready
 
@@ -98,7 +98,10 @@ def serve(*, address: str, redis_url: str, triton_address: str, artifacts: str) 
         "triton_address": triton_address,
         "artifact_url": artifacts if "://" in artifacts else Path(artifacts).absolute().as_uri(),
     }
-    here = Places.starting_at(address)
+    try:
+        here = Places.starting_at(address)
+    except AddressError as error:
+        raise typer.BadParameter(str(error), param_hint="'--address'") from None
     environments = [_environment(process, given, here) for process in _PROCESSES]
     if "://" not in artifacts:
         Path(artifacts).mkdir(parents=True, exist_ok=True)

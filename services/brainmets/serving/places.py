@@ -5,8 +5,6 @@ import socket
 from dataclasses import dataclass
 from typing import Self
 
-import typer
-
 PREPROCESSING = 10
 API_HEALTH, WORKER_HEALTH, PREPROCESSING_HEALTH = 80, 81, 82
 API_METRICS, WORKER_METRICS, PREPROCESSING_METRICS = 90, 91, 92
@@ -18,6 +16,10 @@ _ABOVE = (
 )
 _HIGHEST_PORT = 65535
 _ALL_INTERFACES = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 -- compared, not listened on
+
+
+class AddressError(Exception):
+    """Nothing can listen at an address, or above it; the sentence says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ class Places:
         """Return the places that belong to an API at host:port.
 
         Raises:
-            typer.BadParameter: One of them is not free, or not this machine's.
+            AddressError: One of them is not free, or not this machine's.
         """
         host, _, port = address.rpartition(":")
         places = cls(host, int(port))
@@ -56,29 +58,25 @@ class Places:
     def _check_free(self) -> None:
         highest = _HIGHEST_PORT - _ABOVE[-1]
         if self.port > highest:
-            raise _refusal(
+            raise AddressError(
                 f"expected a port up to {highest}, because others above it are used too, got {self.port}; name another"
             )
         for above in _ABOVE:
-            fault = _find_fault(self.host.strip("[]"), self.port + above)
+            fault = find_fault(self.host.strip("[]"), self.port + above)
             if fault is not None and fault.errno == errno.EADDRINUSE:
                 ports = ", ".join(str(self.port + each) for each in _ABOVE)
-                raise _refusal(
+                raise AddressError(
                     f"expected ports {ports} to be free, got a program that listens at {self.at(above)}; end it "
                     "(`make down`, or Ctrl-C where `brainmets serve` runs), or name another"
                 )
             if fault is not None:
-                raise _refusal(
+                raise AddressError(
                     f"expected an address of this machine, got {self.at(above)}, where nothing can listen "
                     f"({fault.strerror}); name another"
                 )
 
 
-def _refusal(fault: str) -> typer.BadParameter:
-    return typer.BadParameter(fault, param_hint="'--address'")
-
-
-def _find_fault(host: str, port: int) -> OSError | None:
+def find_fault(host: str, port: int) -> OSError | None:
     """Return why nothing can listen somewhere, None when something can."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)

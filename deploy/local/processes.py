@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from brainmets.serving.program import Program
 from local.layout import LOGS, MODEL_REPOSITORY, PYTHON, REDIS_SERVER, STATE
 from local.ports import HOST, Ports
 from local.triton_server import triton_environment, triton_words
@@ -44,29 +45,21 @@ class Place:
         return self.logs / f"{process_name}.log"
 
 
-@dataclass(frozen=True, slots=True)
-class StackProcess:
-    """One process: its command line and its whole environment."""
-
-    name: str
-    words: tuple[str, ...]
-    environment: Mapping[str, str]
-
-
-def stack_processes(place: Place) -> tuple[StackProcess, ...]:
-    """Return the processes of a stack; they wait for each other, so that their order does not matter."""
+def stack_processes(place: Place) -> tuple[Program, ...]:
+    """Return the programs of a stack, whoever needs another after it; at their start they wait for each other."""
     ports = place.ports
     inherited = dict(os.environ)
     return (
-        StackProcess("redis", _redis_words(place), inherited),
-        StackProcess(
+        Program("redis", _redis_words(place), inherited, place.log("redis")),
+        Program(
             "triton",
             triton_words(ports, place.model_repository, otlp_url=inherited.get("BRAINMETS_TRITON_OTLP_URL", "")),
             triton_environment(inherited),
+            place.log("triton"),
         ),
-        _service("preprocessing", ("brainmets.preprocessing",), _preprocessing_settings(place)),
-        _service("api", ("brainmets.gateway", "api"), _api_settings(place)),
-        _service("worker", ("brainmets.gateway", "worker"), _worker_settings(place)),
+        _service(place, "preprocessing", ("brainmets.preprocessing",), _preprocessing_settings(place)),
+        _service(place, "api", ("brainmets.gateway", "api"), _api_settings(place)),
+        _service(place, "worker", ("brainmets.gateway", "worker"), _worker_settings(place)),
     )
 
 
@@ -92,9 +85,10 @@ def _redis_words(place: Place) -> tuple[str, ...]:
     return (str(REDIS_SERVER), *(word for setting in settings.items() for word in setting))
 
 
-def _service(name: str, words: tuple[str, ...], settings: Mapping[str, str]) -> StackProcess:
+def _service(place: Place, name: str, words: tuple[str, ...], settings: Mapping[str, str]) -> Program:
     # What a person has set for all of them stays, but for what the parts must agree on.
-    return StackProcess(name, (str(PYTHON), "-m", *words), {**_KEPT_MEMORY, **os.environ, **settings})
+    environment = {**_KEPT_MEMORY, **os.environ, **settings}
+    return Program(name, (str(PYTHON), "-m", *words), environment, place.log(name))
 
 
 def _preprocessing_settings(place: Place) -> dict[str, str]:

@@ -3,9 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 
-import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-
+from brainmets.serving.readiness import serves
 from local.errors import StackError
 from local.ports import HOST
 from local.processes import Place
@@ -14,11 +12,9 @@ from local.triton_values import check_values
 # Some five seconds on two idle cores.
 START_TIMEOUT_S = 90.0
 _POLL_S = 0.1
-_QUESTION_TIMEOUT_S = 2.0
-_SERVING = health_pb2.HealthCheckResponse.SERVING
 
 
-def wait_until_ready(place: Place, check_alive: Callable[[], None], *, timeout_s: float = START_TIMEOUT_S) -> None:
+def wait_until_ready(place: Place, check_alive: Callable[[], None]) -> None:
     """Return once every part of a stack serves and Triton's values are those of ONNX Runtime.
 
     `check_alive` is asked meanwhile, and raises when waiting has become pointless.
@@ -26,13 +22,13 @@ def wait_until_ready(place: Place, check_alive: Callable[[], None], *, timeout_s
     Raises:
         StackError: A part does not become ready in time, or Triton answers wrong values.
     """
-    give_up_s = time.monotonic() + timeout_s
+    give_up_s = time.monotonic() + START_TIMEOUT_S
     for process_name, port, part in _parts(place):
-        while not _serves(port, part):
+        while not serves(f"{HOST}:{port}", part):
             check_alive()
             if time.monotonic() > give_up_s:
                 raise StackError(
-                    f"The {process_name} was not ready within {timeout_s:.0f} s; see {place.log(process_name)}."
+                    f"The {process_name} was not ready within {START_TIMEOUT_S:.0f} s; see {place.log(process_name)}."
                 )
             time.sleep(_POLL_S)
         if process_name == "triton":
@@ -47,15 +43,3 @@ def _parts(place: Place) -> Iterator[tuple[str, int, str]]:
     yield "api", ports.api_health, "brainmets.v1.SegmentationService"
     yield "worker", ports.worker_health, "worker"
     yield "worker", ports.worker_health, "inference"
-
-
-def _serves(port: int, part: str) -> bool:
-    with grpc.insecure_channel(f"{HOST}:{port}") as channel:
-        stub = health_pb2_grpc.HealthStub(channel)
-        try:
-            answer = stub.Check(
-                health_pb2.HealthCheckRequest(service=part), timeout=_QUESTION_TIMEOUT_S, wait_for_ready=False
-            )
-        except grpc.RpcError:
-            return False
-    return bool(answer.status == _SERVING)

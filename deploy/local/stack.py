@@ -15,8 +15,8 @@ from local.ports import Ports
 from local.processes import FOLDERS, Place
 
 LAST_LINES = 15
-# honcho kills after 5 s what does not end by itself.
-STOP_TIMEOUT_S = 15.0
+# As a rule it takes seconds; a study under way 20 s, and a process that hangs its grace (see `brainmets.serving.crew`).
+STOP_TIMEOUT_S = 240.0
 _POLL_S = 0.05
 
 

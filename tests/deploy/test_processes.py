@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from brainmets.runtime.settings import ApiSettings, PreprocessingSettings, WorkerSettings, load_settings
+from brainmets.serving.program import Program
 from local.layout import ROOT
 from local.ports import HOST, Ports
-from local.processes import Place, StackProcess, stack_processes
+from local.processes import Place, stack_processes
 from local.stack import Record
 
 PLACE = Place(Ports.starting_at(20_000), state=Path("/state"), logs=Path("/logs"))
@@ -42,7 +43,7 @@ def test_the_default_addresses_are_the_services_own() -> None:
 
 
 @pytest.mark.parametrize("process", PROCESSES.values(), ids=PROCESSES)
-def test_nothing_listens_beyond_loopback(process: StackProcess) -> None:
+def test_nothing_listens_beyond_loopback(process: Program) -> None:
     """No word and no setting names another host."""
     own = {name: text for name, text in process.environment.items() if name.endswith("_ADDRESS")}
     hosts = re.findall(r"(?:\d{1,3}\.){3}\d{1,3}", " ".join([*process.words, *own.values()]))

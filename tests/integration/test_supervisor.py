@@ -1,5 +1,6 @@
 """The stack's parts live and die together, and it never outlives whoever started it."""
 
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,23 +8,25 @@ from pathlib import Path
 import psutil
 import pytest
 
-import local.stack
+from brainmets.serving.readiness import serves
 from free_addresses import free_ports
 from integration.running_stack import wait_until
 from local.errors import StackError
 from local.layout import MODEL_REPOSITORY, REDIS_SERVER, TRITON_BACKENDS
+from local.ports import HOST
 from local.processes import Place
 from local.shared_memory import SETTLED_S
 from local.stack import Record, Stack
 
 PARTS = 5
 STOP_TIMEOUT_S = 60.0
+# Less than the 20 s that a worker gives the study under way.
+A_STUDYS_TIME_S = 8.0
 
 
 @pytest.fixture
-def supervised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
+def supervised(tmp_path: Path) -> Iterator[Stack]:
     """A stack under its supervisor, all of its processes started."""
-    monkeypatch.setattr(local.stack, "STOP_TIMEOUT_S", STOP_TIMEOUT_S)
     if not (REDIS_SERVER.exists() and TRITON_BACKENDS.exists()):
         pytest.skip("needs Triton and Redis in build/ (make test unpacks them)")
     place = Place(free_ports(), state=tmp_path / "state", logs=tmp_path / "logs", model_repository=MODEL_REPOSITORY)
@@ -34,12 +37,9 @@ def supervised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stac
 
 
 def parts_of(stack: Stack) -> list[psutil.Process]:
-    """Return the stack's own processes, which honcho starts as its children's children."""
+    """Return the stack's own processes, in the order of their start."""
     running = Record.of(stack.place.state).find_running()
-    if running is None:
-        return []
-    children = psutil.Process(running[0]).children()
-    return [part for child in children for part in child.children()]
+    return [] if running is None else psutil.Process(running[0]).children()
 
 
 def regions_of(process: psutil.Process) -> list[Path]:
@@ -62,6 +62,28 @@ def test_stopping_stops_every_part(supervised: Stack) -> None:
     supervised.stop()
     assert not any(part.is_running() for part in parts)
     assert Record.of(supervised.place.state).find_running() is None
+
+
+def test_nothing_that_a_worker_needs_stops_before_it(supervised: Stack) -> None:
+    """Its study under way is finished, or given back: both take longer than an idle part's end."""
+    *others, worker = parts_of(supervised)
+    assert worker.cmdline()[-1] == "worker"
+    health = f"{HOST}:{supervised.place.ports.worker_health}"
+    wait_until(lambda: serves(health, "worker"), timeout_s=60)
+    worker.suspend()
+    stopping = threading.Thread(target=supervised.stop)
+    stopping.start()
+    try:
+        stopping.join(A_STUDYS_TIME_S)
+        assert stopping.is_alive()
+        assert all(part.status() != psutil.STATUS_ZOMBIE for part in others)
+    finally:
+        worker.resume()
+        stopping.join()
+    log = supervised.place.log("supervisor").read_text()
+    stopped = [line.split()[1] for line in log.splitlines() if " stopped " in line]
+    assert stopped == ["worker", "api", "preprocessing", "triton", "redis"]
+    assert "rc=-9" not in log
 
 
 def test_the_end_of_one_part_ends_all_and_is_named(supervised: Stack) -> None:

@@ -27,7 +27,8 @@ from terminal import CTRL_C, Terminal, terminal
 WRONG_USAGE = 2
 SERVICES = 3
 STOP_TIMEOUT_S = 15.0
-# Less than what honcho gives a process to end.
+# Less than the 20 s that a worker gives the study under way.
+A_STUDYS_TIME_S = 8.0
 NOTHING = f"{HOST}:1"
 
 
@@ -143,17 +144,37 @@ def test_a_second_interrupt_kills_what_does_not_end(redis_url: str, tmp_path: Pa
         assert not psutil.wait_procs(left, timeout=STOP_TIMEOUT_S)[1]
 
 
-def find_preprocessing(command: Terminal) -> psutil.Process:
-    """Return the service's process, once it runs; a decoder looks like it before it is one."""
+def find_service(command: Terminal, *words: str) -> psutil.Process:
+    """Return a service's process by its words, once it runs; a decoder looks like preprocessing before it is one."""
     while True:
         found = []
         for process in psutil.Process(command.command.pid).children(recursive=True):
             with suppress(psutil.NoSuchProcess):
-                if process.cmdline()[1:] == ["-m", "brainmets.preprocessing"]:
+                if process.cmdline()[1:] == ["-m", *words]:
                     found.append(process)
         if found:
             return min(found, key=psutil.Process.create_time)
         time.sleep(0.02)
+
+
+def test_a_worker_is_waited_for_and_has_the_others_meanwhile(redis_url: str, tmp_path: Path) -> None:
+    """Its study under way is finished, or given back: both take longer than an idle service's end."""
+    address = f"{HOST}:{free_ports().api}"
+    given = words(address, redis_url=redis_url, triton=NOTHING, artifacts=tmp_path / "artifacts")
+    with terminal(*given) as command:
+        command.wait_for(f"Waiting for Triton at {NOTHING}")
+        worker, api, preprocessing = (
+            find_service(command, *words)
+            for words in (("brainmets.gateway", "worker"), ("brainmets.gateway", "api"), ("brainmets.preprocessing",))
+        )
+        worker.suspend()
+        command.press(CTRL_C)
+        with pytest.raises(subprocess.TimeoutExpired):
+            command.wait(A_STUDYS_TIME_S)
+        assert all(process.is_running() for process in (worker, api, preprocessing))
+        worker.resume()
+        assert command.wait() == ExitCode.OK
+        assert not psutil.wait_procs((worker, api, preprocessing), timeout=STOP_TIMEOUT_S)[1]
 
 
 def test_the_last_words_of_a_service_that_ended_are_shown(tmp_path: Path) -> None:
@@ -162,7 +183,7 @@ def test_the_last_words_of_a_service_that_ended_are_shown(tmp_path: Path) -> Non
     given = words(f"{HOST}:{port}", redis_url="redis://127.0.0.1:1/0", triton=NOTHING, artifacts=tmp_path / "store")
     with terminal(*given) as command:
         command.wait_for("Waiting for")
-        find_preprocessing(command).kill()
+        find_service(command, "brainmets.preprocessing").kill()
         assert command.wait() == ExitCode.FAILED
         assert "preprocessing stopped" in command.shown
         assert "one of the services ended" in command.shown

@@ -1,10 +1,8 @@
 """Owns `brainmets serve`: API, worker and preprocessing as one, until Ctrl-C. It is found by its entry point."""
 
+import asyncio
 import os
-import shlex
-import signal
 import sys
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,11 +23,12 @@ from brainmets.runtime.settings import (
     variable_name,
 )
 from brainmets.serving import places
+from brainmets.serving.crew import Crew
 from brainmets.serving.places import AddressError, Places
-from brainmets.serving.processes import Screen, WatchedManager
+from brainmets.serving.program import Program
 from brainmets.serving.readiness import Part, wait_until_ready
+from brainmets.serving.screen import Screen
 
-_SIGNALLED = 128
 # What the command line names otherwise than the environment does.
 _OPTIONS = {"redis_url": "--redis", "triton_address": "--triton", "artifact_url": "--artifacts"}
 
@@ -51,6 +50,7 @@ class _Process:
     ports: Mapping[str, int]
 
 
+# Each needs those before it.
 _PROCESSES = (
     _Process(
         "preprocessing",
@@ -102,25 +102,30 @@ def serve(*, address: str, redis_url: str, triton_address: str, artifacts: str) 
         here = Places.starting_at(address)
     except AddressError as error:
         raise typer.BadParameter(str(error), param_hint="'--address'") from None
-    environments = [_environment(process, given, here) for process in _PROCESSES]
+    programs = [
+        Program(process.name, (sys.executable, "-m", *process.words), _environment(process, given, here))
+        for process in _PROCESSES
+    ]
     if "://" not in artifacts:
         Path(artifacts).mkdir(parents=True, exist_ok=True)
     console = Console(stderr=True)
-    screen = Screen(keeps_back=sys.stdout.isatty())
+    screen = Screen([program.name for program in programs], keeps_back=sys.stdout.isatty())
 
-    def tell_when_ready(stopping: threading.Event) -> None:
-        if wait_until_ready(_parts(here, redis_url, triton_address), stopping, console):
-            next_words = Service(address=here.called).command("segment", "STUDY")
-            words = f"Ready at {address}. Ctrl-C stops it; next: {next_words}"
-            console.print(words, style="bold green", markup=False, highlight=False, soft_wrap=True)
-            screen.open()
+    async def tell_when_ready() -> None:
+        await wait_until_ready(_parts(here, redis_url, triton_address), console)
+        next_words = Service(address=here.called).command("segment", "STUDY")
+        words = f"Ready at {address}. Ctrl-C stops it; next: {next_words}"
+        console.print(words, style="bold green", markup=False, highlight=False, soft_wrap=True)
+        screen.open()
 
-    manager = WatchedManager(screen, tell_when_ready)
-    for process, environment in zip(_PROCESSES, environments, strict=True):
-        words = (sys.executable, "-m", *process.words)
-        manager.add_process(process.name, shlex.join(words), env=environment)
-    manager.loop()
-    if int(manager.returncode) in {_SIGNALLED + signal.SIGINT, _SIGNALLED + signal.SIGTERM}:
+    async def run() -> str | None:
+        async with Crew(programs, screen.show) as crew:
+            telling = asyncio.create_task(tell_when_ready())
+            ended = await crew.wait()
+            telling.cancel()
+            return ended
+
+    if asyncio.run(run()) is None:
         console.print("Stopped. Jobs that have not ended go on when it is started again.")
         return True
     screen.show_kept()

@@ -1,6 +1,6 @@
 """Owns when what `brainmets serve` has started is ready, and what a person sees until then."""
 
-import threading
+import asyncio
 import time
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -32,31 +32,27 @@ class Part:
     name: str
 
 
-def wait_until_ready(parts: Iterable[Part], stopping: threading.Event, console: Console) -> bool:
-    """Return True once all parts serve, and False when they are to stop before.
-
-    What is waited for is shown on the console when it takes long, if that is a terminal.
-    """
+async def wait_until_ready(parts: Iterable[Part], console: Console) -> None:
+    """Return once all parts serve; what is waited for is shown when it takes long, if the console is a terminal."""
     began_s = time.monotonic()
     with ExitStack() as shown:
         status = None
         for part in parts:
-            while not _serves(part):
-                if stopping.wait(_POLL_S):
-                    return False
+            while not await asyncio.to_thread(serves, part.address, part.name):
+                await asyncio.sleep(_POLL_S)
                 waited_s = time.monotonic() - began_s
                 if status is None and waited_s > APPEARS_AFTER_S:
                     status = shown.enter_context(console.status(""))
                 if status is not None:
                     status.update(f"Waiting for {part.words} ({waited_s:.0f} s)")
-    return True
 
 
-def _serves(part: Part) -> bool:
-    with grpc.insecure_channel(part.address) as channel:
+def serves(address: str, name: str) -> bool:
+    """Return whether a process's grpc.health.v1 at host:port says that what is named serves."""
+    with grpc.insecure_channel(address) as channel:
         try:
             answer = health_pb2_grpc.HealthStub(channel).Check(
-                health_pb2.HealthCheckRequest(service=part.name), timeout=_QUESTION_TIMEOUT_S
+                health_pb2.HealthCheckRequest(service=name), timeout=_QUESTION_TIMEOUT_S
             )
         except grpc.RpcError:
             return False

@@ -1,0 +1,97 @@
+"""Processes run as one: each is stopped in its turn and in its own time, and none is left."""
+
+import asyncio
+import os
+import re
+import signal
+import sys
+
+import psutil
+import pytest
+
+from brainmets.serving import crew
+from brainmets.serving.crew import Crew
+from brainmets.serving.program import Program
+
+# What a program does when it is told to stop; it says when it can be.
+OBEYS = "import signal, time; signal.signal(signal.SIGTERM, lambda *_: {}); print('ready', flush=True); time.sleep(60)"
+IDLE = OBEYS.format("exit()")
+BUSY = OBEYS.format("(time.sleep(0.5), print('finished'), exit())")
+STUBBORN = OBEYS.format("None")
+SHORT_GRACE_S = 2.0
+
+
+def programs(**codes: str) -> list[Program]:
+    """Return programs in Python, by their names."""
+    return [Program(name, (sys.executable, "-c", code), os.environ) for name, code in codes.items()]
+
+
+class Told:
+    """What a crew tells."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, str]] = []
+        self._ready = asyncio.Semaphore(0)
+
+    def __call__(self, name: str, line: str) -> None:
+        """Take a line."""
+        self.lines.append((name, line))
+        if line == "ready":
+            self._ready.release()
+
+    @property
+    def stopped(self) -> list[str]:
+        """Processes that have stopped, in their order, and their exit statuses."""
+        return [line for name, line in self.lines if name == "system" and "stopped" in line]
+
+    async def wait_for_ready(self, count: int) -> None:
+        """Return once so many processes have said that they are."""
+        for _ in range(count):
+            await self._ready.acquire()
+
+
+async def test_the_last_is_stopped_first_and_waited_for() -> None:
+    """Though those before it would be done at once: it needs them to the end."""
+    told = Told()
+    async with Crew(programs(first=IDLE, second=IDLE, third=BUSY), told):
+        await told.wait_for_ready(3)
+    assert told.stopped == ["third stopped (rc=0)", "second stopped (rc=0)", "first stopped (rc=0)"]
+    assert ("third", "finished") in told.lines
+
+
+async def test_only_what_outlives_its_grace_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others still have theirs."""
+    monkeypatch.setattr(crew, "GRACE_S", SHORT_GRACE_S)
+    told = Told()
+    async with Crew(programs(busy=BUSY, stubborn=STUBBORN), told):
+        await told.wait_for_ready(2)
+    assert told.stopped == [f"stubborn stopped (rc={-signal.SIGKILL})", "busy stopped (rc=0)"]
+
+
+async def test_the_first_to_end_by_itself_is_named_and_ends_the_others() -> None:
+    """Whatever its status."""
+    told = Told()
+    async with Crew(programs(first=IDLE, second="exit(3)"), told) as running:
+        assert await running.wait() == "second"
+        await told.wait_for_ready(1)
+    assert told.stopped == ["second stopped (rc=3)", "first stopped (rc=0)"]
+
+
+async def test_none_is_left_when_one_cannot_be_started() -> None:
+    """Whoever has been started before it is ended."""
+    told = Told()
+    unknown = Program("unknown", ("/no/such/program",), os.environ)
+    with pytest.raises(FileNotFoundError, match="/no/such/program"):
+        async with Crew([*programs(first=IDLE), unknown], told):
+            pass
+    (pid,) = (int(pid) for _, line in told.lines for pid in re.findall(r"pid=(\d+)", line))
+    assert not psutil.pid_exists(pid)
+
+
+async def test_a_line_is_passed_on_whole_and_what_is_no_text_with_it() -> None:
+    """However long it is."""
+    told = Told()
+    code = "import sys; sys.stdout.buffer.write(b'\\xff' + b'x' * 1_000_000 + b'\\nend')"
+    async with Crew(programs(talker=code), told) as running:
+        assert await running.wait() == "talker"
+    assert [line for name, line in told.lines if name == "talker"] == ["\ufffd" + "x" * 1_000_000, "end"]

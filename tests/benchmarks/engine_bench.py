@@ -12,6 +12,7 @@ from rich.table import Table
 from study_bench import MODELS, ROOT, describe_machine, prepare
 
 from brainmets.imaging.evaluation import overlap
+from brainmets.runtime.network_version import find_graph
 from brainmets.training.heads import HALF
 from local.engine import EngineKind, engine_file, open_engine
 
@@ -37,7 +38,7 @@ def main() -> None:
 
 def compare(name: str, tiles: list[np.ndarray]) -> list[tuple[str, ...]]:
     """Return one network's lines, an engine each; those that cannot run it are left out."""
-    model = ROOT / "model_repository" / name / "1" / "model.onnx"
+    model = find_graph(ROOT / "model_repository" / name)
     seconds, masks = {}, {}
     for kind in EngineKind:
         if not engine_file(kind, model).is_file():

@@ -14,6 +14,7 @@ from onnx import numpy_helper
 from torch.nn import functional
 
 from brainmets.imaging.evaluation import overlap
+from brainmets.runtime.network_version import find_graph
 from brainmets.training.context import HALO, SERVED
 from brainmets.training.model_card import CARD_NAME, load_facts
 from brainmets.training.networks import build_network
@@ -80,7 +81,7 @@ def compare_windows(model: Path, voxels: NDArray[np.float32], ours: NDArray[np.f
 def load_served_weights(model: Path) -> SegmentationNetwork:
     """Return the torch network whose weights an exported graph holds, normalisation folded as there."""
     network = fold_normalisation(build_network(model.name, input_channels=SERVED.input_channels).eval())
-    graph = onnx.load(model / "1" / "model.onnx").graph
+    graph = onnx.load(find_graph(model)).graph
     weights = {
         each.name.removeprefix("network."): torch.from_numpy(numpy_helper.to_array(each).copy())
         for each in graph.initializer

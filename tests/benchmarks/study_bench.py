@@ -37,6 +37,7 @@ from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.study import Study, align_study
 from brainmets.imaging.tiling import Tile, TileGrid, crop_tile, cropped_shape, plan_tiles, spread_tile
 from brainmets.runtime.brain_weights import load_brain_network
+from brainmets.runtime.network_version import find_graph
 from brainmets.training.model_card import CARD_NAME, load_facts
 from brainmets.training.served_contract import TILES
 from brainmets.wire.tiles import tile_to_proto
@@ -86,7 +87,7 @@ def main() -> None:
     parser.add_argument("--only-path", action="store_true", help="leave MONAI and the queued studies out")
     arguments = parser.parse_args()
     prepared, preparation_s = prepare_repeatedly(arguments.study, arguments.repeats)
-    kind = choose_kind(os.environ, ROOT / "model_repository" / "nested_unet" / "1" / "model.onnx")
+    kind = choose_kind(os.environ, find_graph(ROOT / "model_repository" / "nested_unet"))
     measured = {
         name: measure(name, prepared, kind, study=arguments.study, address=arguments.address, repeats=arguments.repeats)
         for name in track(MODELS, description="Measuring", console=Console(stderr=True))
@@ -202,7 +203,7 @@ def measure(
 def compare_with_monai(name: str, row: dict, prepared: PreparedTiles, kind: EngineKind) -> None:
     """Add what MONAI's sliding window takes for the same voxels, and how much faster the whole path is."""
     model = ROOT / "model_repository" / name
-    engine = open_engine(kind, model / "1" / "model.onnx", threads=len(os.sched_getaffinity(0)))
+    engine = open_engine(kind, find_graph(model), threads=len(os.sched_getaffinity(0)))
     accumulator = ProbabilityAccumulator(prepared.grid)
     for index, tile in enumerate(prepared.tiles):
         accumulator.add(ProbabilityTile(index, engine.infer(tile)[0, 0]))
@@ -225,7 +226,7 @@ def fastest_compute(name: str, prepared: PreparedTiles, kind: EngineKind) -> Cal
 def compute_ways(names: tuple[str, ...], tiles: list[np.ndarray], kind: EngineKind) -> Iterator[Callable[[], None]]:
     """Yield the ways to keep all cores busy with the tiles: all on one, or one tile on each."""
     cores = len(os.sched_getaffinity(0))
-    paths = [ROOT / "model_repository" / name / "1" / "model.onnx" for name in names]
+    paths = [find_graph(ROOT / "model_repository" / name) for name in names]
     for lanes in sorted({1, cores}):
         engines = [[open_engine(kind, path, threads=cores // lanes) for path in paths] for _ in range(lanes)]
 

@@ -13,6 +13,7 @@ from brainmets.imaging.lesions import LesionMask
 from brainmets.imaging.operating_point import OperatingPointName
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.study import Study
+from brainmets.runtime.network_version import find_graph
 from brainmets.training.labelled_studies import LabelledStudy
 from brainmets.training.model_card import CARD_NAME, contract_from_card, load_facts
 from brainmets.training.scoring import MEAN, Scorer
@@ -38,7 +39,7 @@ def test_the_gateway_decides_as_the_evaluator_does(
     folders = [MODEL_REPOSITORY / name for name in NETWORKS]
     points = {folder.name: contract_from_card(load_facts(folder / CARD_NAME)).points[name] for folder in folders}
     # The graph that Triton's backend chose: what int8 changes is not the service's doing.
-    exact = folders[0] / "1" / "model.onnx"
+    exact = find_graph(folders[0])
     graph = engine_file(choose_kind(os.environ, exact), exact).name
     alone = OnnxDecider(Scorer(folders, threads=2, graph=graph), with_mean(points)).decide(labelled)
     with stack.client() as client:

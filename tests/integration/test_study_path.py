@@ -9,6 +9,7 @@ import pytest
 from nibabel.nifti1 import Nifti1Image
 
 from brainmets.client import SegmentationOptions, ServiceError
+from brainmets.runtime.network_version import find_graph
 from integration.running_stack import RunningStack
 from local.engine import EngineKind, choose_kind, engine_file, find_disagreement, open_engine
 from local.layout import MODEL_REPOSITORY
@@ -48,7 +49,7 @@ def test_triton_answers_what_the_network_answers(stack: RunningStack, model_name
     tiles = sample_model_tile(client, model_name)
     probability = infer(client, model_name, tiles)
     client.close()
-    model = MODEL_REPOSITORY / model_name / "1" / "model.onnx"
+    model = find_graph(MODEL_REPOSITORY / model_name)
     reference = open_engine(EngineKind.ONNXRUNTIME, engine_file(choose_kind(os.environ, model), model))
     assert find_disagreement(probability, reference.infer(tiles)) == ""
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import onnx
 import pytest
 
+from brainmets.runtime.network_version import find_graph
 from brainmets.training.model_card import contract_from_card
 from brainmets.training.networks import NETWORKS
 from brainmets.training.onnx_graph import MAX_IR_VERSION, OPSET
@@ -27,7 +28,7 @@ def test_the_card_names_the_graph_that_lies_beside_it(folder: Path) -> None:
     """The digests in the model card, which the configuration repeats, are those of the ONNX file and its int8 graph."""
     card = json.loads((folder / "model_card.json").read_text())
     for name, stated in (("model.onnx", card["onnx_sha256"]), ("model.int8.onnx", card["int8"]["sha256"])):
-        assert hashlib.sha256((folder / "1" / name).read_bytes()).hexdigest() == stated
+        assert hashlib.sha256(find_graph(folder).with_name(name).read_bytes()).hexdigest() == stated
 
 
 def test_configurations_are_as_they_were_generated(folder: Path) -> None:
@@ -40,7 +41,7 @@ def test_configurations_are_as_they_were_generated(folder: Path) -> None:
 
 def test_the_graphs_are_small_and_readable_in_production(folder: Path) -> None:
     """Opset, IR version and size stay within what production reads and a clone carries."""
-    graphs = sorted((folder / "1").glob("*.onnx"))
+    graphs = sorted(find_graph(folder).parent.glob("*.onnx"))
     assert len(graphs) == 2
     for path in graphs:
         model = onnx.load(path)

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import redis.exceptions
 import structlog.testing
 from google.rpc import status_pb2
 
@@ -261,6 +262,31 @@ async def test_a_worker_that_is_cancelled_leaves_no_attempt_behind(bench: Gatewa
     async with asyncio.timeout(WAIT_S):
         while any("_outcome_of" in repr(task.get_coro()) for task in asyncio.all_tasks()):  # noqa: ASYNC110 -- tasks
             await asyncio.sleep(0.02)
+
+
+async def test_a_worker_that_breaks_leaves_no_attempt_behind(bench: GatewayBench) -> None:
+    """Its process ends, and closes the stores under whatever goes on."""
+    begun = asyncio.Event()
+
+    async def wait(claim: Claim) -> Completion:
+        if begun.is_set():
+            # Nothing can be recorded of a job that is no hash.
+            await bench.stores.client.set(f"brainmets:{{{DEFAULT_TENANT}}}:job:{claim.job.job_id}", b"")
+            return Completion(b"result", ())
+        begun.set()
+        await asyncio.sleep(HANGS_S)
+        raise AssertionError
+
+    replace_segment(bench, wait)
+    watching = asyncio.create_task(bench.crew.inference.watch())
+    work = asyncio.create_task(bench.crew.worker.run(asyncio.Event()))
+    await submitted(bench)
+    await begun.wait()
+    await submitted(bench, study_bytes(seed=1))
+    with pytest.raises(redis.exceptions.ResponseError):
+        await work
+    watching.cancel()
+    assert not any("_outcome_of" in repr(task.get_coro()) for task in asyncio.all_tasks())
 
 
 async def test_a_job_of_a_lost_worker_is_taken_over(bench: GatewayBench) -> None:

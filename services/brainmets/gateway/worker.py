@@ -4,6 +4,7 @@ import asyncio
 import traceback
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 import structlog
 
@@ -22,13 +23,14 @@ from brainmets.imaging.errors import (
     OverloadedError,
     StaleLeaseError,
 )
+from brainmets.runtime.tasks import to_its_end
 from brainmets.runtime.tracing import SpanKind, annotate_span, span
 
 # Longest wait for a new job before the loop looks at its other duties.
 CLAIM_BLOCK_S = 1.0
 # After SIGTERM a study may still take this long before it is given back; orchestrators kill after 30 s.
 SHUTDOWN_GRACE_S = 20.0
-# How often an attempt that is given back is told so, until it has stopped.
+# How often what must stop is told so, until it has.
 CANCEL_INTERVAL_S = 0.5
 # How long an outcome is offered to a Redis that does not answer; the fence makes lateness harmless.
 RECORD_TIMEOUT_S = 60.0
@@ -78,8 +80,13 @@ class StudyWorker:
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Work until told to stop; studies under way are then finished, or given back after a grace time."""
-        # No TaskGroup: that cancels once, and redis-py may lose it (see `_cancel`).
-        await asyncio.gather(*(self._work(stopping) for _ in range(self._studies_in_flight)))
+        works = [asyncio.create_task(self._work(stopping)) for _ in range(self._studies_in_flight)]
+        try:
+            await asyncio.gather(*works)
+        finally:
+            # One that broke ends the others. No TaskGroup: that cancels once, and redis-py may lose it.
+            for work in works:
+                await _cancel(work)
 
     async def _work(self, stopping: asyncio.Event) -> None:
         """Work off one study after the other."""
@@ -143,7 +150,8 @@ class StudyWorker:
                     await asyncio.wait({attempt}, timeout=SHUTDOWN_GRACE_S)
                 is_released = not attempt.done()
             finally:
-                await _cancel(attempt)
+                # Also when this is cancelled again meanwhile.
+                await to_its_end(_cancel(attempt))
             if is_released:
                 return Withdrawal.RELEASED
             return Withdrawal.LOST if attempt.cancelled() else attempt.result()
@@ -178,11 +186,11 @@ class StudyWorker:
             await self._jobs.release(claim)
 
 
-async def _cancel(attempt: asyncio.Task[Outcome]) -> None:
+async def _cancel(task: asyncio.Task[Any]) -> None:  # Any: its answer is not looked at
     # Before Python 3.12 asyncio.wait_for, which redis-py uses, may lose a cancellation that comes with its answer.
-    while not attempt.done():
-        attempt.cancel()
-        await asyncio.wait({attempt}, timeout=CANCEL_INTERVAL_S)
+    while not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=CANCEL_INTERVAL_S)
 
 
 async def _outcome_of(attempts: Attempts, claim: Claim) -> Outcome:

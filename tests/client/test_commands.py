@@ -3,6 +3,7 @@
 import asyncio
 import csv
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -343,6 +344,55 @@ async def test_tables_are_printed(bench: GatewayBench) -> None:
     result = await run("models", "--address", bench.address)
     assert result.exit_code == ExitCode.OK
     assert "nested" in result.stdout
+
+
+FULL_DISK = "/dev/full"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("segment", "STUDY", "--output", "OUT", "--json"),
+        ("submit", "STUDY"),
+        ("submit", "--all", "COHORT", "--output", "OUT", "--json"),
+        ("watch", "JOB"),
+        ("fetch", "JOB", "--output", "OUT"),
+        ("cancel", "JOB"),
+        ("jobs", "--json"),
+        ("models",),
+        ("doctor",),
+    ],
+    ids=" ".join,
+)
+async def test_an_answer_that_cannot_be_printed_is_one_sentence(
+    bench: GatewayBench, study: Path, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    """As on a full disk, to which a script sends it."""
+    shutil.copytree(study, tmp_path / "cohort" / "first")
+    job_id = (await run("submit", str(study), "--address", bench.address)).stdout.strip()
+    places = {"STUDY": str(study), "COHORT": str(tmp_path / "cohort"), "OUT": str(tmp_path / "out"), "JOB": job_id}
+    command = [places.get(word, word) for word in (*words, "--address", bench.address)]
+    with open(FULL_DISK, "w") as full:  # noqa: ASYNC230, PTH123 -- no bytes lie behind it
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "brainmets.client", *command, stdout=full, stderr=asyncio.subprocess.PIPE
+        )
+        _, told = await process.communicate()
+    assert process.returncode == ExitCode.FAILED
+    assert "got “No space left on device”" in " ".join(told.decode().split())
+    assert "Traceback" not in told.decode()
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)], ids=["table", "json"])
+async def test_an_answer_that_nobody_reads_ends_in_silence(bench: GatewayBench, form: tuple[str, ...]) -> None:
+    """As with `brainmets jobs | true`."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "brainmets.client", "jobs", *form, "--address", bench.address,
+        stdout=writing, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    os.close(writing)
+    assert await process.communicate() == (None, b"")
 
 
 async def test_a_bad_study_is_one_sentence(bench: GatewayBench, tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ from brainmets.client.phantom import Phantom
 from brainmets.client.plain_help import PlainCommand, PlainGroup
 from brainmets.client.service_options import Service, calls_service
 from brainmets.client.study_files import find_study_files
-from brainmets.client.terminal import StudyProgress, check_table, model_report, show_segmentation
+from brainmets.client.terminal import StudyProgress, check_table, model_report, print_text, show_segmentation
 
 app = typer.Typer(help=f"Segment brain metastases in MRI. {RESEARCH_USE_ONLY}", no_args_is_help=True, cls=PlainGroup)
 _command = partial(app.command, cls=PlainCommand)
@@ -105,8 +105,7 @@ def segment(  # noqa: PLR0913, PLR0917 -- the options of a command line
     with errors_end_the_command(console, interrupted=lambda: cancel_job(service, progress.job, console)):
         with progress, service.client() as client:
             segmentation = client.segment(files, options, on_progress=progress.changed, on_sent=progress.sent)
-        paths = segmentation.save(output)
-    show_segmentation(segmentation, as_json=as_json, paths=paths)
+        show_segmentation(segmentation, as_json=as_json, paths=segmentation.save(output))
 
 
 _command()(job_commands.submit)
@@ -186,10 +185,10 @@ def doctor(service: Service, output: Output = Path("out"), as_json: AsJson = Fal
     """
     with errors_end_the_command(Console(stderr=True)):
         checks = asyncio.run(_examine(service, output))
-    if as_json:
-        typer.echo(json.dumps([asdict(check) for check in checks]))
-    else:
-        Console().print(check_table(checks))
+        if as_json:
+            print_text(json.dumps([asdict(check) for check in checks]))
+        else:
+            Console().print(check_table(checks))
     raise typer.Exit(ExitCode.FAILED if any(check.fails for check in checks) else ExitCode.OK)
 
 
@@ -249,13 +248,11 @@ def models(
     """
     with errors_end_the_command(Console(stderr=True)), service.client() as client:
         if card is not None:
-            typer.echo(json.dumps(client.model_card(card), indent=2, ensure_ascii=False))
-            return
-        listed = client.models()
-    if as_json:
-        typer.echo(json.dumps([asdict(model) for model in listed]))
-    else:
-        Console().print(model_report(listed))
+            print_text(json.dumps(client.model_card(card), indent=2, ensure_ascii=False))
+        elif as_json:
+            print_text(json.dumps([asdict(model) for model in client.models()]))
+        else:
+            Console().print(model_report(client.models()))
 
 
 class ShellName(StrEnum):

@@ -15,7 +15,6 @@ import typer
 from rich.console import Console
 
 from brainmets.client.arguments import (
-    RESEARCH_USE_ONLY,
     AsJson,
     Force,
     JobId,
@@ -37,12 +36,19 @@ from brainmets.client.interruption import Interruption, leave_job
 from brainmets.client.jobs import JobState
 from brainmets.client.service_options import Service, calls_service
 from brainmets.client.study_files import find_study_files
-from brainmets.client.terminal import CohortProgress, StudyProgress, cohort_table, job_table, show_segmentation
+from brainmets.client.terminal import (
+    CohortProgress,
+    StudyProgress,
+    job_table,
+    print_text,
+    show_cohort,
+    show_segmentation,
+)
 
 if TYPE_CHECKING:
     from brainmets.client.jobs import Job
     from brainmets.client.options import SegmentationOptions
-    from brainmets.client.sync import Client
+    from brainmets.client.results import Segmentation
 
 
 @calls_service
@@ -89,7 +95,7 @@ def submit(  # noqa: PLR0913, PLR0917 -- the options of a command line
         total_bytes = sum(file.size_bytes for file in files)
         with StudyProgress(console, total_bytes=total_bytes) as progress, service.client() as client:
             job = client.submit(files, options, on_sent=progress.sent)
-    typer.echo(json.dumps(_row(job)) if as_json else job.job_id)
+        print_text(json.dumps(_row(job)) if as_json else job.job_id)
 
 
 def _sending_ended(service: Service) -> Interruption:
@@ -112,13 +118,10 @@ def _submit_all(folder: Path, options: SegmentationOptions, *, output: Path, ser
         output.mkdir(parents=True, exist_ok=True)
         with progress:
             lines = asyncio.run(_run_cohort(studies, options, output, service, progress))
-    if as_json:
-        typer.echo(json.dumps([asdict(line) for line in lines]))
-    else:
-        console = Console()
-        console.print(cohort_table(lines))
-        console.print(f"  {output / SUMMARY_NAME}", highlight=False, soft_wrap=True)
-        console.print(f"[bold]{RESEARCH_USE_ONLY}[/bold]")
+        if as_json:
+            print_text(json.dumps([asdict(line) for line in lines]))
+        else:
+            show_cohort(lines, summary=output / SUMMARY_NAME)
     raise typer.Exit(ExitCode.FAILED if any(line.outcome is Outcome.FAILED for line in lines) else ExitCode.OK)
 
 
@@ -144,14 +147,9 @@ def watch(job_id: JobId, service: Service, as_json: AsJson = False) -> None:
     Example: brainmets watch "$(brainmets submit study/)"
     """
     console = Console(stderr=True)
-    with (
-        errors_end_the_command(console, interrupted=lambda: leave_job(service, job_id)),
-        StudyProgress(console) as progress,
-        service.client() as client,
-    ):
-        _check_known(client, job_id)
-        segmentation = client.wait(job_id, on_progress=progress.changed)
-    show_segmentation(segmentation, as_json=as_json)
+    with errors_end_the_command(console, interrupted=lambda: leave_job(service, job_id)):
+        segmentation = _follow(service, job_id, console)
+        show_segmentation(segmentation, as_json=as_json)
 
 
 @calls_service
@@ -162,16 +160,16 @@ def fetch(job_id: JobId, service: Service, output: Output = Path("out"), as_json
     """
     console = Console(stderr=True)
     with errors_end_the_command(console, interrupted=lambda: leave_job(service, job_id)):
-        with StudyProgress(console) as progress, service.client() as client:
-            _check_known(client, job_id)
-            segmentation = client.wait(job_id, on_progress=progress.changed)
-        paths = segmentation.save(output)
-    show_segmentation(segmentation, as_json=as_json, paths=paths)
+        segmentation = _follow(service, job_id, console)
+        show_segmentation(segmentation, as_json=as_json, paths=segmentation.save(output))
 
 
-def _check_known(client: Client, job_id: str) -> None:
-    """Ask for a job once: watching it would try a service that is out of reach several times."""
-    client.job(job_id)
+def _follow(service: Service, job_id: str, console: Console) -> Segmentation:
+    """Show how far a job is until it has ended, and return its result."""
+    with StudyProgress(console) as progress, service.client() as client:
+        # Once: watching it would try a service that is out of reach several times.
+        client.job(job_id)
+        return client.wait(job_id, on_progress=progress.changed)
 
 
 @calls_service
@@ -182,8 +180,8 @@ def cancel(job_id: JobId, service: Service, as_json: AsJson = False) -> None:
     """
     with errors_end_the_command(Console(stderr=True)), service.client() as client:
         job = client.cancel(job_id)
-    words = "is" if job.state is JobState.CANCELLED else "had already"
-    typer.echo(json.dumps(_row(job)) if as_json else f"{job.job_id} {words} {job.state}")
+        words = "is" if job.state is JobState.CANCELLED else "had already"
+        print_text(json.dumps(_row(job)) if as_json else f"{job.job_id} {words} {job.state}")
 
 
 @calls_service
@@ -198,10 +196,10 @@ def jobs(
     """
     with errors_end_the_command(Console(stderr=True)), service.client() as client:
         listed = tuple(itertools.islice(client.jobs(page_size=min(limit, 500)), limit))
-    if as_json:
-        typer.echo(json.dumps([_row(job) for job in listed]))
-    else:
-        Console().print(job_table(listed))
+        if as_json:
+            print_text(json.dumps([_row(job) for job in listed]))
+        else:
+            Console().print(job_table(listed))
 
 
 def _row(job: Job) -> dict[str, str | int]:

@@ -201,6 +201,14 @@ def show_segmentation(segmentation: Segmentation, *, as_json: bool, paths: Itera
     console.print(f"[bold]{RESEARCH_USE_ONLY}[/bold]")
 
 
+def show_cohort(lines: Iterable[CohortLine], *, summary: Path) -> None:
+    """Print what became of a cohort, and the file that tells it too."""
+    console = Console()
+    console.print(cohort_table(lines))
+    console.print(f"  {summary}", highlight=False, soft_wrap=True)
+    console.print(f"[bold]{RESEARCH_USE_ONLY}[/bold]")
+
+
 def segmentation_json(segmentation: Segmentation) -> str:
     """Return a result as its file report.json has it, what is empty or zero too, and the job that it came of."""
     report = json_format.MessageToDict(segmentation.report, always_print_fields_with_no_presence=True)

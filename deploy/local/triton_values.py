@@ -6,6 +6,8 @@ from typing import Any
 
 from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput
 
+from brainmets.imaging.errors import ModelContractError
+from brainmets.runtime.network_version import find_graphs
 from local.engine import (
     Array,
     EngineKind,
@@ -24,12 +26,14 @@ def check_values(triton_address: str, model_repository: Path) -> None:
     """Return when each model's answer through Triton agrees with ONNX Runtime in this process.
 
     Raises:
-        StackError: One does not.
+        StackError: One does not, or has several versions.
     """
     client = InferenceServerClient(triton_address)
     try:
-        for model in sorted(model_repository.glob("*/*/model.onnx")):
-            _check_model(client, model)
+        for graph in find_graphs(model_repository):
+            _check_model(client, graph)
+    except ModelContractError as error:
+        raise StackError(str(error)) from error
     finally:
         client.close()
 

@@ -11,7 +11,7 @@ from tritonclient.grpc import model_config_pb2
 
 from brainmets.imaging.errors import ModelContractError
 from brainmets.imaging.sequence import Sequence
-from brainmets.runtime.network_version import GRAPH_NAME, find_graph
+from brainmets.runtime.network_version import GRAPH_NAME, find_graphs
 
 # Tiles that graphs are compared on: their seed, rows and columns, and the side of the blocks of their background.
 TILE_SEED = 0
@@ -124,9 +124,9 @@ def load_served_models(repository: Path) -> tuple[ServedModel, ...]:
         ModelContractError: There is none, or one has several, or its file is not the one its configuration names.
     """
     models = []
-    for folder in sorted({path.parents[1] for path in repository.glob(f"*/*/{GRAPH_NAME}")}):
+    for graph in find_graphs(repository):
+        folder = graph.parents[1]
         config = text_format.Parse((folder / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
-        graph = find_graph(folder)
         model = ServedModel(graph, graph.read_bytes(), config)
         if config.parameters["onnx_sha256"].string_value != model.onnx_sha256:
             raise ModelContractError(

@@ -14,7 +14,7 @@ from brainmets.evaluation.report import NOTICE, describe_machine
 from brainmets.evaluation.study_score import score_study
 from brainmets.evaluation.summary import Json
 from brainmets.imaging.operating_point import OperatingPointName
-from brainmets.runtime.network_version import GRAPH_NAME
+from brainmets.runtime.network_version import find_graphs
 from brainmets.training.labelled_studies import LabelledStudy
 from brainmets.training.scoring import MEAN, InferredStudy, Scorer
 from brainmets.training.slice_split import SLICE_SPLIT_NAME
@@ -38,7 +38,7 @@ def compare_candidate(candidate: Path, drawn: Sequence[LabelledStudy], test: Lab
         test: Another study, at the point that the drawn ones chose.
         threads: Of the network.
     """
-    models = sorted({path.parents[1] for path in candidate.glob(f"*/*/{GRAPH_NAME}")})
+    models = [graph.parents[1] for graph in find_graphs(candidate)]
     scorer = Scorer(models, threads=threads)
     inferred, seconds = [], []
     for labelled in drawn:

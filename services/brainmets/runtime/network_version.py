@@ -41,3 +41,13 @@ def find_graph(folder: Path) -> Path:
             remedy="name a folder that `export` wrote, or take the other versions out of it",
         )
     return versions[0] / GRAPH_NAME
+
+
+def find_graphs(repository: Path) -> tuple[Path, ...]:
+    """Return the ONNX file of each network in a model repository, by name; none where there is no network.
+
+    Raises:
+        ModelContractError: One has more than one version.
+    """
+    folders = {path.parents[1] for path in repository.glob(f"*/*/{GRAPH_NAME}")}
+    return tuple(find_graph(folder) for folder in sorted(folders))

@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import dataclass
+from typing import Self
 
 import cv2
 import numpy as np
@@ -15,6 +16,12 @@ from brainmets.imaging.volume import Volume
 
 # Similarity is judged on voxels of this size: a patient who moved did so by more, and a head still has thousands.
 JUDGED_SPACING_MM = 4.0
+# Samples on an axis, the two that a shift moves out of sight among them. Fewer tell nothing: a slice of a head may
+# resemble the next one of another contrast more than its own.
+MIN_SAMPLES = 5
+# Measured on three real studies, each sequence turned: 52 of 54 turns of 5 degrees are noticed, all of 8,
+# and none is disbelieved for nothing. By 4 degrees metastasis_bratsmet_00110 is, whose T1c truly lies 1.8 degrees off.
+JUDGED_TURN_DEG = 6.0
 # Joint histograms of heads (Maes et al. 1997, IEEE Trans Med Imaging 16:187, section IV) are stable with 32 bins.
 BINS = 32
 # Shrink factors and smoothing (voxels of 2 mm) from coarse to fine.
@@ -50,55 +57,77 @@ class RigidTransform:
 
 
 def fits_best_in_place(fixed: Volume, moving: Volume) -> bool:
-    """True when no shift of `moving` by one coarse voxel, along any axes, resembles `fixed` more.
+    """True when `moving` resembles `fixed` no more once it is shifted by a coarse voxel along any axes, or turned.
 
-    Both lie on one grid. Resemblance is mutual information, so that the sequences may differ in contrast.
+    Both lie on one isotropic grid. Resemblance is mutual information, so that the sequences may differ in contrast, and
+    is judged where `moving` was acquired: the zeros beyond are no intensities.
 
     References:
         Maes et al. 1997, IEEE Trans Med Imaging 16:187, equation 2.
     """
-    ours, theirs = (_binned(_thinned(volume)) for volume in (fixed, moving))
-    box = find_bounding_box((ours | theirs) != 0)
-    if box is None or min(ours.shape) <= 2:  # noqa: PLR2004 -- nothing to compare, or too thin to be shifted
+    # Every so many voxels on each axis: mutual information needs samples and no averages.
+    step = max(1, round(JUDGED_SPACING_MM / moving.geometry.spacing_mm[0]))
+    thinned = (slice(None, None, step),) * 3
+    box = find_bounding_box(moving.voxels[thinned] != 0)
+    if box is None or min(box.shape) < MIN_SAMPLES:
         return True
-    # Farther out both are of the lowest bin, however they are shifted: such pairs are counted without a look at them.
-    near = tuple(slice(max(0, axis.start - 2), axis.stop + 2) for axis in box.slices)
-    inner = np.ascontiguousarray(ours[near][1:-1, 1:-1, 1:-1])
-    dark_count = ours[1:-1, 1:-1, 1:-1].size - inner.size
-
-    def resemblance(shift: tuple[int, ...]) -> float:
-        return _mutual_information(inner, theirs[near], shift=shift, dark_count=dark_count)
-
-    in_place = resemblance((0, 0, 0))
-    return all(resemblance(shift) <= in_place for shift in itertools.product((-1, 0, 1), repeat=3))
-
-
-def _thinned(volume: Volume) -> NDArray[np.float32]:
-    """Return every so many voxels on each axis: a view, since mutual information needs samples and no averages."""
-    steps = (max(1, round(JUDGED_SPACING_MM / spacing_mm)) for spacing_mm in volume.geometry.spacing_mm)
-    return volume.voxels[tuple(slice(None, None, step) for step in steps)]
-
-
-def _binned(voxels: NDArray[np.float32]) -> NDArray[np.uint8]:
-    top = np.percentile(voxels, 99.5)
-    bottom = voxels.min()
-    scaled = (voxels - bottom) / max(float(top - bottom), np.finfo(np.float32).tiny)
-    bins: NDArray[np.uint8] = (scaled.clip(0.0, 1.0) * (BINS - 1)).astype(np.uint8)
-    return bins
+    ours, theirs = (volume.voxels[thinned][box.slices] for volume in (fixed, moving))
+    scale = _Scale.of(theirs)
+    inner = _Scale.of(ours).bins(ours[1:-1, 1:-1, 1:-1])
+    bins = scale.bins(theirs)
+    shifted = (
+        bins[*(slice(1 + shift, 1 + shift + size) for shift, size in zip(shifts, inner.shape, strict=True))]
+        for shifts in itertools.product((-1, 0, 1), repeat=3)
+    )
+    places = tuple(np.arange(axis.start + 1, axis.stop - 1) * step for axis in box.slices)
+    turned = (
+        scale.bins(_turn(moving.voxels, places, axis=axis, angle_deg=angle_deg))
+        for axis in range(3)
+        for angle_deg in (-JUDGED_TURN_DEG, JUDGED_TURN_DEG)
+    )
+    in_place = _mutual_information(inner, bins[1:-1, 1:-1, 1:-1])
+    return all(_mutual_information(inner, moved) <= in_place for moved in itertools.chain(shifted, turned))
 
 
-def _mutual_information(
-    inner: NDArray[np.uint8], theirs: NDArray[np.uint8], *, shift: tuple[int, ...], dark_count: int
-) -> float:
-    """Return the mutual information, nats, of a binned volume's inner voxels and another's whole, which is shifted.
+@dataclass(frozen=True, slots=True)
+class _Scale:
+    """Intensities that the lowest and the highest bin of a volume begin with; brighter ones are of the highest."""
 
-    Beyond them lie `dark_count` voxels at which both have the lowest bin.
+    bottom: float
+    top: float
+
+    @classmethod
+    def of(cls, voxels: NDArray[np.float32]) -> Self:
+        return cls(float(voxels.min()), float(np.percentile(voxels, 99.5)))
+
+    def bins(self, voxels: NDArray[np.float32]) -> NDArray[np.uint8]:
+        scaled = (voxels - self.bottom) / max(self.top - self.bottom, float(np.finfo(np.float32).tiny))
+        bins: NDArray[np.uint8] = (scaled.clip(0.0, 1.0) * (BINS - 1)).astype(np.uint8)
+        return bins
+
+
+def _turn(
+    voxels: NDArray[np.float32], places: tuple[NDArray[np.int_], ...], *, axis: int, angle_deg: float
+) -> NDArray[np.float32]:
+    """Return the voxels at places on each axis, all turned about an axis through their middle.
+
+    The nearest voxel is taken: what is interpolated is blurred, and resembles less for that alone.
     """
-    moved = theirs[*(slice(1 + step, 1 + step + size) for step, size in zip(shift, inner.shape, strict=True))]
+    across, along = (other for other in range(3) if other != axis)
+    indices = list(np.ix_(*places))
+    u, v = (indices[each] - (places[each][0] + places[each][-1]) / 2 for each in (across, along))
+    cosine, sine = np.cos(np.deg2rad(angle_deg)), np.sin(np.deg2rad(angle_deg))
+    for each, moved in ((across, cosine * u - sine * v - u), (along, sine * u + cosine * v - v)):
+        indices[each] = (indices[each] + np.rint(moved).astype(int)).clip(0, voxels.shape[each] - 1)
+    turned: NDArray[np.float32] = voxels[tuple(indices)]
+    return turned
+
+
+def _mutual_information(ours: NDArray[np.uint8], theirs: NDArray[np.uint8]) -> float:
+    """Return the mutual information of two binned volumes, nats."""
     # OpenCV counts bytes in half the time that np.bincount takes, which wants integers of eight.
-    joint = cv2.calcHist([inner.reshape(1, -1), moved.reshape(1, -1)], [0, 1], None, [BINS] * 2, [0, BINS] * 2)
-    joint[0, 0] += dark_count
-    shares = joint.astype(np.float64) / (inner.size + dark_count)
+    joint = cv2.calcHist([ours.reshape(1, -1), theirs.reshape(1, -1)], [0, 1], None, [BINS] * 2, [0, BINS] * 2)
+    shares = joint.astype(np.float64) / ours.size
     expected = shares.sum(axis=1, keepdims=True) * shares.sum(axis=0, keepdims=True)
     seen = shares > 0
     return float((shares[seen] * np.log(shares[seen] / expected[seen])).sum())

@@ -72,8 +72,8 @@ class AlignedStudy:
 def align_study(study: Study, *, spacing_mm: float) -> AlignedStudy:
     """Bring all sequences onto the axial patient grid of `spacing_mm` that holds the T1c.
 
-    A sequence's header is believed when no shift of it fits the T1c better; else it is registered rigidly, and dropped
-    when that does not help either.
+    A sequence's header is believed when no shift or turn of it fits the T1c better; else it is registered rigidly, and
+    dropped when that does not help either.
 
     Raises:
         SequencesDoNotOverlapError: A sequence lies beside the T1c altogether.

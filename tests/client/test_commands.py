@@ -324,6 +324,51 @@ async def test_results_that_cannot_be_written_are_told_before_anything_is_sent(
     assert "expected a folder for results, got a file" in " ".join(result.stderr.replace("│", " ").split())
 
 
+async def test_a_folder_for_results_without_a_cohort_is_a_wrong_command_line(study: Path, tmp_path: Path) -> None:
+    """Whoever names one expects results in it, and there would never be any."""
+    result = await run("submit", str(study), "--output", str(tmp_path / "out"), "--address", "127.0.0.1:1")
+    assert result.exit_code == 2
+    assert "expected --all" in " ".join(result.stderr.replace("│", " ").split())
+
+
+async def test_a_file_called_out_stands_in_nobodys_way(
+    bench: GatewayBench, study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the commands that write no results; a cohort is told of it before anything is sent."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out").touch()
+    shutil.copytree(study, tmp_path / "cohort" / "first")
+    for words in (("submit", str(study)), ("doctor",)):
+        assert (await run(*words, "--address", bench.address)).exit_code == ExitCode.OK
+    result = await run("submit", "--all", "cohort", "--address", "127.0.0.1:1")
+    assert result.exit_code == 2
+    assert "got a file" in " ".join(result.stderr.replace("│", " ").split())
+
+
+async def test_results_do_not_go_among_the_studies_themselves(study: Path, tmp_path: Path) -> None:
+    """A study's results are a folder of its name, which is there already; nothing is written or sent."""
+    cohort = tmp_path / "cohort"
+    shutil.copytree(study, cohort / "first")
+    result = await run("submit", "--all", str(cohort), "--output", f"{cohort}/../cohort", "--address", "127.0.0.1:1")
+    assert result.exit_code == 2
+    assert "other than the studies'" in " ".join(result.stderr.replace("│", " ").split())
+    assert [path.name for path in cohort.iterdir()] == ["first"]
+
+
+@pytest.mark.parametrize(
+    "option",
+    [("--threshold", "0"), ("--threshold", "1"), ("--threshold", "nan"), ("--min-peak", "1"), ("--min-peak", "-0.1")],
+    ids=" ".join,
+)
+async def test_a_probability_that_the_service_refuses_is_a_wrong_command_line(
+    study: Path, option: tuple[str, str]
+) -> None:
+    """It is told before anything is sent; the study is not to blame."""
+    result = await run("segment", str(study), *option, "--address", "127.0.0.1:1")
+    assert result.exit_code == 2
+    assert f"got {float(option[1]):g}" in " ".join(result.stderr.replace("│", " ").split())
+
+
 async def test_results_that_cannot_be_written_after_all_are_one_sentence(bench: GatewayBench, study: Path) -> None:
     """Nobody, not even root, makes a folder in /proc."""
     result = await run("segment", str(study), "--output", "/proc/brainmets", "--address", bench.address)

@@ -47,8 +47,15 @@ def read_address(text: str) -> str:
     return text
 
 
-def read_output(folder: Path) -> Path:
-    """Return a folder for results, which need not be there yet; said before a study is sent, not after.
+def read_output(folder: Path | None) -> Path | None:
+    """Return a folder for results, if one was named; see `check_output`."""
+    if folder is not None:
+        check_output(folder)
+    return folder
+
+
+def check_output(folder: Path) -> None:
+    """Check a folder for results, which need not be there yet; said before a study is sent, not after.
 
     Raises:
         typer.BadParameter: Nothing can be written there.
@@ -56,8 +63,31 @@ def read_output(folder: Path) -> Path:
     existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     if not (existing.is_dir() and os.access(existing, os.W_OK)):
         got = "one that may not be written to" if existing.is_dir() else "a file"
-        raise typer.BadParameter(f"expected a folder for results, got {got} at {existing}; name another")
-    return folder
+        raise typer.BadParameter(
+            f"expected a folder for results, got {got} at {existing}; name another", param_hint="--output"
+        )
+
+
+def read_threshold(probability: float | None) -> float | None:
+    """Return a threshold as the service takes it.
+
+    Raises:
+        typer.BadParameter: It is not inside (0, 1).
+    """
+    if probability is None or 0.0 < probability < 1.0:
+        return probability
+    raise typer.BadParameter(f"expected a probability P, 0 < P < 1, got {probability:g}")
+
+
+def read_peak(probability: float | None) -> float | None:
+    """Return a lesion's smallest peak as the service takes it.
+
+    Raises:
+        typer.BadParameter: It is not in [0, 1).
+    """
+    if probability is None or 0.0 <= probability < 1.0:
+        return probability
+    raise typer.BadParameter(f"expected a probability P, 0 <= P < 1, got {probability:g}")
 
 
 Study = Annotated[
@@ -89,7 +119,10 @@ Point = Annotated[
 Threshold = Annotated[
     float | None,
     typer.Option(
-        min=0.0, max=1.0, metavar="P", help="Probability from which a voxel counts, 0 to 1.", rich_help_panel=_DECISION
+        metavar="P",
+        help="Probability from which a voxel counts, 0 < P < 1.",
+        callback=read_threshold,
+        rich_help_panel=_DECISION,
     ),
 ]
 MinVolume = Annotated[
@@ -100,10 +133,9 @@ MinPeak = Annotated[
     float | None,
     typer.Option(
         "--min-peak",
-        min=0.0,
-        max=1.0,
         metavar="P",
-        help="Probability that a lesion's most certain voxel must reach, 0 to 1.",
+        help="Probability that a lesion's most certain voxel must reach, 0 <= P < 1.",
+        callback=read_peak,
         rich_help_panel=_DECISION,
     ),
 ]

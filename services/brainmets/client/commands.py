@@ -35,6 +35,7 @@ from brainmets.client.arguments import (
     Threshold,
     read_address,
     read_options,
+    read_output,
     read_selections,
 )
 from brainmets.client.canary import CanaryReport, send_canary
@@ -178,13 +179,22 @@ def webapp(service: Service, listen: Listen = "127.0.0.1:8081") -> None:
 
 @_command()
 @calls_service
-def doctor(service: Service, output: Output = Path("out"), as_json: AsJson = False) -> None:
+def doctor(
+    service: Service,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="DIR", help="Folder for results; this one unless said.", callback=read_output
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """Say what is wrong with this machine or its service, and how to mend it.
 
     Example: brainmets doctor
     """
     with errors_end_the_command(Console(stderr=True)):
-        checks = asyncio.run(_examine(service, output))
+        checks = asyncio.run(_examine(service, output or Path.cwd()))
         if as_json:
             print_text(json.dumps([asdict(check) for check in checks]))
         else:

@@ -27,6 +27,7 @@ from brainmets.client.arguments import (
     Selections,
     Study,
     Threshold,
+    check_output,
     read_options,
     read_output,
 )
@@ -60,9 +61,15 @@ def submit(  # noqa: PLR0913, PLR0917 -- the options of a command line
         typer.Option("--all", help="STUDY is a folder of studies: segment all, results in --output."),
     ] = False,
     output: Annotated[
-        Path,
-        typer.Option("--output", "-o", metavar="DIR", help="With --all, folder for the results.", callback=read_output),
-    ] = Path("out"),
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="DIR",
+            help="With --all, folder for the results; out unless said.",
+            callback=read_output,
+        ),
+    ] = None,
     model: Networks = ModelName.MEAN,
     operating_point: Point = None,
     threshold: Threshold = None,
@@ -87,8 +94,13 @@ def submit(  # noqa: PLR0913, PLR0917 -- the options of a command line
         force=force,
     )
     if cohort:
-        _submit_all(study, options, output=output, service=service, as_json=as_json)
+        _submit_all(study, options, output=output or Path("out"), service=service, as_json=as_json)
         return
+    if output is not None:
+        raise typer.BadParameter(
+            "expected --all with it, for one study is only sent; `brainmets fetch` writes its results",
+            param_hint="--output",
+        )
     console = Console(stderr=True)
     with errors_end_the_command(console, interrupted=lambda: _sending_ended(service)):
         files = find_study_files(study)
@@ -107,6 +119,12 @@ def _sending_ended(service: Service) -> Interruption:
 
 
 def _submit_all(folder: Path, options: SegmentationOptions, *, output: Path, service: Service, as_json: bool) -> None:
+    check_output(output)
+    if output.resolve() == folder.resolve():
+        raise typer.BadParameter(
+            "expected a folder for results other than the studies' own, got the same; name another",
+            param_hint="--output",
+        )
     console = Console(stderr=True)
     with errors_end_the_command(console):
         studies = find_studies(folder, output=output)

@@ -17,8 +17,9 @@ import numpy.typing as npt
 import onnxruntime
 import openvino
 
+from brainmets.imaging.tile_contract import INPUT_NAME
+
 VARIABLE = "BRAINMETS_ENGINE"
-INPUT_NAME = "tile"
 # Instructions that multiply bytes and add them up in one step; without them int8 is slower and may saturate.
 INT8_INSTRUCTIONS = {"avx512_vnni", "avx_vnni", "amx_int8"}
 PROCESSORS = Path("/proc/cpuinfo")

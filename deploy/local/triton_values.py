@@ -7,6 +7,7 @@ from typing import Any
 from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput
 
 from brainmets.imaging.errors import ModelContractError
+from brainmets.imaging.tile_contract import INPUT_NAME, OUTPUT_NAME
 from brainmets.runtime.network_version import find_graphs
 from local.engine import (
     Array,
@@ -64,11 +65,11 @@ def sample_model_tile(client: InferenceServerClient, model_name: str) -> Array:
 
 def infer(client: InferenceServerClient, model_name: str, tiles: Array) -> Array:
     """Return what Triton answers for tiles (B, C, D + 2 halo, H, W)."""
-    tensor = InferInput("tile", tiles.shape, "FP32")
+    tensor = InferInput(INPUT_NAME, tiles.shape, "FP32")
     tensor.set_data_from_numpy(tiles)
-    outputs = [InferRequestedOutput("probability")]
+    outputs = [InferRequestedOutput(OUTPUT_NAME)]
     answer = client.infer(model_name, [tensor], outputs=outputs, client_timeout=INFERENCE_TIMEOUT_S)
-    probability: Array = answer.as_numpy("probability")
+    probability: Array = answer.as_numpy(OUTPUT_NAME)
     return probability
 
 

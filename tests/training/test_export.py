@@ -13,9 +13,10 @@ import torch
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from brainmets.gateway.model_contract import INPUT_NAME, ModelDescription, TensorSpec, read_contract
+from brainmets.gateway.model_contract import ModelDescription, TensorSpec, read_contract
 from brainmets.imaging.errors import InvalidArgumentError, ModelContractError
 from brainmets.imaging.operating_point import OperatingPoint, OperatingPointName
+from brainmets.imaging.tile_contract import INPUT_NAME
 from brainmets.runtime.network_version import find_graph, name_version
 from brainmets.training.checkpoint import Checkpoint, TrainingPlan, load_checkpoint, load_network, save_checkpoint
 from brainmets.training.context import HALO, SERVED, VOLUME, Context

@@ -10,10 +10,10 @@ import onnx
 import pytest
 
 from brainmets.imaging.errors import ModelContractError
+from brainmets.imaging.tile_contract import INPUT_NAME
 from brainmets.runtime.network_version import find_graph
 from brainmets.training import __main__ as command
 from brainmets.training.quantization import MIN_AGREEMENT_DICE, quantize_network
-from brainmets.training.served_contract import INPUT_NAME
 from local.engine import sample_tile
 from phantom_heads import save_labelled_phantom
 

@@ -9,8 +9,8 @@ import onnxruntime
 import pytest
 import torch
 
-from brainmets.gateway.model_contract import INPUT_NAME, OUTPUT_NAME
 from brainmets.imaging.errors import InvalidArgumentError, ModelContractError
+from brainmets.imaging.tile_contract import INPUT_NAME, OUTPUT_NAME
 from brainmets.runtime.network_version import find_graph
 from brainmets.training import __main__ as command
 from brainmets.training.checkpoint import Checkpoint, TrainingPlan, load_checkpoint, load_network

@@ -9,13 +9,9 @@ from typing import Any, NoReturn
 from brainmets.imaging.errors import BrainmetsError, InvalidArgumentError, ModelContractError
 from brainmets.imaging.operating_point import OperatingPoint, OperatingPointName, are_ordered, mean_point
 from brainmets.imaging.sequence import Sequence
-from brainmets.imaging.tile_contract import TileContract
+from brainmets.imaging.tile_contract import INPUT_NAME, NORMALIZATION, OUTPUT_NAME, TileContract
 from brainmets.runtime.network_version import FIRST_VERSION, name_version
 
-INPUT_NAME = "tile"
-OUTPUT_NAME = "probability"
-# The only normalisation preprocessing knows; a network trained on another would see intensities it never saw.
-NORMALIZATION = "percentile-zscore-v2"
 _SHA256_HEX_LENGTH = 64
 
 

@@ -16,9 +16,9 @@ from tritonclient.grpc import InferInput
 from tritonclient.grpc.aio import InferenceServerClient
 
 from brainmets.gateway.inference import TileShape
-from brainmets.gateway.model_contract import INPUT_NAME
 from brainmets.gateway.triton_connection import triton_errors
 from brainmets.imaging.errors import DependencyUnavailableError
+from brainmets.imaging.tile_contract import INPUT_NAME
 
 # Tiles differ in size, and a region that is too small for the next one has to be made and told of anew. This holds the
 # largest of the shipped networks' contract; what is never written takes no memory.

@@ -10,7 +10,7 @@ from tritonclient.grpc.aio import InferenceServerClient
 
 from brainmets.gateway.deadline import Deadline, deadline_passed, retry_while_unavailable
 from brainmets.gateway.inference import TileShape
-from brainmets.gateway.model_contract import OUTPUT_NAME, ModelContract
+from brainmets.gateway.model_contract import ModelContract
 from brainmets.gateway.tile_transport import MessageTransport, TileTransport
 from brainmets.gateway.triton_connection import TIMED_OUT, ask_in_turn, not_in_turn, triton_errors
 from brainmets.imaging.errors import (
@@ -19,6 +19,7 @@ from brainmets.imaging.errors import (
     OverloadedError,
     UnknownModelError,
 )
+from brainmets.imaging.tile_contract import OUTPUT_NAME
 from brainmets.runtime.metrics import RpcMetrics
 from brainmets.runtime.tracing import trace_headers
 

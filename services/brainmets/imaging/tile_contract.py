@@ -1,10 +1,16 @@
-"""Owns the tile contract: how a network wants its tiles."""
+"""Owns the tile contract: how a network wants its tiles, and what all networks have in common."""
 
 import math
 from dataclasses import dataclass
 
 from brainmets.imaging.errors import ModelContractError
 from brainmets.imaging.sequence import Sequence
+
+# A network's one input and one output.
+INPUT_NAME = "tile"
+OUTPUT_NAME = "probability"
+# The only normalisation preprocessing knows; a network trained on another would see intensities it never saw.
+NORMALIZATION = "percentile-zscore-v2"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from torch.export import Dim
 
 from brainmets.imaging.errors import ModelContractError
+from brainmets.imaging.tile_contract import INPUT_NAME, OUTPUT_NAME
 from brainmets.training.context import HALO
 from brainmets.training.heads import CHANNELS
 from brainmets.training.networks.blocks import STRIDE
-from brainmets.training.served_contract import INPUT_NAME, OUTPUT_NAME
 from brainmets.training.served_network import ServedNetwork
 
 # What the ONNX Runtime of the production Triton image reads.

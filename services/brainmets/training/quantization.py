@@ -17,12 +17,12 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 
 from brainmets.imaging.errors import ModelContractError
 from brainmets.imaging.evaluation import overlap
+from brainmets.imaging.tile_contract import INPUT_NAME, OUTPUT_NAME
 from brainmets.runtime.network_version import INT8_NAME, find_graph
 from brainmets.training.early_rounding import round_early
 from brainmets.training.heads import HALF
 from brainmets.training.model_card import CARD_NAME, load_facts, write_card
 from brainmets.training.real_tiles import Tile
-from brainmets.training.served_contract import INPUT_NAME, OUTPUT_NAME
 
 # Between the decisions of both graphs over tiles that the rounding was not chosen on.
 MIN_AGREEMENT_DICE = 0.99

@@ -12,11 +12,11 @@ import onnx
 from onnx import ModelProto, TensorProto, numpy_helper
 
 from brainmets.imaging.errors import ModelContractError
+from brainmets.imaging.tile_contract import OUTPUT_NAME
 from brainmets.runtime.network_version import find_graph
 from brainmets.training.decisions import Decision
 from brainmets.training.export import replace_version
 from brainmets.training.model_card import CARD_NAME, load_facts, write_card
-from brainmets.training.served_contract import OUTPUT_NAME
 
 # What is true of a network at its old temperature and points alone.
 OUTDATED_FACTS = ("int8", "metrics")

@@ -19,12 +19,12 @@ from brainmets.imaging.probability_map import ProbabilityMap
 from brainmets.imaging.resampling import resample_like
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.study import AlignedStudy, align_study
-from brainmets.imaging.tile_contract import TileContract
+from brainmets.imaging.tile_contract import INPUT_NAME, OUTPUT_NAME, TileContract
 from brainmets.imaging.tiling import crop_tile, plan_tiles, spread_tile
 from brainmets.runtime.brain_weights import load_brain_network
 from brainmets.runtime.network_version import GRAPH_NAME, find_graph
 from brainmets.training.labelled_studies import LabelledStudy
-from brainmets.training.served_contract import INPUT_NAME, OUTPUT_NAME, TILES
+from brainmets.training.served_contract import TILES
 
 MEAN = "mean"
 """What the average of several networks is called."""

@@ -8,13 +8,10 @@ from google.protobuf.text_encoding import CEscape
 
 from brainmets.imaging.operating_point import OperatingPoint, OperatingPointName
 from brainmets.imaging.sequence import Sequence
-from brainmets.imaging.tile_contract import TileContract
+from brainmets.imaging.tile_contract import INPUT_NAME, NORMALIZATION, OUTPUT_NAME, TileContract
 from brainmets.training.context import HALO
 from brainmets.training.networks.blocks import STRIDE
 
-INPUT_NAME = "tile"
-OUTPUT_NAME = "probability"
-NORMALIZATION = "percentile-zscore-v2"
 TARGET = "tumour core of a brain metastasis: the enhancing part with enclosed necrosis or cyst, without oedema"
 TILES = TileContract(
     sequences=tuple(Sequence),

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb
 
+from brainmets.imaging.tile_contract import INPUT_NAME, OUTPUT_NAME
 from local.engine import (
     Engine,
     EngineKind,
@@ -26,8 +27,6 @@ from local.engine import (
     sample_tile,
 )
 
-OUTPUT_NAME = "probability"
-INPUT_NAME = "tile"
 DEFAULT_FILE_NAME = "model.onnx"
 
 

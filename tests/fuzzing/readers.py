@@ -19,7 +19,7 @@ from brainmets.formats.dicom_series import find_series
 from brainmets.formats.dicom_tags import Tag
 from brainmets.formats.gzip_stream import GzipStream
 from brainmets.formats.nifti import read_nifti, read_nifti_geometry
-from brainmets.formats.nifti_header import MAX_VOXELS, read_header
+from brainmets.formats.nifti_header import read_header
 from brainmets.formats.study_reader import StudyFile, read_study
 from brainmets.formats.zip_archive import list_entries
 from brainmets.gateway import study_upload
@@ -32,6 +32,7 @@ from brainmets.gateway.option_messages import (
 )
 from brainmets.gateway.page_tokens import sequence_from_token, token_from_sequence
 from brainmets.gateway.submission import SubmissionOrder
+from brainmets.imaging.geometry import MAX_VOXELS
 from brainmets.imaging.media_type import MediaType
 from brainmets.imaging.sequence import Sequence
 from brainmets.internal.v1 import preprocessing_service_pb2

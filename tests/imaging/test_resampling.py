@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
+from brainmets.imaging.errors import StudyTooLargeError
 from brainmets.imaging.geometry import Geometry
 from brainmets.imaging.probability_map import ProbabilityMap
 from brainmets.imaging.resampling import axial_grid, grids_overlap, resample_like, resample_volume
@@ -27,6 +28,13 @@ def ramp_on(geometry: Geometry) -> Volume:
     points_mm = geometry.index_to_world(indices.reshape(-1, 3))
     ramp = points_mm @ np.array([1.0, 10.0, 100.0]) + 5000.0
     return Volume(ramp.reshape(geometry.shape).astype(np.float32), geometry)
+
+
+def test_a_grid_of_more_voxels_than_any_head_has_is_refused() -> None:
+    """A small file's coarse voxels, askew, span a metre; half a metre each way is the most."""
+    with pytest.raises(StudyTooLargeError, match="1020 x 962 x 928"):
+        axial_grid(make_geometry((60, 60, 60), spacing_mm=(10.0, 10.0, 10.0), directions=STEEP), spacing_mm=1.0)
+    assert axial_grid(axial_geometry((512, 512, 512)), spacing_mm=1.0).shape == (512, 512, 512)
 
 
 @pytest.mark.parametrize("directions", ORIENTATIONS)

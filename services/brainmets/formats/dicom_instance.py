@@ -9,8 +9,8 @@ from isal import igzip_lib, isal_zlib
 
 from brainmets.formats.data_set import DataSet, Element, Encoding, find_element, read_data_set
 from brainmets.formats.dicom_tags import LAYOUT, MACROS, Tag
-from brainmets.formats.nifti_header import MAX_VOXELS
 from brainmets.imaging.errors import BrainmetsError, MalformedFileError, UnsupportedFormatError
+from brainmets.imaging.geometry import MAX_VOXELS
 
 Source = Callable[[], bytes | memoryview]
 

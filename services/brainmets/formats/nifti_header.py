@@ -21,11 +21,10 @@ from brainmets.imaging.errors import (
     UnsupportedDimensionsError,
     UnsupportedFormatError,
 )
+from brainmets.imaging.geometry import MAX_VOXELS
 
 # Bytes that tell everything: NIfTI-2's header, the longer one, and the flag of extensions behind it.
 LONGEST_HEADER_BYTES = 544
-# A head at 0.5 mm in every direction; 512 MiB in float32.
-MAX_VOXELS = 512**3
 # Extensions hold text; nobody's are this long.
 MAX_OFFSET_BYTES = 16 * 1024 * 1024
 # Below, a clinical head does not fit into MAX_VOXELS; above, a lesion fits between two slices.

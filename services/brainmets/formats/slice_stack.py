@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from brainmets.formats.nifti_header import MAX_EXTENT_MM, MAX_VOXELS, MIN_SLICES, SPACING_RANGE_MM
-from brainmets.imaging.geometry import Geometry
+from brainmets.formats.nifti_header import MAX_EXTENT_MM, MIN_SLICES, SPACING_RANGE_MM
+from brainmets.imaging.geometry import MAX_VOXELS, Geometry
 
 # Cosines are written with six digits, and by some with three.
 COSINE_TOLERANCE = 5e-3

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from brainmets.imaging.errors import SingularAffineError
 
+# A head at 0.5 mm in every direction; 512 MiB in float32.
+MAX_VOXELS = 512**3
 # A determinant below this, of columns scaled to length 1, is a grid flatter than rounding: its axes lie in a plane.
 MIN_INDEPENDENCE = 1e-3
 # Grids whose corners agree within this share their voxels: float32 headers round to about a micrometre.

@@ -4,13 +4,15 @@ Between grids whose axes are parallel, which most are, each axis is resampled on
 others SimpleITK interpolates linearly.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import SimpleITK
 from numpy.typing import NDArray
 
-from brainmets.imaging.geometry import Geometry, Index
+from brainmets.imaging.errors import StudyTooLargeError
+from brainmets.imaging.geometry import MAX_VOXELS, Geometry, Index
 from brainmets.imaging.probability_map import ProbabilityMap
 from brainmets.imaging.volume import Volume
 
@@ -28,6 +30,9 @@ def axial_grid(acquired: Geometry, *, spacing_mm: float) -> Geometry:
     Its slices rise towards the head, its rows run towards the back and its columns towards the left. Its axes are the
     acquired ones, in that order and sense, so that no head is interpolated only because its series was angled; the
     patient's own where no acquired slices can be called axial. A grid of that spacing keeps its voxels.
+
+    Raises:
+        StudyTooLargeError: It has more voxels than any head: a small file of coarse, steep ones may span a metre.
     """
     axes = _axial_directions(acquired)  # (3, 3), columns towards head, back and left
     along_mm = acquired.corners_mm() @ axes
@@ -35,6 +40,13 @@ def axial_grid(acquired: Geometry, *, spacing_mm: float) -> Geometry:
     # The last voxel reaches half a voxel beyond its centre.
     steps = np.ceil((along_mm.max(axis=0) - first_mm) / spacing_mm - 0.5 - SAME_VOXEL_FRACTION)
     d, h, w = (int(step) + 1 for step in steps.tolist())
+    if math.prod((d, h, w)) > MAX_VOXELS:
+        raise StudyTooLargeError(
+            "The field of view is too large",
+            expected=f"at most {MAX_VOXELS} voxels of {spacing_mm:g} mm around it",
+            got=f"{d} x {h} x {w}",
+            remedy="crop the series to the head",
+        )
     affine = np.eye(4)
     affine[:3, :3] = axes * spacing_mm
     # The axes are perpendicular and of length 1.

@@ -73,11 +73,17 @@ def test_a_handedness_of_zero_is_one_that_is_not_told() -> None:
 def test_sform_counts_before_qform() -> None:
     """As nibabel and most programs have it."""
     image = nibabel.Nifti1Image(count_voxels(), np.eye(4))
-    image.set_qform(np.diag([2.0, 2.0, 2.0, 1.0]), code=1)
+    elsewhere = np.eye(4)
+    elsewhere[:3, 3] = 7.0
+    image.set_qform(elsewhere, code=1)
     image.set_sform(np.eye(4), code=2)
-    header = image.header
-    header["pixdim"][1:4] = 2.0
     volume = read_nifti(image.to_bytes(), file_index=0)
+    np.testing.assert_allclose(place_of(volume, 0), 0.0, atol=1e-6)
+
+
+def test_spacings_that_agree_but_for_rounding_are_one() -> None:
+    """Some writers keep two digits of pixdim; the sform has them all."""
+    volume = read_nifti(with_fields(pixdim=(1.0, 1.009, 0.991, 1.0, *[1.0] * 4)), file_index=0)
     np.testing.assert_allclose(volume.geometry.spacing_mm, 1.0)
 
 

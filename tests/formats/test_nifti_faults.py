@@ -92,6 +92,8 @@ FAULTS = {
     "spacing not a number": (with_entry("pixdim", 2, NAN), InvalidSpacingError),
     "spacing infinite": (with_entry("pixdim", 1, INFINITY), InvalidSpacingError),
     "spacing huge": (nifti_file(affine_ras=np.diag([1.0, 1.0, 50.0, 1.0])), InvalidSpacingError),
+    "spacing told twice": (with_entry("pixdim", 3, 1.02), InvalidSpacingError),
+    "spacing of before an affine registration": (with_fields(srow_x=(1.08, 0.05, 0.02, 0.0)), InvalidSpacingError),
     "spacing in metres": (nifti_file(affine_ras=np.diag([0.001, 0.001, 0.001, 1.0])), InvalidSpacingError),
     "a room": (nifti_file(count_voxels((61, 5, 4)), np.diag([10.0, 1.0, 1.0, 1.0])), InvalidSpacingError),
     "affine singular": (flat_affine(), SingularAffineError),

@@ -29,6 +29,8 @@ LONGEST_HEADER_BYTES = 544
 MAX_OFFSET_BYTES = 16 * 1024 * 1024
 # Below, a clinical head does not fit into MAX_VOXELS; above, a lesion fits between two slices.
 SPACING_RANGE_MM = (0.2, 10.0)
+# How far the two ways that a file tells its spacing may lie apart: some writers keep two digits.
+SPACING_TOLERANCE = 0.01
 # Longer than any head coil; the axial grid of 1 mm around one voxel of 10 mm holds a thousand.
 MAX_EXTENT_MM = 600.0
 # A kilometre: no scanner's room is larger, and computing with larger numbers would overflow.
@@ -116,7 +118,8 @@ def read_header(beginning: bytes, *, file_index: int) -> NiftiHeader:
         UnsupportedDimensionsError: It holds a time series, vectors or colours.
         TooFewSlicesError: It has fewer than 3 slices, rows or columns.
         StudyTooLargeError: It has more voxels than the service takes.
-        InvalidSpacingError: A spacing is not a number within 0.2 to 10 mm, or an axis is longer than 600 mm.
+        InvalidSpacingError: A spacing is not a number within 0.2 to 10 mm, or told as two, or an axis is longer than
+            600 mm.
         SingularAffineError: The grid's axes do not span a space, or it is not told how they lie in the patient.
         InvalidIntensityError: The intensities' scale is not finite.
     """
@@ -246,7 +249,8 @@ class _Checks:
         return int(offset)
 
     def affine(self, header: Nifti1Header, shape: tuple[int, int, int]) -> NDArray[np.float64]:
-        self._check_spacing(np.abs(header["pixdim"][1:4].astype(np.float64)))
+        told_mm = np.abs(header["pixdim"][1:4].astype(np.float64))
+        self._check_spacing(told_mm)
         # The standard's word for a handedness that is not told.
         if header["pixdim"][0] == 0:
             header["pixdim"][0] = 1
@@ -265,6 +269,7 @@ class _Checks:
         if spacing_mm.min() == 0.0:
             raise self._singular("three independent axes", got="an axis without length")
         self._check_spacing(spacing_mm)
+        self._check_told_once(spacing_mm, told_mm)
         if abs(np.linalg.det(affine[:3, :3] / spacing_mm)) < MIN_UNIT_VOLUME:
             raise self._singular("three independent axes", got="axes in one plane")
         # A qform is a rotation, and a reflection where pixdim[0] says so.
@@ -273,13 +278,24 @@ class _Checks:
         self._check_extent(spacing_mm * shape[::-1])
         return affine
 
+    def _check_told_once(self, spacing_mm: NDArray[np.float64], told_mm: NDArray[np.float64]) -> None:
+        """Refuse a file of two sizes: an affine registration changes the sform alone, and ITK goes by pixdim."""
+        if np.abs(spacing_mm / told_mm - 1.0).max() > SPACING_TOLERANCE:
+            raise self._refuse(
+                InvalidSpacingError,
+                "The file tells two voxel spacings",
+                expected=f"an sform and a pixdim within {SPACING_TOLERANCE:.0%}",
+                got=f"{_times_mm(spacing_mm)} and {_times_mm(told_mm)}",
+                remedy="convert the series again from DICOM; one fitted to a template must be resampled first",
+            )
+
     def _check_extent(self, extent_mm: NDArray[np.float64]) -> None:
         if extent_mm.max() > MAX_EXTENT_MM:
             raise self._refuse(
                 InvalidSpacingError,
                 "The field of view is larger than a scanner's",
                 expected=f"at most {MAX_EXTENT_MM:g} mm on each axis",
-                got=" x ".join(f"{value:g}" for value in extent_mm) + " mm",
+                got=_times_mm(extent_mm),
                 remedy="convert the series again; the spacing must be in millimetres",
             )
 
@@ -291,7 +307,7 @@ class _Checks:
                 InvalidSpacingError,
                 "The voxel spacing is not usable",
                 expected=f"{least_mm} to {most_mm} mm on each axis",
-                got=" x ".join(f"{value:g}" for value in spacing_mm) + " mm",
+                got=_times_mm(spacing_mm),
                 remedy="convert the series again; the spacing must be in millimetres",
             )
 
@@ -341,3 +357,7 @@ class _Checks:
 
 def _times(sizes: tuple[int, ...] | list[int]) -> str:
     return " x ".join(str(size) for size in sizes)
+
+
+def _times_mm(lengths: NDArray[np.float64]) -> str:
+    return " x ".join(f"{value:g}" for value in lengths) + " mm"

@@ -1,5 +1,6 @@
 """What one upload mixes is told apart: patients, series, and the volumes within a series."""
 
+import copy
 import struct
 import time
 from collections.abc import Callable
@@ -64,6 +65,18 @@ def test_what_is_told_apart_has_its_own_voxels() -> None:
     """The phase image is not the magnitude image, which the choice takes."""
     study = read_study(study_files(*mixed(*DISTINCTIONS["magnitude and phase"]), sequence=Sequence.T1C))
     np.testing.assert_array_equal(study.volumes[Sequence.T1C].voxels, small_volume(seed=0).voxels)
+
+
+def test_phases_are_told_apart_by_all_bits_of_their_number() -> None:
+    """Enhanced MR counts them in binary, where the ninth to the thirteenth look like white space."""
+    (data_set,) = series_data_sets(small_volume(), enhanced=True)
+    groups, pixels = data_set.PerFrameFunctionalGroupsSequence, data_set.PixelData
+    phases = [copy.deepcopy(group) for _ in range(10) for group in groups]
+    for place, group in enumerate(phases):
+        group.FrameContentSequence[0].TemporalPositionIndex = place // len(groups) + 1
+    data_set.PerFrameFunctionalGroupsSequence, data_set.NumberOfFrames = phases, len(phases)
+    data_set.PixelData = pixels * 10
+    assert [series.fault for series in survey(write_instance(data_set))] == [""] * 10
 
 
 def test_an_attribute_that_merely_varies_parts_nothing() -> None:

@@ -21,6 +21,8 @@ SAME_DIRECTION = 2e-3
 MAX_COORDINATE = 1e4
 # More volumes than this in one series are a time series, in which no one of them is meant.
 MAX_VOLUMES = 12
+# What pads a value to an even length (PS3.5 6.2). Other white space may be part of a number in binary.
+PADDING = b" \0"
 # What tells apart images at one place, the most certain first.
 _DISTINCTIONS = (
     (Tag.IMAGE_TYPE, Tag.FRAME_TYPE, Tag.COMPLEX_IMAGE_COMPONENT),
@@ -148,7 +150,7 @@ def _part_repeated(
         parts: dict[tuple[bytes, ...], list[int]] = {}
         for index, plane in enumerate(planes):
             values = plane.frame.header.values
-            parts.setdefault(tuple(values.get(tag, b"").strip() for tag in tags), []).append(index)
+            parts.setdefault(tuple(values.get(tag, b"").rstrip(PADDING) for tag in tags), []).append(index)
         held = [{places[index] for index in part} for part in parts.values()]
         # An attribute with more values than there are images at a place counts slices, or time.
         if 1 < len(parts) <= repeats and _are_volumes(held, count=max(places) + 1):

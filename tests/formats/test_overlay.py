@@ -1,15 +1,18 @@
 """The picture shows each lesion where it is, in radiological convention, whatever grid the lesions lie on."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from brainmets.formats.overlay import LESION_COLORS, render_overlay
+from brainmets.formats.overlay import LESION_COLORS, MARGIN, PAPER, TEXT_SIZE, WARNING, render_overlay
 from brainmets.formats.overlay_slices import MAX_SLICES, WANTED_SLICES, choose_slices
+from brainmets.imaging.findings import Finding, FindingCode
 from brainmets.imaging.lesions import LesionMask, find_lesions
+from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.volume import Volume
 from imaging_cases import AXIAL, CORONAL, OBLIQUE, SAGITTAL, ball_mask, make_geometry
 from result_cases import make_result
@@ -37,6 +40,18 @@ def picture(mask: LesionMask) -> NDArray[np.int16]:
     """Return the picture's pixels (H, W, 3)."""
     png = render_overlay(head(), find_lesions(mask, min_volume_mm3=0.0), make_result(mask))
     return np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(np.int16)
+
+
+def pixels_of(mask: LesionMask, finding: Finding) -> NDArray[np.int16]:
+    """Return the picture of a result with one finding."""
+    result = replace(make_result(mask), findings=(finding,))
+    png = render_overlay(head(), find_lesions(mask, min_volume_mm3=0.0), result)
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(np.int16)
+
+
+def warned(pixels: NDArray[np.int16]) -> int:
+    """Return how many pixels have the colour of what is said of the input."""
+    return int(np.count_nonzero(np.abs(pixels - np.array(WARNING)).max(axis=2) < 40))
 
 
 def colored(pixels: NDArray[np.int16]) -> NDArray[np.bool_]:
@@ -115,6 +130,19 @@ def test_what_was_not_looked_at_is_not_shown(mask: LesionMask) -> None:
     with_neck = Volume(voxels, make_geometry(voxels.shape, origin_mm=origin_mm))
     instances, result = find_lesions(mask, min_volume_mm3=0.0), make_result(mask)
     assert render_overlay(with_neck, instances, result) == render_overlay(head(), instances, result)
+
+
+def test_what_is_said_of_the_input_is_not_cut_off() -> None:
+    """A long finding is broken into lines, none of which reaches the margin, and names its sequence."""
+    words = "The sequence did not lie where its header says and was moved by 12.3 mm and 4.5 degrees onto the T1c. " * 2
+    finding = Finding(FindingCode.SEQUENCE_REGISTERED, words, Sequence.T2F)
+    short, long, named = (
+        pixels_of(empty(), replace(finding, message=message, sequence=sequence))
+        for message, sequence in ((words[:40], None), (words, None), (words[:40], Sequence.T2F))
+    )
+    assert len(long) >= len(short) + 2 * TEXT_SIZE
+    assert (long[:, -MARGIN:] == PAPER).all(axis=2)[: len(long) - len(short) + 2 * TEXT_SIZE].all()
+    assert warned(named) > warned(short)
 
 
 def test_no_lesion_draws_no_outline() -> None:

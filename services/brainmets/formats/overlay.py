@@ -241,7 +241,9 @@ def _draw_head(result: SegmentationResult, width: int) -> Image.Image:
         (title, INK, TITLE_SIZE),
         *((line, FAINT, TEXT_SIZE) for line in _wrap(result.statement, width)),
     ]
-    lines += [(finding.message, WARNING, TEXT_SIZE) for finding in result.findings]
+    for finding in result.findings:
+        about = f"{finding.sequence}: " if finding.sequence else ""
+        lines += [(line, WARNING, TEXT_SIZE) for line in _wrap(about + finding.message, width)]
     return _draw_lines(lines, width)
 
 

@@ -202,6 +202,16 @@ async def test_what_cannot_be_sent_is_refused(
     assert not paths_below(spool)
 
 
+@pytest.mark.parametrize("files", [[T1C], None], ids=["multipart", "urlencoded"])
+async def test_a_field_that_nobody_reads_is_refused(http: httpx.AsyncClient, files: list[Parts] | None) -> None:
+    """A slip of the pen would have the study segmented by another threshold than was meant."""
+    answer = await http.post("/v1/studies", files=files, data={"treshold": "0.9"})
+    told = problem(answer, httpx.codes.UNPROCESSABLE_ENTITY)["detail"]
+    assert "got 'treshold'" in told
+    assert "threshold" in told.replace("'treshold'", "")
+    assert not (await http.get("/v1/jobs")).json()
+
+
 @pytest.mark.parametrize(
     "head",
     [
@@ -245,6 +255,17 @@ async def test_no_charset_makes_an_answer_break(http: httpx.AsyncClient, field: 
         headers={"Content-Type": "multipart/form-data; boundary=B; charset=unicode_escape"},
     )
     assert "ud800" not in problem(answer, httpx.codes.UNPROCESSABLE_ENTITY)["detail"]
+
+
+async def test_no_charset_of_a_fields_name_makes_an_answer_break(http: httpx.AsyncClient) -> None:
+    """It is repeated in letters that every answer can hold."""
+    answer = await http.post(
+        "/v1/studies",
+        files=[T1C],
+        data={"\\ud800": "x"},
+        headers={"Content-Type": "multipart/form-data; boundary=B; charset=unicode_escape"},
+    )
+    assert r"got '\ud800'" in problem(answer, httpx.codes.UNPROCESSABLE_ENTITY)["detail"]
 
 
 async def test_a_defect_is_a_problem_that_tells_nothing_of_it() -> None:

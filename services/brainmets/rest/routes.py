@@ -13,7 +13,7 @@ from brainmets.client import AsyncClient, Job, JobState, Model, SegmentationOpti
 from brainmets.rest.events import hold_stream, job_events
 from brainmets.rest.problems import RESPONSES, NoResultError
 from brainmets.rest.records import JobRecord
-from brainmets.rest.studies import read_options, received_study
+from brainmets.rest.studies import read_options, received_study, refuse_unknown_fields
 from brainmets.v1 import job_pb2
 
 REPORT = "report_json"
@@ -51,7 +51,7 @@ KnownJob = Annotated[Job, Depends(find_job)]
 routes = APIRouter(responses=RESPONSES)
 
 
-@routes.post("/v1/studies", status_code=HTTPStatus.ACCEPTED)
+@routes.post("/v1/studies", status_code=HTTPStatus.ACCEPTED, dependencies=[Depends(refuse_unknown_fields)])
 async def submit_study(
     response: Response,
     client: Caller,

@@ -1,12 +1,14 @@
 """Owns how a study comes in over HTTP: a form of files and options."""
 
 import asyncio
+import inspect
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from typing import Annotated
 
 import anyio
-from fastapi import Form, UploadFile
+from fastapi import Form, HTTPException, Request, UploadFile
 
 from brainmets.client import SegmentationOptions, StudyFile
 from brainmets.client.arguments import ModelName, PointName, read_selections
@@ -18,6 +20,7 @@ MAX_FILES = 500
 MAX_FIELDS = 32
 MAX_FIELD_BYTES = 4096
 _COPIED_BYTES = 1 << 20
+_LONGEST_NAME = 40
 
 
 async def read_options(  # noqa: PLR0913, PLR0917 -- the fields of a form
@@ -57,6 +60,20 @@ async def read_options(  # noqa: PLR0913, PLR0917 -- the fields of a form
         force=force,
         test=test,
     )
+
+
+async def refuse_unknown_fields(request: Request) -> None:
+    """Refuse a form with a field that nobody reads: one that is misspelt would go unnoticed.
+
+    Raises:
+        HTTPException: There is one.
+    """
+    known = ("files", "request_id", *inspect.signature(read_options).parameters)
+    for name in await request.form():
+        if name not in known:
+            # It may hold what no answer can.
+            detail = f"expected no fields but {', '.join(known)}, got {name[:_LONGEST_NAME]!a}; leave it out or mend it"
+            raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
 
 
 @asynccontextmanager

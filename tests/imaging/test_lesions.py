@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from brainmets.imaging.brain_mask import UNKNOWN_BRAIN, BrainMask, pack_brain
 from brainmets.imaging.errors import InternalError
@@ -37,6 +38,15 @@ MIDLINE = Midline(normal=(1.0, 0.0, 0.0), offset_mm=20.0)
 def flat_probability(geometry: Geometry, value: float = 0.75) -> ProbabilityMap:
     """Return one probability everywhere."""
     return ProbabilityMap(np.full(geometry.shape, value, dtype=np.float32), geometry)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_lesion_of_the_smallest_volume_is_kept_at_every_angle(seed: int) -> None:
+    """Twenty voxels of 1 mm3 are 20 mm3, whatever the rounding of their directions."""
+    geometry = make_geometry((12, 12, 12), directions=Rotation.random(random_state=seed).as_matrix())
+    mask = LesionMask(make_mask((12, 12, 12), box_at((5, 5, 5), (2, 2, 5))).voxels, geometry)
+    assert find_lesions(mask, min_volume_mm3=20.0).count == 1
+    assert find_lesions(mask, min_volume_mm3=20.1).count == 0
 
 
 def measure(mask: LesionMask) -> tuple[Lesion, ...]:

@@ -21,6 +21,8 @@ CONNECTIVITY_26 = np.ones((3, 3, 3), dtype=np.bool_)
 # A candidate of which less than this lies in the brain is none of the brain's. Well below a half: a metastasis of the
 # dura lies on the border, and a lost lesion is worse than a false candidate.
 INSIDE_FRACTION = 0.2
+# Share of a volume, above what rounding of a grid's directions makes of it: no angled study loses a lesion by that.
+VOLUME_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,7 +131,7 @@ def find_lesions(mask: LesionMask, *, min_volume_mm3: float) -> InstanceMap:
     # Stable, so that lesions of one size keep the order of their first voxels and a study its numbers.
     by_size = np.argsort(-voxel_counts, kind="stable")
     volumes_mm3 = voxel_counts[by_size] * mask.geometry.voxel_volume_mm3
-    kept = by_size[(volumes_mm3 >= min_volume_mm3) & (volumes_mm3 > 0.0)].tolist()
+    kept = by_size[(volumes_mm3 >= min_volume_mm3 * (1.0 - VOLUME_ROUNDING)) & (volumes_mm3 > 0.0)].tolist()
     places = ndimage.find_objects(components)
     lesions = []
     for component in kept:

@@ -7,9 +7,6 @@ from brainmets.imaging.findings import Finding, FindingCode, Severity
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.series_evidence import ContrastMedium
 
-# Below both, deviations are the rounding of decimal strings in headers.
-EVEN_MM = 0.05
-EVEN_FRACTION = 0.01
 # Metastases change within two weeks so that treatment planned on older images misses more of them.
 # Seymour et al 2015, Int J Radiat Oncol Biol Phys 93:126.
 MOST_DAYS = 14
@@ -34,8 +31,8 @@ def _find_contrast(t1c: Candidate) -> tuple[Finding, ...]:
 
 
 def _find_uneven_slices(t1c: Candidate) -> tuple[Finding, ...]:
-    geometry, uneven_mm = t1c.series.geometry, t1c.series.uneven_mm
-    if geometry is None or uneven_mm <= max(EVEN_MM, EVEN_FRACTION * geometry.spacing_mm[0]):
+    uneven_mm = t1c.series.uneven_mm
+    if not uneven_mm:
         return ()
     message = f"Slices lie up to {uneven_mm:.2f} mm beside their places in an even grid: positions are that uncertain."
     return (Finding(FindingCode.UNEVEN_SLICES, message, Sequence.T1C),)

@@ -41,7 +41,7 @@ class SeriesAttributes:
         body_part: BodyPartExamined (0018,0015), upper case.
         acquired_on: AcquisitionDate (0008,0022), else SeriesDate, else StudyDate.
         burned_in_text: BurnedInAnnotation (0028,0301).
-        uneven_mm: Largest distance of a slice from its place in the evenly spaced grid.
+        uneven_mm: Largest distance of a slice from its place in the evenly spaced grid; 0 where that is but rounding.
     """
 
     file_index: int

@@ -225,6 +225,14 @@ async def test_the_steps_are_reported_in_order(segment: Segment, progress: list[
     assert [change.tiles_done for change in inferring] == list(range(1, inferring[0].tiles_total + 1))
 
 
+async def test_the_tiles_stay_counted_after_inference(segment: Segment, progress: list[Progress]) -> None:
+    """Whoever shows how far a study is shows no step back."""
+    await segment()
+    counts = {(change.tiles_done, change.tiles_total) for change in progress[-3:]}
+    assert [change.stage for change in progress[-3:]] == [Stage.INFERRING, Stage.MEASURING, Stage.WRITING]
+    assert counts == {(progress[1].tiles_total, progress[1].tiles_total)}
+
+
 async def test_tiles_in_flight_are_bounded(segment: Segment, inferencer: FakeTileInferencer) -> None:
     """Triton is given no more at a time than was set."""
     inferencer.delay_s = 0.01

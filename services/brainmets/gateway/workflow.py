@@ -82,13 +82,14 @@ async def segment_study(
         )
         blended = await infer_tiles(prepared, order.plan, flow)
 
-    await report(Progress(Stage.MEASURING))
+    tiles = len(order.plan.models) * len(prepared.header.grid.boxes)
+    await report(Progress(Stage.MEASURING, tiles, tiles))
     acquired = await asyncio.to_thread(resample_like, blended.probability, prepared.header.acquired)
     decided = await asyncio.to_thread(
         decide, acquired, prepared.header, plan=order.plan, input_sha256=order.input_sha256
     )
     order.deadline.check()
 
-    await report(Progress(Stage.WRITING))
+    await report(Progress(Stage.WRITING, tiles, tiles))
     artifacts = await output.write(result_writers(decided, blended.t1c))
     return SegmentedStudy(decided.result, artifacts, blended.t1c_ceiling, blended.agreement)

@@ -16,7 +16,8 @@ from brainmets.imaging.volume import Volume
 from brainmets.wire.result import result_to_proto
 
 # Probabilities are stored as bytes with NIfTI's slope 1/255: a tenth of float32's size, and a step of 0.4 %. Half, the
-# usual threshold, lies between two steps, so that the file thresholded there is the mask's own components.
+# usual threshold, lies between two steps, so that the file thresholded there is the mask's own components. A threshold
+# that is a step itself, 0.2 or 0.4, parts otherwise what lies within half a step of it.
 PROBABILITY_STEPS = 255
 # NIfTI keeps it in float32, which would round it up, and 1 above 1.
 _SLOPE = float(np.nextafter(np.float32(1.0 / PROBABILITY_STEPS), np.float32(0.0)))

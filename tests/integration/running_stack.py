@@ -23,8 +23,6 @@ from local.shared_memory import free_left_over_regions
 
 # A worker that went silent loses its job after this, so that tests need not wait for long.
 LEASE_S = 2.0
-# For a machine that is busy.
-DECODING_TIME_S = 15.0
 STOP_TIMEOUT_S = 10.0
 
 
@@ -68,11 +66,7 @@ class RunningStack:
         with self.place.log(name).open("ab") as log:
             self._running[name] = subprocess.Popen(
                 definition.words,
-                env={
-                    **definition.environment,
-                    "BRAINMETS_LEASE_S": str(LEASE_S),
-                    "BRAINMETS_DECODING_TIME_S": str(DECODING_TIME_S),
-                },
+                env={**definition.environment, "BRAINMETS_LEASE_S": str(LEASE_S)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -134,7 +134,7 @@ class PreprocessingSettings(ProcessSettings):
         max_study_bytes: Largest study, bytes as stored.
         max_studies: Studies prepared at a time; each holds some 300 MB. One more is told to come back.
         decoders: Processes that read studies, one at a time each; there are never more than `max_studies`.
-        decoding_time_s: Most that reading one study may take; a study of 150 MB takes a tenth of a second.
+        decoding_time_s: Most that reading one study may compute, all cores added up; one of 150 MB takes 0.2 s.
         decoding_memory_bytes: Most that reading one study may take beside its own bytes; its volumes may take as much.
     """
 
@@ -145,7 +145,7 @@ class PreprocessingSettings(ProcessSettings):
     max_study_bytes: Count = _GIB
     max_studies: Count = 4
     decoders: Count = Field(default_factory=count_cores)
-    decoding_time_s: Duration = 4.0
+    decoding_time_s: Duration = 8.0
     decoding_memory_bytes: Count = _GIB
 
 

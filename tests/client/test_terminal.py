@@ -106,12 +106,23 @@ def watched(*jobs: Job, error: Exception | None = None) -> str:
     return console.file.getvalue()  # type: ignore[attr-defined,no-any-return]
 
 
-@pytest.mark.parametrize("stage", ["measuring", "writing"])
-def test_the_bar_does_not_fall_back_after_inference(stage: str) -> None:
-    """A job that is past it counts no tiles; the bar keeps those it had."""
-    inferred = replace(RUNNING, tiles_done=12)
-    last = watched(inferred, replace(RUNNING, stage=stage, tiles_done=0)).split("\r")[-1]
+def test_the_bar_of_a_job_that_has_ended_is_full() -> None:
+    """It counts no tiles any more; the bar keeps those it had."""
+    last = watched(RUNNING, SUCCEEDED).split("\r")[-1]
+    assert "Done" in last
     assert "12 of 12 parts" in last
+
+
+def test_a_study_is_sent_then_segmented() -> None:
+    """A bar each, of which the first is full once the service has the study, whatever was counted."""
+    console = Console(file=io.StringIO(), width=WIDTH, force_terminal=True, color_system=None)
+    with StudyProgress(console, total_bytes=3_000_000) as progress:
+        progress.sent(2_000_000)
+        progress.changed(RUNNING)
+    last = console.file.getvalue().rpartition("Sending")[2]  # type: ignore[attr-defined]
+    sending, segmenting, *_ = last.split("\n")
+    assert "2.0 MB of 3.0 MB" in sending
+    assert "9 of 12 parts" in segmenting
 
 
 def test_a_study_known_before_counts_no_parts() -> None:

@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Self
 
 from google.protobuf import json_format
 from rich.console import Console, Group
+from rich.filesize import decimal
 from rich.progress import (
     BarColumn,
-    DownloadColumn,
     MofNCompleteColumn,
     Progress,
-    ProgressColumn,
     SpinnerColumn,
-    Task,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
@@ -77,12 +75,11 @@ class _Narrow:
         yield from console.render(self._shown, options.update_width(options.max_width - _ECHO_COLUMNS))
 
 
-class _PartsColumn(ProgressColumn):
-    """How many of a study's parts are segmented; nothing while their number is not known, or none had to be."""
-
-    def render(self, task: Task) -> Text:
-        """Return the words of a bar."""
-        return Text(f"{task.completed:.0f} of {task.total:.0f} parts" if task.total else "", style="progress.download")
+def progress_words(job: Job) -> str:
+    """Say what is done for a job, or that it has ended."""
+    if job.state.is_final:
+        return "Done, known before" if job.from_cache else "Done"
+    return STAGE_WORDS.get(job.stage, job.stage)
 
 
 class StudyProgress:
@@ -96,51 +93,51 @@ class StudyProgress:
 
     def __init__(self, console: Console, *, total_bytes: int = 0) -> None:
         self.job: Job | None = None
-        self._upload = _Bar(
-            SpinnerColumn(), TextColumn("{task.description:<22}"), BarColumn(), DownloadColumn(), console=console
-        )
-        self._tiles = _Bar(
+        self._bar = _Bar(
             SpinnerColumn(),
             TextColumn("{task.description:<22}"),
             BarColumn(),
-            _PartsColumn(),
+            TextColumn("{task.fields[count]}", style="progress.download"),
             TimeElapsedColumn(),
             console=console,
         )
-        self._upload_task = self._upload.add_task("Sending", total=total_bytes)
-        self._tile_task: TaskID | None = None
+        self._total_bytes, self._sent_bytes, self._parts = total_bytes, 0, 0
+        self._upload = self._bar.add_task("Sending", total=total_bytes, visible=total_bytes > 0, count="")
+        self._tiles: TaskID | None = None
 
     def __enter__(self) -> Self:
-        if self._upload.tasks[0].total:
-            self._upload.start()
+        if self._total_bytes:
+            self._bar.start()
         return self
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        for bar in (self._upload, self._tiles):
-            bar.live.transient = error is not None
-            bar.stop()
+        self._bar.live.transient = error is not None
+        self._bar.stop()
 
     def sent(self, count: int) -> None:
         """Count bytes that went out."""
-        self._upload.advance(self._upload_task, count)
+        self._sent_bytes += count
+        words = f"{decimal(self._sent_bytes)} of {decimal(self._total_bytes)}"
+        self._bar.update(self._upload, completed=self._sent_bytes, count=words)
 
     def changed(self, job: Job) -> None:
         """Show where the job is."""
         self.job = job
-        if self._tile_task is None:
-            self._upload.stop()
-            self._tiles.start()
-            self._tile_task = self._tiles.add_task(STAGE_WORDS["unspecified"], total=None)
-        if job.state.is_final:
-            # A finished job counts no tiles any more: the bar keeps those it had, none when nothing was computed.
-            words = "Done, known before" if job.from_cache else "Done"
-            tiles = self._tiles.tasks[self._tile_task].total or 0
-            self._tiles.update(self._tile_task, description=words, completed=tiles, total=tiles)
-            return
-        # What comes after inference counts none either, and the bar must not fall back.
-        done = job.tiles_done if job.stage == "inferring" else None
-        self._tiles.update(
-            self._tile_task, description=STAGE_WORDS[job.stage], completed=done, total=job.tiles_total or None
+        if self._tiles is None:
+            # There is one: the service has it all.
+            self._bar.update(self._upload, completed=self._total_bytes)
+            self._tiles = self._bar.add_task("", total=None, count="")
+            self._bar.start()
+        # A job that waits or has ended counts no parts; one that was known before never had any.
+        self._parts = job.tiles_total or self._parts
+        ended = job.state.is_final
+        done = self._parts if ended else job.tiles_done
+        self._bar.update(
+            self._tiles,
+            description=progress_words(job),
+            completed=done,
+            total=self._parts or (0 if ended else None),
+            count=f"{done} of {self._parts} parts" if self._parts else "",
         )
 
 
@@ -334,7 +331,7 @@ def _state_words(job: Job) -> Text:
         return Text(f"failed\n{job.error.reason}", style="red")
     if job.stage == "inferring" and job.tiles_total:
         return Text(f"running\nsegmenting {100 * job.tiles_done // job.tiles_total} %")
-    return Text(f"running\n{STAGE_WORDS[job.stage].lower()}" if job.state == "running" else job.state.value)
+    return Text(f"running\n{progress_words(job).lower()}" if job.state == "running" else job.state.value)
 
 
 def model_report(models: Iterable[Model]) -> Group:

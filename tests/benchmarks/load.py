@@ -80,9 +80,7 @@ def find_supervisor(address: str) -> psutil.Process:
     listening = next(
         each.pid for each in psutil.net_connections("tcp") if each.status == "LISTEN" and each.laddr.port == port
     )
-    # Each part has a runner of its own, a fork of the supervisor: the topmost is the one that all are below.
-    *_, topmost = (each for each in psutil.Process(listening).parents() if "local.supervisor" in each.cmdline())
-    return topmost
+    return next(each for each in psutil.Process(listening).parents() if "local.supervisor" in each.cmdline())
 
 
 def uncached_options(model: str = "mean") -> Iterator[SegmentationOptions]:

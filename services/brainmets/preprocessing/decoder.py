@@ -46,7 +46,7 @@ from brainmets.runtime.grpc_errors import STATUS_CODES
 # Imports take half a second; a machine may be busy.
 START_S = 30.0
 # One that has neither answered nor ended after so many times what it may compute stands still, or the machine does.
-PATIENCE = 5.0
+PATIENCE = 10.0
 # A series of the answer takes some 300 bytes, and a study has thousands of them at most.
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 _PROGRAM = "brainmets.preprocessing.decoder_process"

@@ -145,7 +145,7 @@ class PreprocessingSettings(ProcessSettings):
     max_study_bytes: Count = _GIB
     max_studies: Count = 4
     decoders: Count = Field(default_factory=count_cores)
-    decoding_time_s: Duration = 8.0
+    decoding_time_s: Duration = 4.0
     decoding_memory_bytes: Count = _GIB
 
 

@@ -124,6 +124,19 @@ def test_stored_values_are_rescaled(*, enhanced: bool) -> None:
     np.testing.assert_allclose(read.voxels, halves.voxels, atol=0.02)
 
 
+@pytest.mark.parametrize("enhanced", [False, True])
+@pytest.mark.parametrize(("offset", "filled"), [(0.0, -90.0), (100.0, 0.0)], ids=["offset", "magnitude"])
+def test_padding_is_no_intensity(offset: float, filled: float, *, enhanced: bool) -> None:
+    """What lies beside a round field of view is as dark as the darkest voxel, or 0, where nothing was acquired."""
+    volume = small_volume()
+    expected = volume.voxels + np.float32(offset)
+    stored = expected.copy()
+    stored[:, :3], expected[:, :3] = -2000.0, filled
+    attributes = {"PixelPaddingValue": -2000}
+    read = read_one(*write_series(Volume(stored, volume.geometry), enhanced=enhanced, attributes=attributes))
+    np.testing.assert_array_equal(read.voxels, expected)
+
+
 def test_slopes_may_differ_between_slices() -> None:
     """Each slice has its own scale."""
     data_sets = series_data_sets(small_volume())

@@ -38,12 +38,13 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """How an instance's pixels lie (PS3.3 C.7.6.3)."""
+    """How an instance's pixels lie (PS3.3 C.7.6.3), and which stored value is no image, as 16 bits without sign."""
 
     matrix: tuple[int, int]
     frames: int
     stored_type: np.dtype[Any]  # Any: integers of 8 or 16 bits
     stored_bits: int
+    padding: int | None
 
     @property
     def frame_bytes(self) -> int:
@@ -90,6 +91,7 @@ def decode_frames(
         EmptyVolumeError: All of them are equal.
     """
     voxels = memory((len(frames), *matrix))
+    padded: dict[int, NDArray[np.bool_]] = {}
     places: dict[Instance, list[int]] = {}
     for place, frame in enumerate(frames):
         places.setdefault(frame.instance, []).append(place)
@@ -97,11 +99,15 @@ def decode_frames(
         layout, read = _open(instance)
         for place in its_places:
             stored = _sign(read(frames[place].number), layout)
+            if layout.padding is not None:
+                padded[place] = stored == np.uint16(layout.padding).astype(stored.dtype)
             slope, intercept = _scale(frames[place].header) or (1.0, 0.0)
             voxels[place] = stored
             if (slope, intercept) != (1.0, 0.0):
                 with np.errstate(over="ignore", invalid="ignore"):
                     voxels[place] = voxels[place] * np.float32(slope) + np.float32(intercept)
+    if padded:
+        _fill(voxels, padded)
     _check_intensities(voxels, file_index=min(frame.instance.file_index for frame in frames))
     return voxels
 
@@ -116,7 +122,9 @@ def _layout(header: DataSet, *, big_endian: bool, frames: int) -> _Layout:
     signed, allocated = header.unsigned(Tag.PIXEL_REPRESENTATION), header.unsigned(Tag.BITS_ALLOCATED) or 16
     stored_type = np.dtype(f"{'>' if big_endian else '<'}{'i' if signed else 'u'}{allocated // 8}")
     matrix = (header.unsigned(Tag.ROWS) or 0, header.unsigned(Tag.COLUMNS) or 0)
-    return _Layout(matrix, frames, stored_type, header.unsigned(Tag.BITS_STORED) or allocated)
+    padding = header.unsigned(Tag.PIXEL_PADDING_VALUE)
+    stored_bits = header.unsigned(Tag.BITS_STORED) or allocated
+    return _Layout(matrix, frames, stored_type, stored_bits, None if padding is None else padding & 0xFFFF)
 
 
 def _open(instance: Instance) -> tuple[_Layout, Callable[[int], NDArray[Any]]]:  # Any: as in _Layout
@@ -211,6 +219,14 @@ def _scale(header: DataSet) -> tuple[float, float] | None:
         for tag, default in ((Tag.RESCALE_SLOPE, 1.0), (Tag.RESCALE_INTERCEPT, 0.0))
     )
     return None if slope is None or intercept is None or slope == 0.0 else (slope, intercept)
+
+
+def _fill(voxels: NDArray[np.float32], padded: dict[int, NDArray[np.bool_]]) -> None:
+    """Make what is no image (PS3.3 C.7.5.1.1.2) as dark as the darkest voxel, or 0 as what was not acquired is."""
+    real = np.ones(voxels.shape, dtype=np.bool_)
+    for place, mask in padded.items():
+        real[place] = ~mask
+    voxels[~real] = voxels.min(initial=0.0, where=real)
 
 
 def _check_intensities(voxels: NDArray[np.float32], *, file_index: int) -> None:

@@ -65,6 +65,11 @@ def test_a_clear_head_has_no_finding(still: Volume) -> None:
     assert codes(still) == {}
 
 
+def test_intensities_may_begin_below_zero(still: Volume) -> None:
+    """Signal is what stands out of air, whatever number air has."""
+    assert codes(Volume(still.voxels - np.float32(1024.0), still.geometry)) == {}
+
+
 @pytest.mark.parametrize(
     ("noise_fraction", "severity"), [(0.1, None), (0.22, Severity.WARNING), (0.45, Severity.SEVERE)]
 )

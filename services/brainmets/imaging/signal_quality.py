@@ -56,11 +56,14 @@ def find_signal_faults(
     box = tuple(slice(first, first + size) for first, size in zip(start.tolist(), foreground.shape, strict=True))
     head = t1c.voxels[box]
     coarse = (slice(None, None, SIGNAL_STEP),) * 3
-    signal = float(np.median(head[coarse][foreground[coarse]]))
-    if signal <= 0.0:
-        return (_low_signal("there is none", severe=True),)
     whole = np.zeros(t1c.voxels.shape, dtype=np.bool_)
     whole[box] = foreground
+    air = t1c.voxels[coarse][~whole[coarse]]
+    # Air has some signal, and less than none where intensities were shifted.
+    level = min(0.0, float(np.median(air))) if air.size else 0.0
+    signal = float(np.median(head[coarse][foreground[coarse]])) - level
+    if signal <= 0.0:
+        return (_low_signal("there is none", severe=True),)
     ghost_fraction = measure_ghosts(t1c, whole, acquired=acquired) / signal
     return (*_judge_noise(measure_noise(head, foreground) / signal), *_judge_ghosts(ghost_fraction))
 

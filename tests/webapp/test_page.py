@@ -13,7 +13,7 @@ from brainmets.client import AsyncClient
 from brainmets.client.arguments import RESEARCH_USE_ONLY
 from brainmets.client.service_options import Service
 from brainmets.webapp.command import PAGE
-from brainmets.webapp.page import read_service
+from brainmets.webapp.page import progress_of, read_service
 from free_addresses import free_addresses
 from gateway_bench import GatewayBench, study_bytes
 
@@ -57,6 +57,19 @@ async def test_a_study_goes_in_and_its_lesions_come_out(bench: GatewayBench, ope
     assert [button.label for button in page.get("download_button")] == list(segmentation.files)
     assert RESEARCH_USE_ONLY in page.warning[0].value
     assert not page.error
+
+
+async def test_the_bar_goes_forward_to_its_end(bench: GatewayBench, tmp_path: Path) -> None:
+    """Through every change of a job, the last of which is no waiting."""
+    study = tmp_path / "head-t1c.nii.gz"
+    study.write_bytes(study_bytes())
+    async with AsyncClient(bench.address) as client:
+        job = await client.submit(study)
+        told = [progress_of(changed) async for changed in client.watch(job.job_id)]
+    shares = [share for share, _ in told]
+    assert shares == sorted(shares)
+    assert told[-1] == (1.0, "Done")
+    assert any("parts" in words for _, words in told)
 
 
 async def test_what_is_chosen_reaches_the_service(bench: GatewayBench, open_page: OpenPage) -> None:

@@ -13,7 +13,7 @@ from brainmets.client.arguments import RESEARCH_USE_ONLY
 from brainmets.client.options import MODEL_CHOICES
 from brainmets.client.received_study import ReceivedStudy
 from brainmets.client.service_options import Service
-from brainmets.client.terminal import STAGE_WORDS
+from brainmets.client.terminal import progress_words
 
 OVERLAY_NAME = "overlay.png"
 _STUDY_WORDS = (
@@ -81,15 +81,18 @@ def _segment(client: Client, uploads: Sequence[UploadedFile], options: Segmentat
                 received.path_for(upload.name).write_bytes(upload.getbuffer())
             job = client.submit(received.files(), options)
         for changed in client.watch(job.job_id):
-            bar.progress(changed.tiles_done / max(changed.tiles_total, 1), _tell_progress(changed))
+            bar.progress(*progress_of(changed))
         return client.wait(job.job_id)
     finally:
         bar.empty()
 
 
-def _tell_progress(job: Job) -> str:
-    words = STAGE_WORDS.get(job.stage, job.stage)
-    return f"{words}: {job.tiles_done} of {job.tiles_total} parts" if job.tiles_total else words
+def progress_of(job: Job) -> tuple[float, str]:
+    """Return how much of a job is done, up to 1, and in words what is."""
+    words = progress_words(job)
+    if job.tiles_total:
+        return job.tiles_done / job.tiles_total, f"{words}: {job.tiles_done} of {job.tiles_total} parts"
+    return float(job.state.is_final), words
 
 
 def _show_result(segmentation: Segmentation) -> None:

@@ -20,12 +20,18 @@ def folder_of(tmp_path: Path, *names: str, content: bytes = b"") -> Path:
 
 
 @pytest.mark.parametrize(
-    ("name", "sequence"), [("anything.nii.gz", None), ("a-t1c.nii.gz", "t1c"), ("a_T1N.nii", "t1n"), ("t1c.nii", None)]
+    ("name", "sequence"), [("anything.nii.gz", None), ("a-t1c.nii.gz", "t1c"), ("a_T1N.nii", "t1n"), ("t1c.nii", "t1c")]
 )
 def test_a_nifti_file_is_what_its_name_says(tmp_path: Path, name: str, sequence: str | None) -> None:
     """Where it says nothing the service decides, and warns: an absent label is no evidence."""
     path = folder_of(tmp_path, name) / name
     assert find_study_files(path) == (StudyFile(path, sequence, FileFormat.NIFTI),)
+
+
+def test_a_file_may_be_called_as_its_sequence_is(tmp_path: Path) -> None:
+    """And nothing else; what only ends in the same letters is none."""
+    folder = folder_of(tmp_path, "t1c.nii.gz", "T2F.nii", "at1n.nii.gz")
+    assert [file.sequence for file in find_study_files(folder)] == ["t1c", "t2f"]
 
 
 def test_a_folder_is_read_by_names(tmp_path: Path) -> None:
@@ -106,8 +112,8 @@ def test_nifti_beside_dicom_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"DICM", bytes(128) + b"DIC", b"%PDF-1.4" + bytes(200)])
 def test_another_kind_of_file_is_refused(tmp_path: Path, content: bytes) -> None:
-    """By its bytes, before it is sent."""
-    with pytest.raises(StudyPathError, match=r"slice\.dcm"):
+    """By its bytes, before it is sent; the service takes no archive of NIfTI files, and none is asked for."""
+    with pytest.raises(StudyPathError, match=r"a zip archive of DICOM files, got slice\.dcm"):
         find_study_files(folder_of(tmp_path, "slice.dcm", content=content) / "slice.dcm")
 
 

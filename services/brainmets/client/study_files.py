@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # many uploads wait (docs/performance.md).
 CHUNK_BYTES = 512 << 10
 _NIFTI_SUFFIXES = (".nii", ".nii.gz")
-_SEQUENCE_IN_NAME = re.compile(r"[-_.](t1c|t1n|t2w|t2f)\.nii(\.gz)?$", re.IGNORECASE)
+_SEQUENCE_IN_NAME = re.compile(r"(?:^|[-_.])(t1c|t1n|t2w|t2f)\.nii(\.gz)?$", re.IGNORECASE)
 # PS3.10 section 7.1: a preamble of 128 bytes, then four letters.
 _DICOM_MARK, _DICOM_MARK_AT = b"DICM", 128
 # PS3.10 section 8.6: lists the files of a folder, with names and numbers of its patients; it holds no image. Under
@@ -80,10 +80,10 @@ class StudyFile:
 def find_study_files(path: Path) -> tuple[StudyFile, ...]:
     """Find the study in a path.
 
-    It is one of: a NIfTI file; a folder of NIfTI files named `*-t1c.nii.gz *-t1n *-t2w *-t2f`; a zip archive of DICOM
-    files; a DICOM file; a folder with DICOM files, however deep, which are sent as one archive without their names. A
-    single NIfTI file is stated to be what its name says, and else left to the service. Other files are left alone,
-    and so is a DICOMDIR, which names patients.
+    It is one of: a NIfTI file; a folder of NIfTI files named `*-t1c.nii.gz *-t1n *-t2w *-t2f`, or `t1c.nii.gz` and so
+    on; a zip archive of DICOM files; a DICOM file; a folder with DICOM files, however deep, which are sent as one
+    archive without their names. A single NIfTI file is stated to be what its name says, and else left to the service.
+    Other files are left alone, and so is a DICOMDIR, which names patients.
 
     Raises:
         StudyPathError: Nothing is there, it is none of these or several, or it cannot be read.
@@ -111,7 +111,7 @@ def _single_file(path: Path) -> StudyFile:
         )
     if _is_marked(start):
         return StudyFile(path, None, FileFormat.DICOM)
-    raise StudyPathError(f"expected a NIfTI file, a DICOM file or a zip archive of them, got {path.name}")
+    raise StudyPathError(f"expected a NIfTI file, a DICOM file or a zip archive of DICOM files, got {path.name}")
 
 
 def _files_of_folder(folder: Path) -> tuple[StudyFile, ...]:

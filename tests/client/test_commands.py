@@ -237,6 +237,12 @@ async def test_the_doctor_finds_a_healthy_machine(bench: GatewayBench) -> None:
     assert "nested_unet" in (await run("doctor", "--address", bench.address)).stdout
 
 
+async def test_the_doctor_names_what_tries_the_whole_path(bench: GatewayBench) -> None:
+    """Worker and preprocessing may be dead where API and networks answer; it can be copied."""
+    shown = (await run("doctor", "--address", bench.address)).stdout
+    assert f"brainmets canary --address {bench.address}\n" in shown
+
+
 async def test_the_doctor_names_a_network_that_is_not_ready(
     bench: GatewayBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -447,6 +453,15 @@ async def test_a_bad_study_is_one_sentence(bench: GatewayBench, tmp_path: Path) 
     result = await run("segment", str(path), "--address", bench.address)
     assert result.exit_code == ExitCode.BAD_STUDY
     assert "MALFORMED_FILE" in result.stderr
+
+
+async def test_the_file_that_an_error_is_about_is_named(bench: GatewayBench, study: Path) -> None:
+    """By its name here, which never left this machine; the service knows its number alone."""
+    (study / "patient-t2f.nii.gz").write_bytes(study_bytes()[:5000])
+    result = await run("segment", str(study), "--address", bench.address)
+    assert result.exit_code == ExitCode.BAD_STUDY
+    assert "(patient-t2f.nii.gz)" in result.stderr.replace("\n", " ")
+    assert "file 1" not in result.stderr
 
 
 async def test_a_path_with_nothing_to_send_is_one_sentence(tmp_path: Path) -> None:

@@ -48,7 +48,14 @@ from brainmets.client.phantom import Phantom
 from brainmets.client.plain_help import PlainCommand, PlainGroup
 from brainmets.client.service_options import Service, calls_service
 from brainmets.client.study_files import find_study_files
-from brainmets.client.terminal import StudyProgress, check_table, model_report, print_text, show_segmentation
+from brainmets.client.terminal import (
+    StudyProgress,
+    files_by_name,
+    model_report,
+    print_text,
+    show_checks,
+    show_segmentation,
+)
 
 app = typer.Typer(help=f"Segment brain metastases in MRI. {RESEARCH_USE_ONLY}", no_args_is_help=True, cls=PlainGroup)
 _command = partial(app.command, cls=PlainCommand)
@@ -104,7 +111,7 @@ def segment(  # noqa: PLR0913, PLR0917 -- the options of a command line
         files = find_study_files(study)
         progress = StudyProgress(console, total_bytes=sum(file.size_bytes for file in files))
     with errors_end_the_command(console, interrupted=lambda: cancel_job(service, progress.job, console)):
-        with progress, service.client() as client:
+        with files_by_name(files), progress, service.client() as client:
             segmentation = client.segment(files, options, on_progress=progress.changed, on_sent=progress.sent)
         show_segmentation(segmentation, as_json=as_json, paths=segmentation.save(output))
 
@@ -198,7 +205,7 @@ def doctor(
         if as_json:
             print_text(json.dumps([asdict(check) for check in checks]))
         else:
-            Console().print(check_table(checks))
+            show_checks(checks, next_command=service.command("canary"))
     raise typer.Exit(ExitCode.FAILED if any(check.fails for check in checks) else ExitCode.OK)
 
 

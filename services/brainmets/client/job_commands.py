@@ -40,6 +40,7 @@ from brainmets.client.study_files import find_study_files
 from brainmets.client.terminal import (
     CohortProgress,
     StudyProgress,
+    files_by_name,
     job_table,
     print_text,
     show_cohort,
@@ -105,7 +106,8 @@ def submit(  # noqa: PLR0913, PLR0917 -- the options of a command line
     with errors_end_the_command(console, interrupted=lambda: _sending_ended(service)):
         files = find_study_files(study)
         total_bytes = sum(file.size_bytes for file in files)
-        with StudyProgress(console, total_bytes=total_bytes) as progress, service.client() as client:
+        progress = StudyProgress(console, total_bytes=total_bytes)
+        with files_by_name(files), progress, service.client() as client:
             job = client.submit(files, options, on_sent=progress.sent)
         print_text(json.dumps(_row(job)) if as_json else job.job_id)
 

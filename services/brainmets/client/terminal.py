@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
 from google.protobuf import json_format
@@ -21,9 +22,10 @@ from rich.table import Table
 from rich.text import Text
 
 from brainmets.client.arguments import RESEARCH_USE_ONLY
+from brainmets.client.errors import ServiceError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from rich.console import ConsoleOptions, RenderableType, RenderResult
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from brainmets.client.jobs import Job
     from brainmets.client.models import Model
     from brainmets.client.results import Finding, Segmentation, SeriesUse
+    from brainmets.client.study_files import StudyFile
 
 SEVERITY_STYLES = {"warning": "yellow", "severe": "bold red"}
 STAGE_WORDS = {
@@ -181,6 +184,18 @@ class CohortProgress:
         self.ended_studies += 1
 
 
+@contextmanager
+def files_by_name(files: Sequence[StudyFile]) -> Iterator[None]:
+    """Have errors of the service name the file they are about; it knows its number alone, for names stay here."""
+    try:
+        yield
+    except ServiceError as error:
+        number = error.metadata.get("file_index", "")
+        if len(files) > 1 and number.isdecimal() and int(number) < len(files):
+            error.message = error.message.replace(f"(file {number})", f"({files[int(number)].path.name})")
+        raise
+
+
 def print_text(text: str) -> None:
     """Print what a script reads, as it is; by Rich, which ends the command in silence where nobody reads on."""
     Console().out(text, highlight=False)
@@ -210,6 +225,15 @@ def segmentation_json(segmentation: Segmentation) -> str:
     """Return a result as its file report.json has it, what is empty or zero too, and the job that it came of."""
     report = json_format.MessageToDict(segmentation.report, always_print_fields_with_no_presence=True)
     return json.dumps({"jobId": segmentation.job.job_id, **report}, indent=2)
+
+
+def show_checks(checks: Sequence[Check], *, next_command: str) -> None:
+    """Print an examination and, where nothing fails, the command that tries what it does not look at."""
+    console = Console()
+    console.print(check_table(checks))
+    if not any(check.fails for check in checks):
+        words = "The whole path, worker and preprocessing too, is tried by"
+        console.print(f"{words}: {next_command}", markup=False, highlight=False, soft_wrap=True)
 
 
 def check_table(checks: Iterable[Check]) -> Table:

@@ -66,6 +66,39 @@ def test_what_is_no_study_is_one_sentence(images: dict[str, Any]) -> None:
         files_of_images(images)
 
 
+@pytest.mark.parametrize("kind", ["bool", "float16", "int64", "uint64", ">i8"])
+def test_voxels_of_a_type_that_nifti_lacks_are_sent_as_the_same_numbers(kind: str) -> None:
+    """Or that its library writes only when told to: NumPy makes whole numbers of 64 bits unless told otherwise."""
+    voxels = np.arange(24).reshape(2, 3, 4).astype(kind)
+    (file,) = files_of_images({"t1c": (voxels, np.eye(4))})
+    sent = nib.Nifti1Image.from_bytes(file.content)
+    assert np.array_equal(np.asanyarray(sent.dataobj), voxels)
+
+
+AFFINE = np.eye(4)
+VOXELS = np.zeros((2, 3, 4))
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        (VOXELS.astype(str), AFFINE),
+        (VOXELS.astype(object), AFFINE),
+        (VOXELS, np.eye(3)),
+        (VOXELS, "affine"),
+        (VOXELS, None),
+        ("voxels", AFFINE),
+        (np.zeros((2,) * 8), AFFINE),
+        ([[1], [1, 2]], AFFINE),
+    ],
+    ids=["text", "object", "3x3", "word", "none", "no array", "eight", "ragged"],
+)
+def test_a_pair_that_is_no_image_is_one_sentence(pair: tuple[Any, Any]) -> None:
+    """It names the sequence, and shows nothing of the voxels."""
+    with pytest.raises(StudyPathError, match=r"expected t1c as .* got "):
+        files_of_images({"t1c": pair})
+
+
 def test_an_absent_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """With how to get it."""
 

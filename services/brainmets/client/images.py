@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # Not compressed: the line to the service is seldom slower than gzip.
 _SUFFIX = ".nii"
+# NumPy's types that NIfTI lacks, and those that hold the same numbers.
+_SAME_NUMBERS = {"bool": "uint8", "float16": "float32"}
 
 
 def files_of_images(images: Mapping[str, Any]) -> tuple[StudyFile, ...]:
@@ -30,7 +32,7 @@ def files_of_images(images: Mapping[str, Any]) -> tuple[StudyFile, ...]:
             array (I, J, K) and its affine (4, 4) from indices to RAS millimetres, as nibabel has them.
 
     Raises:
-        StudyPathError: A sequence is unknown, or an image is none of these.
+        StudyPathError: A sequence is unknown, or an image is none of these or no NIfTI file holds it.
         MissingLibraryError: Arrays need nibabel to be written.
     """
     unknown = [sequence for sequence in images if sequence not in SEQUENCES]
@@ -49,7 +51,7 @@ def _encode(sequence: str, image: Any) -> bytes:  # Any: an image of a library t
     if hasattr(image, "GetSpacing"):
         return _encode_simpleitk(image)
     if isinstance(image, tuple) and len(image) == 2:  # noqa: PLR2004 -- array, affine
-        image = load_library("nibabel").Nifti1Image(*image)
+        return _encode_pair(sequence, *image)
     if hasattr(image, "affine") and hasattr(image, "to_bytes"):
         content: bytes = image.to_bytes()
         return content
@@ -57,6 +59,20 @@ def _encode(sequence: str, image: Any) -> bytes:  # Any: an image of a library t
         f"expected {sequence} as a nibabel NIfTI image, a SimpleITK image or a pair (array, affine), "
         f"got {type(image).__name__}"
     )
+
+
+def _encode_pair(sequence: str, voxels: Any, affine: Any) -> bytes:  # Any: as above
+    nibabel, numpy = load_library("nibabel"), load_library("numpy")
+    try:
+        voxels = numpy.asarray(voxels)
+        voxels = voxels.astype(_SAME_NUMBERS.get(voxels.dtype.name, voxels.dtype), copy=False)
+        # The type is named, for nibabel writes whole numbers of 64 bits, which the service reads, only when told to.
+        content: bytes = nibabel.Nifti1Image(voxels, numpy.asarray(affine, float), dtype=voxels.dtype).to_bytes()
+    except (TypeError, ValueError, nibabel.spatialimages.HeaderDataError) as error:
+        raise StudyPathError(
+            f"expected {sequence} as an array of numbers (I, J, K) and an affine (4, 4), got others: {error}"
+        ) from error
+    return content
 
 
 def _encode_simpleitk(image: Any) -> bytes:  # Any: as above

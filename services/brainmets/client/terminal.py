@@ -228,12 +228,12 @@ def segmentation_json(segmentation: Segmentation) -> str:
 
 
 def show_checks(checks: Sequence[Check], *, next_command: str) -> None:
-    """Print an examination and, where nothing fails, the command that tries what it does not look at."""
+    """Print an examination and, where nothing fails, the command that tries what was not looked at."""
     console = Console()
     console.print(check_table(checks))
     if not any(check.fails for check in checks):
-        words = "The whole path, worker and preprocessing too, is tried by"
-        console.print(f"{words}: {next_command}", markup=False, highlight=False, soft_wrap=True)
+        # One line of 80 columns, not broken: the command is there to be copied.
+        console.print(f"The whole path is tried by: {next_command}", markup=False, highlight=False, soft_wrap=True)
 
 
 def check_table(checks: Iterable[Check]) -> Table:

@@ -79,7 +79,7 @@ def fits_best_in_place(fixed: Volume, moving: Volume) -> bool:
         bins[*(slice(1 + shift, 1 + shift + size) for shift, size in zip(shifts, inner.shape, strict=True))]
         for shifts in itertools.product((-1, 0, 1), repeat=3)
     )
-    places = tuple(np.arange(axis.start + 1, axis.stop - 1) * step for axis in box.slices)
+    places = tuple(range((axis.start + 1) * step, (axis.stop - 1) * step, step) for axis in box.slices)
     turned = (
         scale.bins(_turn(moving.voxels, places, axis=axis, angle_deg=angle_deg))
         for axis in range(3)
@@ -107,20 +107,24 @@ class _Scale:
 
 
 def _turn(
-    voxels: NDArray[np.float32], places: tuple[NDArray[np.int_], ...], *, axis: int, angle_deg: float
+    voxels: NDArray[np.float32], places: tuple[range, ...], *, axis: int, angle_deg: float
 ) -> NDArray[np.float32]:
     """Return the voxels at places on each axis, all turned about an axis through their middle.
 
     The nearest voxel is taken: what is interpolated is blurred, and resembles less for that alone.
     """
     across, along = (other for other in range(3) if other != axis)
-    indices = list(np.ix_(*places))
-    u, v = (indices[each] - (places[each][0] + places[each][-1]) / 2 for each in (across, along))
+    middle = [(line[0] + line[-1]) / 2 for line in places]
+    u, v = np.ix_(np.array(places[across]) - middle[across], np.array(places[along]) - middle[along])
     cosine, sine = np.cos(np.deg2rad(angle_deg)), np.sin(np.deg2rad(angle_deg))
-    for each, moved in ((across, cosine * u - sine * v - u), (along, sine * u + cosine * v - v)):
-        indices[each] = (indices[each] + np.rint(moved).astype(int)).clip(0, voxels.shape[each] - 1)
-    turned: NDArray[np.float32] = voxels[tuple(indices)]
-    return turned
+    turned = (
+        np.rint(middle[each] + offset).astype(int).clip(0, voxels.shape[each] - 1)
+        for each, offset in ((across, cosine * u - sine * v), (along, sine * u + cosine * v))
+    )
+    # A slice of the axis that stays is twice as fast as indices of three.
+    kept = slice(places[axis].start, places[axis].stop, places[axis].step)
+    planes = np.moveaxis(voxels, axis, -1)[..., kept]
+    return np.moveaxis(planes[tuple(turned)], -1, axis)
 
 
 def _mutual_information(ours: NDArray[np.uint8], theirs: NDArray[np.uint8]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from brainmets.client.names import word_of
 from brainmets.v1 import job_pb2
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from google.protobuf.timestamp_pb2 import Timestamp
 
 
 class JobState(StrEnum):
@@ -47,7 +48,9 @@ class Job:
         stage: preparing, inferring, measuring or writing while it runs, else unspecified.
         tiles_done: Tiles inferred, all networks together.
         tiles_total: Tiles planned; 0 until known.
+        create_time: When it was accepted, UTC.
         error: Why it failed, when it failed.
+        expire_time: When input and results will be erased, UTC; None where the service does not say.
     """
 
     job_id: str
@@ -59,6 +62,7 @@ class Job:
     from_cache: bool
     artifacts: tuple[Artifact, ...]
     error: ServiceError | None
+    expire_time: datetime | None = None
 
 
 def job_from_proto(job: job_pb2.Job) -> Job:
@@ -70,10 +74,11 @@ def job_from_proto(job: job_pb2.Job) -> Job:
         stage=word_of(job_pb2.Stage, job.progress.stage, prefix="STAGE_"),
         tiles_done=job.progress.tiles_done,
         tiles_total=job.progress.tiles_total,
-        create_time=job.create_time.ToDatetime(),
+        create_time=_time_of(job.create_time),
         from_cache=job.from_cache,
         artifacts=tuple(artifact_from_proto(artifact) for artifact in job.artifacts),
         error=error_from_status(job.failure.status) if failed else None,
+        expire_time=_time_of(job.expire_time) if job.HasField("expire_time") else None,
     )
 
 
@@ -81,3 +86,7 @@ def artifact_from_proto(artifact: job_pb2.Artifact) -> Artifact:
     """Read an artefact."""
     kind = word_of(job_pb2.ArtifactKind, artifact.kind, prefix="ARTIFACT_KIND_")
     return Artifact(kind, artifact.file_name, artifact.size_bytes, artifact.sha256)
+
+
+def _time_of(timestamp: Timestamp) -> datetime:
+    return timestamp.ToDatetime(tzinfo=UTC)

@@ -1,6 +1,6 @@
 """Owns what is answered as JSON: jobs and their files."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Self
 
 from pydantic import BaseModel, Field
@@ -50,7 +50,7 @@ class JobRecord(BaseModel):
             stage=job.stage,
             tiles_done=job.tiles_done,
             tiles_total=job.tiles_total,
-            create_time=job.create_time.replace(tzinfo=UTC),
+            create_time=job.create_time,
             from_cache=job.from_cache,
             artifacts=[ArtifactRecord.of(artifact) for artifact in job.artifacts],
             problem=None if job.error is None else problem_of(job.error),

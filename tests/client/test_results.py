@@ -1,5 +1,11 @@
 """What the service says, as plain values and on a terminal."""
 
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 from rich.console import Console
 
@@ -45,7 +51,7 @@ def segmentation(
         threshold=0.25,
         min_peak_probability=peak,
     )
-    return segmentation_from_proto(job_pb2.Job(state=job_pb2.JOB_STATE_SUCCEEDED, result=result), {})
+    return segmentation_from_proto(job_pb2.Job(job_id="a", state=job_pb2.JOB_STATE_SUCCEEDED, result=result), {})
 
 
 def printed(shown: Segmentation | Model, *, width: int = 80) -> str:
@@ -62,6 +68,46 @@ def test_series_are_plain_values() -> None:
         SeriesUse(0, 2, 5, "t1c", True, "chosen", "Taken as t1c.", (20, 31, 46), (5.0, 1.0, 1.0)),
         SeriesUse(1, 0, None, None, False, "localizer", "It shows a localizer.", (), ()),
     )
+
+
+def test_a_lesion_has_its_box_and_a_result_its_smallest_volume() -> None:
+    """As the contract tells them."""
+    box = result_pb2.VoxelBox(start=(1, 2, 3), stop=(4, 6, 8))
+    result = result_pb2.SegmentationResult(lesions=[result_pb2.Lesion(bounding_box=box)], min_lesion_volume_mm3=14.0)
+    read = segmentation_from_proto(job_pb2.Job(state=job_pb2.JOB_STATE_SUCCEEDED, result=result), {})
+    assert read.lesions[0].bounding_box == ((1, 2, 3), (4, 6, 8))
+    assert read.min_lesion_volume_mm3 == 14.0
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """Let no file grow beyond 4 KB."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_leaves_no_half_results(tmp_path: Path) -> None:
+    """Nor harms those of before; the folder is named, and the command that fetches them later."""
+    out = tmp_path / "out"
+    files = {"lesions.csv": b"new", "mask.nii.gz": bytes(9000)}
+    shown = replace(segmentation(), files=files)
+    for kept in ({}, {"lesions.csv": b"old", "notes.txt": b"mine"}):
+        for name, content in kept.items():
+            out.mkdir(exist_ok=True)
+            (out / name).write_bytes(content)
+        with full_disk(), pytest.raises(OSError, match="too large") as caught:
+            shown.save(out)
+        assert caught.value.filename == str(out)
+        assert caught.value.__notes__ == [f"brainmets fetch a --output {out}"]
+        assert {path.name: path.read_bytes() for path in out.glob("*")} == kept
+        assert {path.name for path in tmp_path.iterdir()} == ({"out"} if kept else set())
+    assert shown.save(out) == (out / "lesions.csv", out / "mask.nii.gz")
+    expected = files | {"notes.txt": b"mine"}
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == expected
 
 
 def test_findings_have_a_severity() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +24,8 @@ PROBABILITY_NAME = "probability.nii.gz"
 class Lesion:
     """One lesion; lengths in mm, volume in mm³, centroid in LPS patient millimetres.
 
-    `side` is left, right, midline or unspecified: the patient's side, judged from the brain's midline.
+    `side` is left, right, midline or unspecified: the patient's side, judged from the brain's midline. `bounding_box`
+    holds the lesion on the acquired grid: first (slice, row, column), and one past the last.
     """
 
     label: int
@@ -34,6 +37,7 @@ class Lesion:
     side: str
     mean_probability: float
     max_probability: float
+    bounding_box: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,7 @@ class Segmentation:
         series: Every series that was sent, chosen or not, and why.
         candidates_outside_brain: Candidates that were left out because they lie outside the brain.
         threshold: Probability from which a voxel belongs to the mask.
+        min_lesion_volume_mm3: Smaller ones were left out.
         min_peak_probability: Lesions of which no voxel reaches it were left out; up to the threshold it asks nothing.
         operating_point: The offered point that decided, or `unspecified` where the caller gave figures.
         report: The whole typed result, brainmets.v1.SegmentationResult.
@@ -103,6 +108,7 @@ class Segmentation:
     candidates_outside_brain: int
     models: tuple[str, ...]
     threshold: float
+    min_lesion_volume_mm3: float
     min_peak_probability: float
     operating_point: str
     report: result_pb2.SegmentationResult
@@ -133,16 +139,35 @@ class Segmentation:
         return load_library("numpy").asanyarray(self.nibabel_image(file_name).dataobj)
 
     def save(self, directory: str | Path) -> tuple[Path, ...]:
-        """Write the artefacts into a directory, made when absent, and return their paths."""
+        """Write the artefacts into a directory, made when absent, and return their paths.
+
+        They are written elsewhere first and moved when all are there: a full disk leaves no half of them, and what was
+        there before stays.
+
+        Raises:
+            OSError: They cannot be written. Its `filename` is the directory, a note says how to fetch them later.
+        """
         folder = Path(directory)
-        folder.mkdir(parents=True, exist_ok=True)
-        paths = []
-        for file_name, content in self.files.items():
-            # The last part only: a service never chooses where a client writes.
-            path = folder / Path(file_name).name
-            path.write_bytes(content)
-            paths.append(path)
-        return tuple(paths)
+        # The last part only: a service never chooses where a client writes.
+        contents = {Path(file_name).name: content for file_name, content in self.files.items()}
+        before = folder.is_dir()
+        unfinished = folder / ".part" if before else folder.with_name(f".{folder.name}.part")
+        try:
+            unfinished.mkdir(parents=True, exist_ok=True)
+            for name, content in contents.items():
+                (unfinished / name).write_bytes(content)
+            if before:
+                for name in contents:
+                    (unfinished / name).replace(folder / name)
+            else:
+                unfinished.replace(folder)
+        except OSError as error:
+            error.filename = str(folder)
+            error.add_note(f"brainmets fetch {self.job.job_id} --output {shlex.quote(str(folder))}")
+            raise
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+        return tuple(folder / name for name in contents)
 
 
 def segmentation_from_proto(job: job_pb2.Job, files: dict[str, bytes]) -> Segmentation:
@@ -158,6 +183,7 @@ def segmentation_from_proto(job: job_pb2.Job, files: dict[str, bytes]) -> Segmen
         candidates_outside_brain=result.candidates_outside_brain,
         models=tuple(model.model_name for model in result.models),
         threshold=result.threshold,
+        min_lesion_volume_mm3=result.min_lesion_volume_mm3,
         min_peak_probability=result.min_peak_probability,
         operating_point=word_of(result_pb2.OperatingPoint, result.operating_point, prefix="OPERATING_POINT_"),
         report=result,
@@ -176,6 +202,7 @@ def _lesion_from_proto(lesion: result_pb2.Lesion) -> Lesion:
         side=word_of(result_pb2.Side, lesion.side, prefix="SIDE_"),
         mean_probability=lesion.mean_probability,
         max_probability=lesion.max_probability,
+        bounding_box=(tuple(lesion.bounding_box.start), tuple(lesion.bounding_box.stop)),
     )
 
 

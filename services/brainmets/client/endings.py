@@ -78,14 +78,21 @@ class errors_end_the_command:  # noqa: N801 - reads as a sentence where it is us
                 self._end(error.message, ExitCode.UNREACHED)
             case ServiceError():
                 self._end(f"{error.message} [{error.reason}]", ExitCode.FAILED)
-            case TimeoutError():
-                self._end(
-                    "expected an answer in time, got none; `brainmets jobs` shows what goes on", ExitCode.UNREACHED
-                )
+            # One of a file system has a number.
+            case TimeoutError() if error.errno is None:
+                sentence = str(error) or "expected an answer in time, got none; `brainmets jobs` shows what goes on"
+                self._end(sentence, ExitCode.UNREACHED)
             case OSError():
-                # Of what was read or written here, not of the service. A read that fails names no file.
+                # Of what was read or written here, not of the service. A read that fails names no file; results that
+                # could not be written come with the command that fetches them later.
                 name = f": {error.filename}" if error.filename else ""
-                self._end(f"expected a file that can be used, got “{error.strerror}”{name}", ExitCode.FAILED)
+                commands = tuple(getattr(error, "__notes__", ()))
+                later = "; once that is mended, fetch them with" if commands else ""
+                self._end(
+                    f"expected a file that can be used, got “{error.strerror}”{name}{later}",
+                    ExitCode.FAILED,
+                    commands=commands,
+                )
             case KeyboardInterrupt():
                 interruption = self._interrupted()
                 self._end(interruption.sentence, ExitCode.INTERRUPTED, commands=interruption.commands)

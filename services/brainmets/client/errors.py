@@ -38,12 +38,15 @@ _TLS_FAULTS = {
 _CLOSED = ("Socket closed", "Connection reset by peer")
 # What gRPC says, as INTERNAL, of some calls whose line broke while they were sent.
 _BROKEN_OFF = "Internal error from Core"
+# What gRPC says, as DEADLINE_EXCEEDED, of a call that was not answered before its deadline.
+DEADLINE_WORDS = "Deadline Exceeded"
 # What is there instead of our service: in gRPC's words, and in plain ones.
 _UNREACHED = {
     "Connection refused": "nothing that listens there",
     "Domain name not found": "no machine of that name",
     "Failed parsing HTTP/2": "a program that speaks no gRPC",
-    "Deadline Exceeded": "no answer in time",
+    DEADLINE_WORDS: "no answer in time",
+    "timed out before receiving SETTINGS": "no answer in time",
     **dict.fromkeys(_CLOSED, "a connection that was closed at once"),
     _BROKEN_OFF: "a connection that broke",
 }
@@ -109,6 +112,9 @@ class ServiceError(ClientError):
     @property
     def is_transient(self) -> bool:
         """Whether the same request may succeed later."""
+        if self.reason == UNREACHED_REASON:
+            # What answers UNIMPLEMENTED is there, and another service.
+            return self.code is not grpc.StatusCode.UNIMPLEMENTED
         return self.reason != TLS_REASON and self.code in {
             grpc.StatusCode.UNAVAILABLE,
             grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -150,13 +156,27 @@ def error_from_rpc(error: grpc.RpcError, *, address: str) -> ServiceError:
             "gRPC service or an older gateway; see --address (the gateway's port is none of Triton's)",
             metadata={},
         )
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return _unreached(DEADLINE_WORDS, address, code=code)
     if code is grpc.StatusCode.UNAVAILABLE or details == _BROKEN_OFF:
         return _unreached(details, address)
     return ServiceError(code=code, reason=code.name, message=details or code.name, metadata={})
 
 
-def _unreached(details: str, address: str) -> ServiceError:
-    code = grpc.StatusCode.UNAVAILABLE
+def line_broken(error: ServiceError) -> ServiceError:
+    """Return what to tell of a service out of reach that had been there before; another error is left as it is."""
+    if error.reason != UNREACHED_REASON or "got" not in error.metadata:
+        return error
+    return ServiceError(
+        code=error.code,
+        reason=error.reason,
+        message=f"The line to {error.metadata['address']} broke and was not mended: expected the service to answer "
+        f"again, got {error.metadata['got']}; see the network, and whether the service still runs.",
+        metadata=error.metadata,
+    )
+
+
+def _unreached(details: str, address: str, *, code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE) -> ServiceError:
     for words, (got, remedy) in _TLS_FAULTS.items():
         if words in details:
             message = f"{address} cannot be trusted: expected a valid certificate of the service, got {got}; {remedy}."
@@ -170,5 +190,5 @@ def _unreached(details: str, address: str) -> ServiceError:
         reason=UNREACHED_REASON,
         message=f"No brainmets service answers at {address}: expected a running gateway, got {got}; "
         f"start one with `make up` or name another with --address host:port.{hint}",
-        metadata={},
+        metadata={"address": address, "got": got},
     )

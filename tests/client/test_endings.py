@@ -1,0 +1,53 @@
+"""How a command ends: one sentence, an exit code, and what can be typed next."""
+
+import asyncio
+import errno
+import socket
+
+import pytest
+import typer
+from rich.console import Console
+from typer.testing import CliRunner
+
+from brainmets.client import aio
+from brainmets.client.commands import app
+from brainmets.client.endings import ExitCode, errors_end_the_command
+
+
+def end(error: BaseException) -> int:
+    """Return the exit code of a command that ends so."""
+    with pytest.raises(typer.Exit) as caught, errors_end_the_command(Console(stderr=True, width=200)):
+        raise error
+    return caught.value.exit_code
+
+
+def test_what_became_of_a_job_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where a bound of the caller's has passed."""
+    assert end(TimeoutError("no result within 900 s; job a is cancelled")) == ExitCode.UNREACHED
+    assert "no result within 900 s; job a is cancelled" in capsys.readouterr().err
+
+
+def test_a_file_system_that_is_too_slow_is_no_service(capsys: pytest.CaptureFixture[str]) -> None:
+    """Python has one error for both."""
+    assert end(TimeoutError(errno.ETIMEDOUT, "Connection timed out")) == ExitCode.FAILED
+    assert "expected a file that can be used" in capsys.readouterr().err
+
+
+def test_results_that_could_not_be_written_can_be_fetched(capsys: pytest.CaptureFixture[str]) -> None:
+    """The folder is named, and the command stands alone on its line."""
+    error = OSError(errno.ENOSPC, "No space left on device", "out")
+    error.add_note("brainmets fetch a --output out")
+    assert end(error) == ExitCode.FAILED
+    sentence, command = capsys.readouterr().err.splitlines()
+    assert sentence.endswith("got “No space left on device”: out; once that is mended, fetch them with")
+    assert command == "  brainmets fetch a --output out"
+
+
+async def test_a_service_that_hangs_was_not_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes the connection and says nothing."""
+    monkeypatch.setattr(aio, "RECORD_TIMEOUT_S", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        result = await asyncio.to_thread(CliRunner().invoke, app, ["jobs", "--address", address])
+    assert result.exit_code == ExitCode.UNREACHED
+    assert "got no answer in time" in " ".join(result.stderr.split())

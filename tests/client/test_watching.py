@@ -12,7 +12,7 @@ import grpc
 import grpc.aio
 import pytest
 
-from brainmets.client import AsyncClient, Job, ServiceError, StudyFile, aio
+from brainmets.client import AsyncClient, Job, ServiceError, StudyFile, aio, patience
 from brainmets.runtime.grpc_server import stop_server
 from brainmets.v1 import job_pb2, segmentation_service_pb2_grpc
 from brainmets.v1 import segmentation_service_pb2 as messages
@@ -63,8 +63,9 @@ class Scripted(segmentation_service_pb2_grpc.SegmentationServiceServicer):
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let calls be repeated without long pauses."""
-    monkeypatch.setattr(aio, "RETRY_PAUSE_S", 0.01)
-    monkeypatch.setattr(aio, "WATCH_TIMEOUT_S", 1.5)
+    monkeypatch.setattr(patience, "RETRY_PAUSE_S", 0.01)
+    monkeypatch.setattr(patience, "PATIENCE_S", 3.0)
+    monkeypatch.setattr(aio, "STREAM_TIMEOUT_S", 1.5)
 
 
 async def _watch(client: AsyncClient) -> list[Job]:
@@ -91,6 +92,12 @@ async def test_a_segmentation_that_breaks_is_watched_to_its_end() -> None:
         assert [job.state for job in await _segment(client)] == ["queued", "running", "cancelled"]
 
 
+async def test_a_segmentation_that_falls_silent_is_watched_to_its_end() -> None:
+    """A service that hangs may answer pings all the same."""
+    async with Scripted(([QUEUED], None), ([RUNNING, ENDED], OK)).client() as client:
+        assert [job.state for job in await _segment(client)] == ["queued", "running", "cancelled"]
+
+
 @pytest.mark.parametrize("follow", [_watch, _wait])
 @pytest.mark.parametrize("broken", [BROKEN, None])
 async def test_watching_goes_on_after_a_break_and_a_deadline(
@@ -108,12 +115,12 @@ async def test_watching_goes_on_after_a_break_and_a_deadline(
 @pytest.mark.parametrize(
     ("calls", "told"),
     [
-        ([([], None)] * aio.ATTEMPTS, grpc.StatusCode.DEADLINE_EXCEEDED),
+        ([([], None)] * 3, grpc.StatusCode.DEADLINE_EXCEEDED),
         ([([], grpc.StatusCode.NOT_FOUND)], grpc.StatusCode.NOT_FOUND),
     ],
 )
 async def test_watching_ends_where_no_call_brings_anything(calls: Any, told: grpc.StatusCode) -> None:
-    """After so many attempts, or at once where no other can succeed."""
+    """After so long, or at once where no other can succeed."""
     async with Scripted(([QUEUED], BROKEN), *calls).client() as client:
         with pytest.raises(ServiceError) as caught:
             await client.wait("a")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
+import math
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,14 +16,15 @@ from google.protobuf import json_format
 
 from brainmets.client.channel import open_channel
 from brainmets.client.conversation import Conversation, check_sha256
-from brainmets.client.errors import error_from_rpc
+from brainmets.client.errors import ServiceError, error_from_rpc
 from brainmets.client.images import files_of_images
 from brainmets.client.jobs import Job, job_from_proto
 from brainmets.client.models import Model, model_from_proto
 from brainmets.client.options import SegmentationOptions
+from brainmets.client.patience import Patience, silence_ends_it
 from brainmets.client.results import Segmentation, segmentation_from_proto
 from brainmets.client.study_files import StudyFile, find_study_files
-from brainmets.client.study_requests import StudyRequests, study_requests
+from brainmets.client.study_requests import SentBytes, study_requests
 from brainmets.client.trace_context import carry_trace, continued_trace
 from brainmets.v1 import (
     job_pb2,
@@ -31,7 +32,6 @@ from brainmets.v1 import (
     model_service_pb2_grpc,
     segmentation_service_pb2,
     segmentation_service_pb2_grpc,
-    study_pb2,
 )
 
 if TYPE_CHECKING:
@@ -39,19 +39,16 @@ if TYPE_CHECKING:
 
     from brainmets.client.tls import Tls
 
-# A call that only reads or writes a record; the streams have the study's own deadline.
+# A call that only reads or writes a record.
 RECORD_TIMEOUT_S = 10.0
-# One study, queue included, unless the caller says otherwise.
-STUDY_TIMEOUT_S = 900.0
+# One study, queue included: as long as something goes on, unless the caller says otherwise.
+STUDY_TIMEOUT_S = math.inf
 # A caller who gives up waits no longer than this for the service to know.
 GIVE_UP_TIMEOUT_S = 2.0
-# How often a broken call is begun again, without having come farther, before the error is the caller's.
-ATTEMPTS = 3
-# One call that watches a job; it is made again at its deadline, as after a break, for a job may take a day. Without a
-# deadline it would wait for ever for a service that does not come back, or that hangs behind a proxy which answers
-# pings. After a break, two such calls wait for the service.
-WATCH_TIMEOUT_S = 300.0
-RETRY_PAUSE_S = 1.0
+# One call that watches a job, or carries files; it is made again at its deadline, as after a break, and goes on where
+# it was. Without a deadline it would wait for ever for a service that does not come back, or hangs and answers pings.
+STREAM_TIMEOUT_S = 300.0
+
 
 ALL_ARTIFACTS: tuple[job_pb2.ArtifactKind.ValueType, ...] = (
     job_pb2.ARTIFACT_KIND_MASK_NIFTI,
@@ -115,8 +112,8 @@ class AsyncClient:
                 `files_of_images` takes them: {"t1c": image}.
             options: How to segment.
             on_progress: Called with the job each time it changes.
-            on_sent: Called with the number of bytes just sent.
-            timeout_s: Longest wait, seconds.
+            on_sent: Called with the number of bytes just sent; what is sent again after a break is not told again.
+            timeout_s: Longest wait, seconds; unset: as long as something goes on.
             traceparent: The W3C trace that the study belongs to; unset: that of the active span, if there is one.
 
         Raises:
@@ -135,11 +132,12 @@ class AsyncClient:
         conversation = Conversation(on_progress)
         with continued_trace(traceparent):
             try:
-                async with asyncio.timeout(timeout_s):
+                async with asyncio.timeout(timeout_s) as bound:
                     return await self._segment(conversation, start, files, on_sent)
-            except (asyncio.CancelledError, TimeoutError):
-                if conversation.job is not None:
-                    await self._give_up(conversation.job.job_id)
+            except (asyncio.CancelledError, TimeoutError) as error:
+                ended = await self._give_up(conversation)
+                if isinstance(error, TimeoutError) and bound.expired():
+                    raise TimeoutError(f"no result within {timeout_s:g} s; {ended}") from None
                 raise
 
     async def _segment(
@@ -149,28 +147,49 @@ class AsyncClient:
         files: Sequence[StudyFile],
         on_sent: Callable[[int], None] | None,
     ) -> Segmentation:
-        for attempt in range(1, ATTEMPTS + 1):
+        patience = Patience()
+        sent = _tell_progress(patience, on_sent)
+        while True:
             try:
-                await self._converse(
-                    conversation,
-                    study_requests(segmentation_service_pb2.SegmentStudyRequest(start=start), files, on_sent=on_sent),
-                )
+                with self._errors():
+                    await self._converse(conversation, start, files, sent)
                 return conversation.segmentation()
-            except grpc.aio.AioRpcError as error:
-                if conversation.job is not None and error.code() is grpc.StatusCode.UNAVAILABLE:
+            except ServiceError as failure:
+                if conversation.job is not None and failure.is_transient:
                     return await self._watch_to_the_end(conversation, conversation.job.job_id)
-                failure = error_from_rpc(error, address=self._address)
-                if attempt == ATTEMPTS or not failure.is_transient:
-                    raise failure from error
-            await asyncio.sleep(RETRY_PAUSE_S * attempt)
-        raise AssertionError("unreachable: the last attempt returns or raises")
+                await patience.bear(failure)
 
-    async def _give_up(self, job_id: str) -> None:
-        """Cancel a job that nobody waits for; told nothing, the service waits half a minute for a line to be mended."""
-        with contextlib.suppress(grpc.aio.AioRpcError):
-            await self._segmentation.CancelJob(
+    async def _converse(
+        self,
+        conversation: Conversation,
+        start: segmentation_service_pb2.SegmentStudyStart,
+        files: Sequence[StudyFile],
+        sent: SentBytes,
+    ) -> None:
+        async with silence_ends_it(STREAM_TIMEOUT_S) as heard:
+            requests = study_requests(
+                segmentation_service_pb2.SegmentStudyRequest(start=start), files, sent=sent, on_request=heard
+            )
+            with requests:
+                async for response in self._segmentation.SegmentStudy(requests):
+                    heard()
+                    conversation.take(response)
+
+    async def _give_up(self, conversation: Conversation) -> str:
+        """Cancel a job that nobody waits for, and say what became of it.
+
+        Told nothing, the service waits half a minute for a line to be mended.
+        """
+        if conversation.job is None:
+            return "the service had not the whole study, and nothing goes on there"
+        job_id = conversation.job.job_id
+        try:
+            answer = await self._segmentation.CancelJob(
                 segmentation_service_pb2.CancelJobRequest(job_id=job_id), timeout=GIVE_UP_TIMEOUT_S
             )
+        except grpc.aio.AioRpcError:
+            return f"job {job_id} may go on, for the service has not answered that it is cancelled"
+        return f"job {job_id} is {job_from_proto(answer.job).state}"
 
     async def submit(
         self,
@@ -188,56 +207,58 @@ class AsyncClient:
             study: As for `segment`.
             options: How to segment.
             request_id: Idempotency key; a repeated submit with the same key and bytes answers the same job.
-            on_sent: Called with the number of bytes just sent.
-            timeout_s: Longest wait, seconds.
+            on_sent: As for `segment`.
+            timeout_s: Longest time for sending, seconds; unset: as long as something goes on.
             traceparent: As for `segment`.
 
         Raises:
             StudyPathError: As for `segment`, and likewise the other errors.
         """
         files = _find_files(study)
-        with continued_trace(traceparent), self._errors():
-            created = await self._segmentation.CreateUpload(
-                segmentation_service_pb2.CreateUploadRequest(), timeout=RECORD_TIMEOUT_S
-            )
+        with continued_trace(traceparent):
+            with self._errors():
+                created = await self._segmentation.CreateUpload(
+                    segmentation_service_pb2.CreateUploadRequest(), timeout=RECORD_TIMEOUT_S
+                )
             upload_id = created.upload.upload_id
-            async with asyncio.timeout(timeout_s):
-                await self._upload(upload_id, files, on_sent)
-            submitted = await self._segmentation.SubmitStudy(
-                segmentation_service_pb2.SubmitStudyRequest(
-                    upload_id=upload_id,
-                    request_id=request_id or "",
-                    options=(options or SegmentationOptions()).to_proto(),
-                ),
-                timeout=RECORD_TIMEOUT_S,
+            patience = Patience(reached=True)
+            try:
+                async with asyncio.timeout(timeout_s) as bound:
+                    await self._upload(upload_id, files, on_sent, patience)
+            except TimeoutError:
+                if bound.expired():
+                    raise TimeoutError(f"the study was not sent within {timeout_s:g} s; no job was begun") from None
+                raise
+            request = segmentation_service_pb2.SubmitStudyRequest(
+                upload_id=upload_id,
+                request_id=request_id or "",
+                options=(options or SegmentationOptions()).to_proto(),
             )
+
+            async def submit() -> segmentation_service_pb2.SubmitStudyResponse:
+                with self._errors():
+                    return await self._segmentation.SubmitStudy(request, timeout=RECORD_TIMEOUT_S)
+
+            submitted = await patience.repeat(submit)
         return job_from_proto(submitted.job)
 
-    async def _upload(self, upload_id: str, files: Sequence[StudyFile], on_sent: Callable[[int], None] | None) -> None:
+    async def _upload(
+        self, upload_id: str, files: Sequence[StudyFile], on_sent: Callable[[int], None] | None, patience: Patience
+    ) -> None:
         """Write an upload, going on after a broken line with what the service has not stored yet."""
-        stored = study_pb2.Upload(upload_id=upload_id)
-        attempts = 0
-        while True:
-            try:
-                first = segmentation_service_pb2.WriteUploadRequest(upload_id=stored.upload_id)
-                requests = study_requests(first, files, stored=stored, on_sent=on_sent)
+        sent = _tell_progress(patience, on_sent)
+
+        async def write_the_rest() -> None:
+            with self._errors():
+                answer = await self._segmentation.GetUpload(
+                    segmentation_service_pb2.GetUploadRequest(upload_id=upload_id), timeout=RECORD_TIMEOUT_S
+                )
+                first = segmentation_service_pb2.WriteUploadRequest(upload_id=upload_id)
+                requests = study_requests(first, files, stored=answer.upload, sent=sent)
                 with requests:
-                    await self._segmentation.WriteUpload(requests)
-            except grpc.aio.AioRpcError as error:
-                attempts += 1
-                # What a broken call brought may still be on its way into the store: the offset was asked too early.
-                too_early = error.code() is grpc.StatusCode.OUT_OF_RANGE
-                if attempts == ATTEMPTS or not (too_early or error_from_rpc(error, address=self._address).is_transient):
-                    raise
-            else:
-                return
-            await asyncio.sleep(RETRY_PAUSE_S * attempts)
-            answer = await self._segmentation.GetUpload(
-                segmentation_service_pb2.GetUploadRequest(upload_id=upload_id), timeout=RECORD_TIMEOUT_S
-            )
-            if _count_received(answer.upload) > _count_received(stored):
-                attempts = 0
-            stored = answer.upload
+                    await self._segmentation.WriteUpload(requests, timeout=STREAM_TIMEOUT_S)
+
+        await patience.repeat(write_the_rest)
 
     async def wait(self, job_id: str, *, on_progress: Callable[[Job], None] | None = None) -> Segmentation:
         """Watch a job to its end, however far that is, and return its result with all artefacts.
@@ -314,57 +335,58 @@ class AsyncClient:
 
     async def download(self, job_id: str, kind: job_pb2.ArtifactKind.ValueType) -> tuple[str, bytes]:
         """Return the file name and bytes of one artefact, checked against its SHA-256."""
-        request = segmentation_service_pb2.DownloadArtifactRequest(job_id=job_id, kind=kind)
+        return await self._download(job_id, kind, Patience())
+
+    async def _download(
+        self, job_id: str, kind: job_pb2.ArtifactKind.ValueType, patience: Patience
+    ) -> tuple[str, bytes]:
+        """Fetch an artefact, going on after a broken line behind what has come."""
         artifact, content = job_pb2.Artifact(), bytearray()
-        with self._errors():
-            async for message in self._segmentation.DownloadArtifact(request, timeout=STUDY_TIMEOUT_S):
-                if message.HasField("artifact"):
-                    artifact = message.artifact
-                content += message.chunk
+
+        async def fetch_the_rest() -> None:
+            request = segmentation_service_pb2.DownloadArtifactRequest(
+                job_id=job_id, kind=kind, offset_bytes=len(content)
+            )
+            with self._errors():
+                async for message in self._segmentation.DownloadArtifact(request, timeout=STREAM_TIMEOUT_S):
+                    if message.HasField("artifact"):
+                        artifact.CopyFrom(message.artifact)
+                    content.extend(message.chunk)
+                    patience.progressed()
+
+        await patience.repeat(fetch_the_rest)
         check_sha256(artifact, bytes(content))
         return artifact.file_name, bytes(content)
-
-    async def _converse(
-        self,
-        conversation: Conversation,
-        requests: StudyRequests[segmentation_service_pb2.SegmentStudyRequest],
-    ) -> None:
-        with requests:
-            async for response in self._segmentation.SegmentStudy(requests):
-                conversation.take(response)
 
     async def _watch_to_the_end(self, conversation: Conversation, job_id: str) -> Segmentation:
         async for changed in self._changes(job_id, known=conversation.job):
             conversation.take_job(changed)
         job = conversation.finished_job()
-        files = dict([await self.download(job_id, artifact.kind) for artifact in job.artifacts])
+        patience = Patience(reached=True)
+        files = dict([await self._download(job_id, artifact.kind, patience) for artifact in job.artifacts])
         return segmentation_from_proto(job, files)
 
     async def _changes(self, job_id: str, *, known: job_pb2.Job | None = None) -> AsyncIterator[job_pb2.Job]:
         """Yield a job each time it is another than `known`, to its end, over as many calls as that takes."""
         request = segmentation_service_pb2.WatchJobRequest(job_id=job_id)
-        attempts = 0
+        patience = Patience(reached=known is not None)
         while True:
             try:
-                async for response in self._segmentation.WatchJob(
-                    request,
-                    timeout=WATCH_TIMEOUT_S,
-                    # A service that told of the job is waited for: the job is stored there, and goes on without us.
-                    wait_for_ready=known is not None,
-                ):
-                    attempts = 0
-                    if response.job != known:
-                        known = response.job
-                        yield known
-            except grpc.aio.AioRpcError as error:
-                attempts += 1
-                failure = error_from_rpc(error, address=self._address)
-                may_go_on = failure.is_transient or failure.code is grpc.StatusCode.DEADLINE_EXCEEDED
-                if attempts == ATTEMPTS or not may_go_on:
-                    raise failure from error
+                with self._errors():
+                    async for response in self._segmentation.WatchJob(
+                        request,
+                        timeout=STREAM_TIMEOUT_S,
+                        # A service that told of the job is waited for: it is stored there, and goes on without us.
+                        wait_for_ready=known is not None,
+                    ):
+                        patience.progressed()
+                        if response.job != known:
+                            known = response.job
+                            yield known
+            except ServiceError as failure:
+                await patience.bear(failure)
             else:
                 return
-            await asyncio.sleep(RETRY_PAUSE_S * attempts)
 
     def _errors(self) -> _RpcErrors:
         return _RpcErrors(self._address)
@@ -396,5 +418,12 @@ class _RpcErrors:
             raise error_from_rpc(error, address=self._address) from error
 
 
-def _count_received(upload: study_pb2.Upload) -> int:
-    return sum(file.received_bytes for file in upload.files)
+def _tell_progress(patience: Patience, on_sent: Callable[[int], None] | None) -> SentBytes:
+    """Return what counts a study's bytes, for whoever waits and for the caller."""
+
+    def told(count: int) -> None:
+        patience.progressed()
+        if on_sent is not None:
+            on_sent(count)
+
+    return SentBytes(told)

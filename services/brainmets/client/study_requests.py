@@ -24,14 +24,16 @@ Request = TypeVar("Request", segmentation_service_pb2.SegmentStudyRequest, segme
 class StudyRequests(Generic[Request]):
     """The requests of a call, and the error that broke them off: gRPC makes a cancellation of it."""
 
-    def __init__(self, requests: AsyncIterator[Request]) -> None:
+    def __init__(self, requests: AsyncIterator[Request], on_request: Callable[[], None]) -> None:
         self._requests: AsyncIterator[Request] = requests
+        self._on_request = on_request
         self._error: Exception | None = None
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Request:
+        self._on_request()
         try:
             return await anext(self._requests)
         except StopAsyncIteration:
@@ -51,12 +53,32 @@ class StudyRequests(Generic[Request]):
             raise self._error
 
 
+class SentBytes:
+    """Tells how many bytes of a study have gone out, and none twice, over all calls that send it.
+
+    Args:
+        told: Called with the number of bytes just sent.
+    """
+
+    def __init__(self, told: Callable[[int], None]) -> None:
+        self._told = told
+        self._furthest: dict[int, int] = {}
+
+    def reach(self, file_index: int, position: int) -> None:
+        """Tell what of a file lies between here and where it was before."""
+        count = position - self._furthest.get(file_index, 0)
+        if count > 0:
+            self._furthest[file_index] = position
+            self._told(count)
+
+
 def study_requests(
     first: Request,
     files: Sequence[StudyFile],
     *,
     stored: study_pb2.Upload | None = None,
-    on_sent: Callable[[int], None] | None,
+    sent: SentBytes,
+    on_request: Callable[[], None] = lambda: None,
 ) -> StudyRequests[Request]:
     """Return a call's requests.
 
@@ -64,25 +86,31 @@ def study_requests(
         first: What comes before the files.
         files: They are read as they are sent.
         stored: What of them is stored already, and is not sent again.
-        on_sent: Called with the number of bytes just sent.
+        sent: Learns of all that went out.
+        on_request: Called each time that the call can take more.
     """
-    return StudyRequests(_yield_requests(first, files, stored or study_pb2.Upload(), on_sent))
+    return StudyRequests(_yield_requests(first, files, stored or study_pb2.Upload(), sent), on_request)
 
 
 async def _yield_requests(
-    first: Request, files: Sequence[StudyFile], stored: study_pb2.Upload, on_sent: Callable[[int], None] | None
+    first: Request, files: Sequence[StudyFile], stored: study_pb2.Upload, sent: SentBytes
 ) -> AsyncIterator[Request]:
     kind = type(first)
+    for file in stored.files:
+        # The last of it may have arrived before its sending was confirmed.
+        sent.reach(file.header.file_index, file.received_bytes)
     yield first
+    file_index = position = 0
     async for part in _file_parts(files, stored):
         if isinstance(part, study_pb2.FileHeader):
+            file_index, position = part.file_index, part.offset_bytes
             yield kind(file_header=part)
         elif isinstance(part, study_pb2.FileEnd):
             yield kind(file_end=part)
         else:
             yield kind(chunk=part)
-            if on_sent is not None:
-                on_sent(len(part))
+            position += len(part)
+            sent.reach(file_index, position)
 
 
 async def _file_parts(

@@ -1,13 +1,15 @@
 """Owns a cohort: all studies of a folder, segmented a few at a time, with a table of what became of each.
 
 A cohort that was stopped goes on where it was: studies that have their results are left alone, and one that was sent
-before is found again by its request identifier instead of being computed twice.
+before is found again by its request identifier instead of being computed twice. A service that is away or full is
+waited for.
 """
 
 from __future__ import annotations
 
 import asyncio
 import csv
+import hashlib
 import uuid
 from dataclasses import dataclass, fields
 from enum import StrEnum
@@ -17,16 +19,19 @@ from google.protobuf import json_format
 
 from brainmets.client.errors import ServiceError, StudyPathError
 from brainmets.client.jobs import JobState
+from brainmets.client.names import word_of
+from brainmets.client.patience import Patience
 from brainmets.client.study_files import find_study_files
 from brainmets.v1 import result_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from brainmets.client.aio import AsyncClient
+    from brainmets.client.jobs import Job
     from brainmets.client.options import SegmentationOptions
-    from brainmets.client.results import Segmentation
+    from brainmets.client.study_files import StudyFile
 
 SUMMARY_NAME = "summary.csv"
 REPORT_NAME = "report.json"
@@ -54,6 +59,7 @@ class CohortLine:
         volume_mm3: Their volume together.
         reason: The service's word for why it failed.
         message: The sentence that goes with it.
+        operating_point: Which of the offered points decided; `unspecified` where the caller gave figures.
     """
 
     study: str
@@ -62,6 +68,7 @@ class CohortLine:
     volume_mm3: float | None = None
     reason: str = ""
     message: str = ""
+    operating_point: str = ""
 
 
 def find_studies(folder: Path, *, output: Path) -> tuple[Path, ...]:
@@ -89,6 +96,7 @@ async def segment_cohort(
     *,
     output: Path,
     on_line: Callable[[CohortLine], None],
+    on_waiting: Callable[[], None] | None = None,
 ) -> tuple[CohortLine, ...]:
     """Segment every study into a folder of its name, and write the summary anew after each.
 
@@ -100,16 +108,19 @@ async def segment_cohort(
         options: How to segment.
         output: An existing folder; it will hold one folder a study, and `summary.csv`.
         on_line: Called with each study's line when it is known.
+        on_waiting: Called each time that the service is out of reach or full, and is waited for from then on.
 
     Raises:
         OSError: Results or the summary cannot be written; what the service has begun, another run takes up.
     """
     turn = asyncio.Semaphore(STUDIES_AT_A_TIME)
     lines: dict[str, CohortLine] = {}
+    # All studies have one line, and give it up together.
+    patience = Patience(reached=True, while_full=True, on_waiting=on_waiting)
 
     async def run(study: Path) -> None:
         async with turn:
-            line = await _segment(client, study, options, output=output / study.name)
+            line = await _segment(client, study, options, output=output / study.name, patience=patience)
         lines[study.name] = line
         write_summary(lines.values(), output / SUMMARY_NAME)
         on_line(line)
@@ -137,23 +148,34 @@ def write_summary(lines: Iterable[CohortLine], path: Path) -> None:
     unfinished.replace(path)
 
 
-async def _segment(client: AsyncClient, study: Path, options: SegmentationOptions, *, output: Path) -> CohortLine:
-    if (line := _read_line(study, output)) is not None:
+async def _segment(
+    client: AsyncClient, study: Path, options: SegmentationOptions, *, output: Path, patience: Patience
+) -> CohortLine:
+    if (line := _read_line(study, output, options)) is not None:
         return line
     try:
         files = find_study_files(study)
-        job = await client.submit(files, options, request_id=_find_request_id(output, options))
-        if job.state.is_final and job.state is not JobState.SUCCEEDED:
-            # It failed in an earlier run of this cohort, whose repetition asks for another try.
-            job = await client.submit(files, options)
+        request_id = await asyncio.to_thread(_find_request_id, files, options, output)
+        job = await patience.repeat(lambda: _submit(client, files, options, request_id))
         segmentation = await client.wait(job.job_id)
     except (StudyPathError, ServiceError, OSError, ValueError) as error:
         return _describe_failure(study.name, error)
-    _save(segmentation, output)
-    return _describe(study.name, Outcome.SEGMENTED, [lesion.volume_mm3 for lesion in segmentation.lesions])
+    segmentation.save(output)
+    return _describe(study.name, Outcome.SEGMENTED, segmentation.report)
 
 
-def _read_line(study: Path, output: Path) -> CohortLine | None:
+async def _submit(
+    client: AsyncClient, files: Sequence[StudyFile], options: SegmentationOptions, request_id: str
+) -> Job:
+    """Send a study, or find it again; one that failed in an earlier run is tried anew, for this run asks for that."""
+    job = await client.submit(files, options, request_id=request_id)
+    while job.state.is_final and job.state is not JobState.SUCCEEDED:
+        request_id = _name_request(request_id, job.job_id)
+        job = await client.submit(files, options, request_id=request_id)
+    return job
+
+
+def _read_line(study: Path, output: Path, options: SegmentationOptions) -> CohortLine | None:
     """Return the line of a study that has its results, from its report; None where it has none."""
     if not output.is_dir():
         return None
@@ -163,19 +185,49 @@ def _read_line(study: Path, output: Path) -> CohortLine | None:
     except (OSError, json_format.ParseError):
         message = f"expected results of an earlier run in {output}, got a folder without a readable {REPORT_NAME}"
         return CohortLine(study.name, Outcome.FAILED, reason="RESULTS_UNREADABLE", message=message)
-    return _describe(study.name, Outcome.DONE_BEFORE, [lesion.volume_mm3 for lesion in report.lesions])
+    for name, asked, got in _compare(options, report):
+        message = f"expected results of {name} {asked}, got those of {got} in {output}; name another --output"
+        return CohortLine(study.name, Outcome.FAILED, reason="OTHER_OPTIONS", message=message)
+    return _describe(study.name, Outcome.DONE_BEFORE, report)
 
 
-def _save(segmentation: Segmentation, output: Path) -> None:
-    """Write the artefacts beside their folder and move it there in one step: it is there when all are."""
-    unfinished = output.with_name(f".{output.name}.part")
-    segmentation.save(unfinished)
-    unfinished.replace(output)
+def _compare(
+    options: SegmentationOptions, report: result_pb2.SegmentationResult
+) -> Iterator[tuple[str, object, object]]:
+    """Yield what was asked for and what there is instead, as far as a report tells."""
+    figures = {
+        name: getattr(options, name)
+        for name in ("threshold", "min_lesion_volume_mm3", "min_peak_probability")
+        if getattr(options, name) is not None
+    }
+    for name, asked in figures.items():
+        if (got := getattr(report, name)) != asked:
+            yield name, f"{asked:g}", f"{got:g}"
+    # Figures have no name; without them the service's default is balanced.
+    point = "unspecified" if figures else options.operating_point or "balanced"
+    if (got := _name_point(report)) != point:
+        yield "operating point", point, got
+    models = tuple(model.model_name for model in report.models)
+    if options.model != (models[0] if len(models) == 1 else "mean"):
+        yield "model", options.model, " and ".join(models)
 
 
-def _find_request_id(output: Path, options: SegmentationOptions) -> str:
-    """Return what is the same again after a stop: for the same study, place and options."""
-    return str(uuid.uuid5(_NAMESPACE, f"{output.resolve()} {options}"))
+def _find_request_id(files: Sequence[StudyFile], options: SegmentationOptions, output: Path) -> str:
+    """Return what is the same again after a stop: for the same bytes, options and place.
+
+    The service refuses other bytes under the same request, such as those of a study that was mended meanwhile.
+    """
+    digest = hashlib.sha256()
+    for file in files:
+        content = hashlib.sha256()
+        for chunk in file.chunks():
+            content.update(chunk)
+        digest.update(f"{file.sequence} {file.file_format} {content.hexdigest()}\n".encode())
+    return _name_request(output.resolve(), options, digest.hexdigest())
+
+
+def _name_request(*parts: object) -> str:
+    return str(uuid.uuid5(_NAMESPACE, " ".join(str(part) for part in parts)))
 
 
 def _describe_failure(study: str, error: Exception) -> CohortLine:
@@ -184,8 +236,6 @@ def _describe_failure(study: str, error: Exception) -> CohortLine:
             reason, message = "STUDY_PATH", str(error)
         case ServiceError():
             reason, message = error.reason, error.message
-        case TimeoutError():
-            reason, message = "STUDY_TOO_SLOW", "expected the study to be read and sent in time, got no end of it"
         case _:
             # Not the error's own words: they hold the name of a file, which may be a patient's.
             got = error.strerror if isinstance(error, OSError) else "content that cannot be sent"
@@ -193,5 +243,16 @@ def _describe_failure(study: str, error: Exception) -> CohortLine:
     return CohortLine(study, Outcome.FAILED, reason=reason, message=message)
 
 
-def _describe(study: str, outcome: Outcome, volumes_mm3: Sequence[float]) -> CohortLine:
-    return CohortLine(study, outcome, lesions=len(volumes_mm3), volume_mm3=round(sum(volumes_mm3), 1))
+def _describe(study: str, outcome: Outcome, report: result_pb2.SegmentationResult) -> CohortLine:
+    volumes_mm3 = [lesion.volume_mm3 for lesion in report.lesions]
+    return CohortLine(
+        study,
+        outcome,
+        lesions=len(volumes_mm3),
+        volume_mm3=round(sum(volumes_mm3), 1),
+        operating_point=_name_point(report),
+    )
+
+
+def _name_point(report: result_pb2.SegmentationResult) -> str:
+    return word_of(result_pb2.OperatingPoint, report.operating_point, prefix="OPERATING_POINT_")

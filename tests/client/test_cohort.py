@@ -1,0 +1,123 @@
+"""A cohort against a running gateway: what is computed again, what is not, and what a bad line does."""
+
+import asyncio
+import csv
+import shutil
+from pathlib import Path
+
+import pytest
+
+from brainmets.client import AsyncClient, SegmentationOptions, patience
+from brainmets.client.cohort import CohortLine, Outcome, find_studies, segment_cohort
+from faulty_line import FaultyLine
+from gateway_bench import GatewayBench, study_bytes
+
+
+async def send(
+    address: str, cohort: Path, out: Path, options: SegmentationOptions | None = None, waits: list[None] | None = None
+) -> dict[str, CohortLine]:
+    """Segment a cohort and return its lines by study; `waits` grows each time that the service is waited for."""
+    await asyncio.to_thread(out.mkdir, exist_ok=True)
+    async with AsyncClient(address) as client:
+        lines = await segment_cohort(
+            client,
+            find_studies(cohort, output=out),
+            options or SegmentationOptions(),
+            output=out,
+            on_line=lambda _: None,
+            on_waiting=lambda: waits.append(None) if waits is not None else None,
+        )
+    return {line.study: line for line in lines}
+
+
+async def count_jobs(address: str) -> int:
+    """Return how many jobs there are."""
+    async with AsyncClient(address) as client:
+        return len([job async for job in client.jobs()])
+
+
+@pytest.fixture
+def cohort(study: Path, tmp_path: Path) -> Path:
+    """A folder of one study."""
+    shutil.copytree(study, tmp_path / "cohort" / "first")
+    return tmp_path / "cohort"
+
+
+async def test_a_study_that_was_mended_is_taken(bench: GatewayBench, cohort: Path, tmp_path: Path) -> None:
+    """Other bytes are another request, though place and options are the same."""
+    t1c = cohort / "first" / "patient-t1c.nii.gz"
+    t1c.write_bytes(study_bytes()[:5000])
+    assert (await send(bench.address, cohort, tmp_path / "out"))["first"].reason == "MALFORMED_FILE"
+    t1c.write_bytes(study_bytes())
+    assert (await send(bench.address, cohort, tmp_path / "out"))["first"].outcome is Outcome.SEGMENTED
+
+
+async def test_another_try_is_found_again_too(idle: GatewayBench, cohort: Path, tmp_path: Path) -> None:
+    """What failed is tried once more, and not twice where that run is stopped before its end."""
+    (cohort / "first" / "patient-t1c.nii.gz").write_bytes(study_bytes()[:5000])
+    out = tmp_path / "out"
+    async with idle.working():
+        await send(idle.address, cohort, out)
+    stopped = asyncio.create_task(send(idle.address, cohort, out))
+    async with asyncio.timeout(30.0):
+        while await count_jobs(idle.address) < 2:  # noqa: ASYNC110 -- the jobs are the service's
+            await asyncio.sleep(0.05)
+    stopped.cancel()
+    await asyncio.wait({stopped})
+    async with idle.working():
+        assert (await send(idle.address, cohort, out))["first"].reason == "MALFORMED_FILE"
+    assert await count_jobs(idle.address) == 2
+
+
+async def test_results_of_other_options_are_not_taken_for_those_asked_for(
+    bench: GatewayBench, cohort: Path, tmp_path: Path
+) -> None:
+    """They stay as they are, and the table says what they are."""
+    out = tmp_path / "out"
+    await send(bench.address, cohort, out)
+    assert [line["operating_point"] for line in read_summary(out)] == ["balanced"]
+    for other, words in (
+        (SegmentationOptions(operating_point="specific"), "operating point specific"),
+        (SegmentationOptions(threshold=0.3), "threshold 0.3"),
+        (SegmentationOptions(min_lesion_volume_mm3=20.0), "min_lesion_volume_mm3 20"),
+        (SegmentationOptions(min_peak_probability=0.9), "min_peak_probability 0.9"),
+        (SegmentationOptions(model="nested_unet"), "model nested_unet"),
+    ):
+        line = (await send(bench.address, cohort, out, other))["first"]
+        assert (line.outcome, line.reason) == (Outcome.FAILED, "OTHER_OPTIONS")
+        assert f"expected results of {words}, got those of " in line.message
+    for same in (SegmentationOptions(), SegmentationOptions(operating_point="balanced")):
+        assert (await send(bench.address, cohort, out, same))["first"].outcome is Outcome.DONE_BEFORE
+
+
+async def test_results_of_ones_own_figures_are_done_before(bench: GatewayBench, cohort: Path, tmp_path: Path) -> None:
+    """With the same figures, and not without them."""
+    own = SegmentationOptions(model="nested_unet", threshold=0.3, min_lesion_volume_mm3=20.0)
+    for outcome in (Outcome.SEGMENTED, Outcome.DONE_BEFORE):
+        assert (await send(bench.address, cohort, tmp_path / "out", own))["first"].outcome is outcome
+    assert (await send(bench.address, cohort, tmp_path / "out"))["first"].reason == "OTHER_OPTIONS"
+
+
+async def test_a_cohort_waits_for_a_line_that_is_gone(
+    bench: GatewayBench, cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No study fails for it, and that it waits is said once."""
+    monkeypatch.setattr(patience, "LONGEST_PAUSE_S", 1.0)
+    for name in ("second", "third"):
+        shutil.copytree(cohort / "first", cohort / name)
+    async with FaultyLine(bench.address).open() as line:
+        line.cut()
+        waits: list[None] = []
+        sending = asyncio.create_task(send(line.address, cohort, tmp_path / "out", waits=waits))
+        # Longer than a call of its own would be repeated.
+        await asyncio.sleep(15.0)
+        assert not sending.done()
+        line.mend()
+        lines = await sending
+    assert [each.outcome for each in lines.values()] == [Outcome.SEGMENTED] * 3
+    assert len(waits) == 1
+
+
+def read_summary(out: Path) -> list[dict[str, str]]:
+    """Return the lines of a cohort's table."""
+    return list(csv.DictReader((out / "summary.csv").read_text().splitlines()))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from brainmets.imaging.errors import MissingT1cError, StudyError
+from brainmets.imaging.errors import MalformedFileError, MissingT1cError, StudyError
 from brainmets.imaging.findings import Finding, FindingCode, Severity
 from brainmets.imaging.geometry import Geometry
 from brainmets.imaging.sequence_choice import choose_sequences
@@ -75,6 +75,14 @@ def test_a_refused_study_still_tells_what_is_there() -> None:
     assert "It shows a localizer." in text
     assert "several orientations" in text
     assert "The service would refuse this study: No series can be the T1c" in text
+
+
+def test_a_refusal_names_the_file_by_its_label() -> None:
+    """The service knows its number alone."""
+    error = MalformedFileError("The file is not whole", expected="all of it", got="half", remedy="", file_index=2)
+    text = shown(Inspection(refusal=error), labels={2: "anna-t2w.nii.gz"})
+    assert "(anna-t2w.nii.gz)" in text
+    assert "(file 2)" not in text
 
 
 def test_findings_are_told_with_their_code() -> None:

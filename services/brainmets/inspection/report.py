@@ -39,8 +39,16 @@ def inspection_report(inspection: Inspection, labels: Labels) -> Group:
     if inspection.refusal is None:
         parts.append(Text("The service would segment this study.", style="green"))
     else:
-        parts.append(Text(f"The service would refuse this study: {inspection.refusal}", style="red"))
+        refusal = _name_file(inspection.refusal, labels)
+        parts.append(Text(f"The service would refuse this study: {refusal}", style="red"))
     return Group(*parts)
+
+
+def _name_file(refusal: BrainmetsError, labels: Labels) -> str:
+    """Return the refusal with the label of the file that it is about in place of its number."""
+    number = refusal.file_index
+    label = None if number is None else labels.get(number)
+    return str(refusal) if label is None else str(refusal).replace(f"(file {number})", f"({_printable(label)})")
 
 
 def _rows(inspection: Inspection) -> Iterator[_Row]:

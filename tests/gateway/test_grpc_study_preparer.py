@@ -15,7 +15,6 @@ from prometheus_client import CollectorRegistry
 import brainmets.gateway.deadline
 from brainmets.gateway.deadline import Deadline
 from brainmets.gateway.grpc_study_preparer import METHOD, GrpcStudyPreparer
-from brainmets.gateway.jobs import StoredFile
 from brainmets.gateway.preparation_choices import PreparationChoices
 from brainmets.imaging.errors import (
     DeadlineExceededError,
@@ -36,6 +35,7 @@ from brainmets.runtime.grpc_client import open_channel
 from brainmets.runtime.grpc_server import INTERNAL_LIMITS, build_server, stop_server
 from brainmets.runtime.metrics import RpcMetrics
 from brainmets.v1 import study_pb2
+from brainmets.wire.stored_file import StoredFile
 from brainmets.wire.tiles import StudyHeader, contract_to_proto, header_to_proto, tile_to_proto
 from imaging_cases import normalized_volume
 

@@ -4,13 +4,13 @@ from brainmets.gateway.jobs import (
     DEFAULT_TENANT,
     JobState,
     NewJob,
-    StoredFile,
     Upload,
     UploadedFile,
     digest_study,
 )
 from brainmets.imaging.media_type import MediaType
 from brainmets.imaging.sequence import Sequence
+from brainmets.wire.stored_file import StoredFile
 
 
 def stored(index: int, digest: bytes, sequence: Sequence | None = Sequence.T1C) -> StoredFile:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from brainmets.gateway.jobs import DEFAULT_TENANT, Job, JobState, Progress, StoredFile, digest_study
+from brainmets.gateway.jobs import DEFAULT_TENANT, Job, JobState, Progress, digest_study
 from brainmets.gateway.model_contract import DecisionOptions, plan_segmentation
 from brainmets.gateway.option_messages import canonical_options, decision_options, preparation_choices
 from brainmets.gateway.preparation_choices import PreparationChoices
@@ -13,6 +13,7 @@ from brainmets.imaging.operating_point import OperatingPointName
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.series import SeriesSelection
 from brainmets.v1 import job_pb2, result_pb2, study_pb2
+from brainmets.wire.stored_file import StoredFile
 from fakes import make_contract
 
 T1C_5 = job_pb2.SeriesSelection(sequence=study_pb2.SEQUENCE_T1C, series_number=5)

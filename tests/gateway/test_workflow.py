@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from brainmets.gateway.deadline import Deadline
-from brainmets.gateway.jobs import ArtifactKind, Progress, Stage, StoredFile
+from brainmets.gateway.jobs import ArtifactKind, Progress, Stage
 from brainmets.gateway.model_contract import DecisionOptions, plan_segmentation
 from brainmets.gateway.outputs import FILE_NAMES, OutputFolder
 from brainmets.gateway.preparation import PreparedStudy
@@ -34,6 +34,7 @@ from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.tile_contract import TileContract
 from brainmets.imaging.tiling import Tile, TileGrid, crop_tile, plan_tiles
 from brainmets.runtime.artifact_store import ArtifactStore
+from brainmets.wire.stored_file import StoredFile
 from brainmets.wire.tiles import StudyHeader
 from fakes import FakeTileInferencer, make_contract
 from imaging_cases import make_geometry

@@ -16,11 +16,12 @@ from brainmets.imaging.sequence import Sequence
 from brainmets.preprocessing.decoder_pool import DecoderPool
 from brainmets.preprocessing.decoding_messages import DecodingLimits
 from brainmets.preprocessing.preparation import prepare_study
-from brainmets.preprocessing.study_files import StoredFile, StudyOrder
+from brainmets.preprocessing.study_files import StudyOrder
 from brainmets.preprocessing.workshop import Workshop
 from brainmets.runtime.artifact_store import ArtifactStore
 from brainmets.runtime.brain_weights import load_brain_network
 from brainmets.runtime.metrics import PreprocessingMetrics
+from brainmets.wire.stored_file import StoredFile
 from brainmets.wire.tiles import contract_from_proto
 from preparation_bench import CONTRACT, head_voxels, nifti_bytes
 from scripted_reader import READER

@@ -14,8 +14,8 @@ from brainmets.imaging.errors import DataLossError
 from brainmets.imaging.media_type import MediaType
 from brainmets.preprocessing.shared_memory import Arena, StudyBytes
 from brainmets.preprocessing.study_fetch import fetch_files, file_offsets
-from brainmets.preprocessing.study_files import StoredFile
 from brainmets.runtime.artifact_store import ArtifactStore
+from brainmets.wire.stored_file import StoredFile
 
 SLICE_BYTES = 115_000
 

@@ -6,7 +6,6 @@ from contextlib import aclosing, asynccontextmanager
 import grpc.aio
 
 from brainmets.gateway.deadline import Deadline, retry_while_unavailable
-from brainmets.gateway.jobs import StoredFile
 from brainmets.gateway.preparation import PreparedStudy
 from brainmets.gateway.preparation_choices import PreparationChoices
 from brainmets.imaging.errors import BrainmetsError, InternalError
@@ -17,8 +16,8 @@ from brainmets.internal.v1 import preprocessing_service_pb2_grpc
 from brainmets.runtime.grpc_client import rpc_errors
 from brainmets.runtime.metrics import RpcMetrics
 from brainmets.runtime.tracing import trace_headers
-from brainmets.wire.names import media_type_to_proto, sequence_to_proto
 from brainmets.wire.series import selection_to_proto
+from brainmets.wire.stored_file import StoredFile, stored_file_to_proto
 from brainmets.wire.tiles import StudyHeader, contract_to_proto, header_from_proto, tile_from_proto
 
 METHOD = "PrepareStudy"
@@ -57,7 +56,7 @@ class GrpcStudyPreparer:
         """
         request = messages.PrepareStudyRequest(
             job_id=job_id,
-            files=[_file_to_proto(file) for file in files],
+            files=[stored_file_to_proto(file) for file in files],
             contract=contract_to_proto(contract),
             force=choices.force,
             series=[selection_to_proto(selection) for selection in choices.selections],
@@ -147,17 +146,6 @@ async def _read(call: _Call) -> messages.PrepareStudyResponse | None:
     with rpc_errors():
         response = await call.read()
     return response if isinstance(response, messages.PrepareStudyResponse) else None
-
-
-def _file_to_proto(file: StoredFile) -> messages.StoredFile:
-    return messages.StoredFile(
-        file_index=file.file_index,
-        media_type=media_type_to_proto(file.media_type),
-        sequence=sequence_to_proto(file.sequence),
-        parts=file.parts,
-        sha256=file.sha256,
-        size_bytes=file.size_bytes,
-    )
 
 
 def _broken_promise(expected: str, *, got: str) -> InternalError:

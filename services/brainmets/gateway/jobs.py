@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from brainmets.imaging.media_type import MediaType
 from brainmets.imaging.sequence import Sequence
+from brainmets.wire.stored_file import StoredFile
 
 DEFAULT_TENANT = "default"
 
@@ -57,21 +58,6 @@ class ArtifactKind(StrEnum):
     REPORT_JSON = "report_json"
     LESIONS_CSV = "lesions_csv"
     OVERLAY_PNG = "overlay_png"
-
-
-@dataclass(frozen=True, slots=True)
-class StoredFile:
-    """One complete file of a study; its parts, joined in order, are its bytes.
-
-    `sha256` holds 32 bytes; `sequence` is None when the client left it to the service.
-    """
-
-    file_index: int
-    media_type: MediaType
-    sequence: Sequence | None
-    parts: tuple[str, ...]
-    sha256: bytes
-    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)

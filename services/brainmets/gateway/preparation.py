@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from brainmets.gateway.deadline import Deadline
-from brainmets.gateway.jobs import StoredFile
 from brainmets.gateway.preparation_choices import PreparationChoices
 from brainmets.imaging.tile_contract import TileContract
 from brainmets.imaging.tiling import Tile
+from brainmets.wire.stored_file import StoredFile
 from brainmets.wire.tiles import StudyHeader
 
 

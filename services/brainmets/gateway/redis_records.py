@@ -14,13 +14,13 @@ from brainmets.gateway.jobs import (
     Progress,
     Stage,
     StoredArtifact,
-    StoredFile,
     Upload,
     UploadedFile,
 )
 from brainmets.imaging.errors import InternalError
 from brainmets.imaging.media_type import MediaType
 from brainmets.imaging.sequence import Sequence
+from brainmets.wire.stored_file import StoredFile
 
 # Some thousand lesions; a result is a few hundred bytes each. Redis must not become a blob store.
 MAX_RESULT_BYTES = 1024 * 1024

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from brainmets.gateway.deadline import Deadline
 from brainmets.gateway.decision import decide
 from brainmets.gateway.inference import TileInferencer
-from brainmets.gateway.jobs import Progress, Stage, StoredArtifact, StoredFile
+from brainmets.gateway.jobs import Progress, Stage, StoredArtifact
 from brainmets.gateway.model_contract import SegmentationPlan
 from brainmets.gateway.outputs import OutputFolder
 from brainmets.gateway.preparation import StudyPreparer
@@ -19,6 +19,7 @@ from brainmets.gateway.result_files import result_writers
 from brainmets.gateway.tile_flow import TileFlow, infer_tiles
 from brainmets.imaging.resampling import resample_like
 from brainmets.imaging.result import SegmentationResult
+from brainmets.wire.stored_file import StoredFile
 
 ProgressReporter = Callable[[Progress], Awaitable[None]]
 

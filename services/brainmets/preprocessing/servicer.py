@@ -8,19 +8,18 @@ from contextlib import aclosing
 import grpc.aio
 import structlog
 
-from brainmets.imaging.errors import InvalidArgumentError, OverloadedError, UnsupportedFormatError
-from brainmets.imaging.media_type import MediaType
+from brainmets.imaging.errors import InvalidArgumentError, OverloadedError
 from brainmets.imaging.series import SeriesSelection
 from brainmets.imaging.tiling import crop_tile
 from brainmets.internal.v1 import preprocessing_service_pb2 as messages
 from brainmets.internal.v1 import preprocessing_service_pb2_grpc
 from brainmets.preprocessing.preparation import PreparedStudy, prepare_study
-from brainmets.preprocessing.study_files import StoredFile, StudyOrder
+from brainmets.preprocessing.study_files import StudyOrder
 from brainmets.preprocessing.workshop import Workshop
 from brainmets.runtime.metrics import PreprocessingMetrics
 from brainmets.v1 import job_pb2
-from brainmets.wire.names import media_type_from_proto, sequence_from_proto
 from brainmets.wire.series import selection_from_proto
+from brainmets.wire.stored_file import stored_file_from_proto
 from brainmets.wire.tiles import contract_from_proto, header_to_proto, tile_to_proto
 
 SERVICE_NAME = messages.DESCRIPTOR.services_by_name["PreprocessingService"].full_name
@@ -114,7 +113,7 @@ def order_from_proto(request: messages.PrepareStudyRequest) -> StudyOrder:
     """
     return StudyOrder(
         job_id=request.job_id,
-        files=tuple(_file_from_proto(file) for file in request.files),
+        files=tuple(stored_file_from_proto(file) for file in request.files),
         contract=contract_from_proto(request.contract),
         selections=tuple(_selection_from_proto(selection) for selection in request.series),
         force=request.force,
@@ -131,23 +130,3 @@ def _selection_from_proto(message: job_pb2.SeriesSelection) -> SeriesSelection:
             remedy="state the sequence of each series chosen by hand",
         )
     return selection
-
-
-def _file_from_proto(file: messages.StoredFile) -> StoredFile:
-    media_type = media_type_from_proto(file.media_type)
-    if media_type is None:
-        raise UnsupportedFormatError(
-            "The file's media type is not read",
-            expected=", ".join(f"MEDIA_TYPE_{known.name}" for known in MediaType),
-            got="another or none",
-            remedy="send NIfTI or DICOM, and say so",
-            file_index=file.file_index,
-        )
-    return StoredFile(
-        file_index=file.file_index,
-        media_type=media_type,
-        sequence=sequence_from_proto(file.sequence),
-        parts=tuple(file.parts),
-        sha256=file.sha256,
-        size_bytes=file.size_bytes,
-    )

@@ -8,9 +8,9 @@ from itertools import accumulate
 
 from brainmets.imaging.errors import BrainmetsError, DataLossError
 from brainmets.preprocessing.shared_memory import StudyBytes
-from brainmets.preprocessing.study_files import StoredFile
 from brainmets.runtime.artifact_store import ArtifactStore
 from brainmets.runtime.tasks import task_group
+from brainmets.wire.stored_file import StoredFile
 
 # A study may have a thousand small files, and each may be a request over a network.
 FETCHES_AT_A_TIME = 16

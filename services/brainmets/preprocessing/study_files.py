@@ -3,34 +3,12 @@
 from dataclasses import dataclass
 
 from brainmets.imaging.errors import InvalidArgumentError, MissingT1cError, StudyTooLargeError
-from brainmets.imaging.media_type import MediaType
-from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.series import SeriesSelection
 from brainmets.imaging.tile_contract import TileContract
+from brainmets.wire.stored_file import StoredFile
 
 # The published contract's bound on FileHeader.file_index: a study of single DICOM instances.
 MAX_FILES = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class StoredFile:
-    """One file of a study in the artefact store.
-
-    Attributes:
-        file_index: The client's number of it, named in errors.
-        media_type: Encoding it was announced as.
-        sequence: What it holds, when that was stated.
-        parts: Paths in the artefact store; joined in this order they are the file.
-        sha256: Of the joined parts, 32 bytes.
-        size_bytes: Of the joined parts.
-    """
-
-    file_index: int
-    media_type: MediaType
-    sequence: Sequence | None
-    parts: tuple[str, ...]
-    sha256: bytes
-    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,13 @@ import csv
 import shutil
 from pathlib import Path
 
+import grpc
 import pytest
 
-from brainmets.client import AsyncClient, SegmentationOptions, patience
+from brainmets.client import AsyncClient, SegmentationOptions, ServiceError, patience
 from brainmets.client.cohort import CohortLine, Outcome, find_studies, segment_cohort
 from faulty_line import FaultyLine
-from gateway_bench import GatewayBench, study_bytes
+from gateway_bench import GatewayBench, running_gateway, study_bytes
 
 
 async def send(
@@ -115,6 +116,27 @@ async def test_a_cohort_waits_for_a_line_that_is_gone(
         line.mend()
         lines = await sending
     assert [each.outcome for each in lines.values()] == [Outcome.SEGMENTED] * 3
+    assert len(waits) == 1
+
+
+async def test_a_cohort_waits_for_a_service_that_is_full(redis_url: str, study: Path, tmp_path: Path) -> None:
+    """There is room once another job has left the queue; a call of its own is told instead."""
+    cohort = tmp_path / "cohort"
+    shutil.copytree(study, cohort / "first")
+    async with running_gateway(redis_url, (tmp_path / "artifacts").as_uri(), max_queued_jobs=1) as bench:
+        async with AsyncClient(bench.address) as client:
+            queued = await client.submit(study)
+            with pytest.raises(ServiceError) as caught:
+                await client.submit(study)
+            assert caught.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+            waits: list[None] = []
+            sending = asyncio.create_task(send(bench.address, cohort, tmp_path / "out", waits=waits))
+            async with asyncio.timeout(30.0):
+                while not waits:  # noqa: ASYNC110 -- what is waited for is a list
+                    await asyncio.sleep(0.05)
+            await client.cancel(queued.job_id)
+        async with bench.working():
+            assert (await sending)["first"].outcome is Outcome.SEGMENTED
     assert len(waits) == 1
 
 

@@ -65,8 +65,9 @@ async def begin_upload(client: AsyncClient, sent: list[int]) -> asyncio.Task[Any
     return sending
 
 
-async def test_an_upload_waits_for_its_line(idle: GatewayBench) -> None:
+async def test_an_upload_waits_for_its_line(idle: GatewayBench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Longer than a few attempts take; and no byte of it is told twice."""
+    monkeypatch.setattr(patience, "LONGEST_PAUSE_S", 1.0)
     async with FaultyLine(idle.address, up_bytes_a_s=2e6).open() as line, AsyncClient(line.address) as client:
         sent: list[int] = []
         sending = await begin_upload(client, sent)
@@ -102,6 +103,35 @@ async def test_a_service_that_never_answered_is_told_within_seconds() -> None:
     """A wrong address is not waited for."""
     async with AsyncClient("127.0.0.1:1") as client:
         for call in (client.segment(STUDY), client.submit(STUDY), client.wait("a")):
-            async with asyncio.timeout(20.0):
+            async with asyncio.timeout(15.0):
                 with pytest.raises(ServiceError, match="make up"):
                     await call
+
+
+def refused(code: grpc.StatusCode) -> ServiceError:
+    """Return what a service says itself."""
+    return ServiceError(code=code, reason=code.name, message="no", metadata={})
+
+
+async def test_what_is_refused_says_nothing_of_the_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls that share a patience wait as long after one of them was refused as before."""
+    monkeypatch.setattr(patience, "RETRY_PAUSE_S", 0.01)
+    monkeypatch.setattr(patience, "PATIENCE_S", 0.05)
+    waits: list[None] = []
+    shared = patience.Patience(reached=True, on_waiting=lambda: waits.append(None))
+    with pytest.raises(ServiceError):
+        await shared.bear(refused(grpc.StatusCode.INVALID_ARGUMENT))
+    assert not waits
+    await asyncio.sleep(0.1)
+    await shared.bear(refused(grpc.StatusCode.UNAVAILABLE))
+    assert len(waits) == 1
+
+
+async def test_a_service_that_is_full_is_told_where_nobody_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a few attempts, however long the line was away before."""
+    monkeypatch.setattr(patience, "RETRY_PAUSE_S", 0.01)
+    own = patience.Patience(reached=True)
+    for code in [grpc.StatusCode.UNAVAILABLE] * 4 + [grpc.StatusCode.RESOURCE_EXHAUSTED] * (patience.ATTEMPTS - 1):
+        await own.bear(refused(code))
+    with pytest.raises(ServiceError):
+        await own.bear(refused(grpc.StatusCode.RESOURCE_EXHAUSTED))

@@ -70,11 +70,15 @@ class AsyncClient:
         address: host:port of the gateway.
         tls: How the line is secured; plaintext when unset.
 
+    Attributes:
+        patience: What all calls share from when it is set; else each has its own.
+
     Every method raises `ServiceError` with the service's code, reason and details. Every call belongs to the span that
     OpenTelemetry has active, where the caller uses it.
     """
 
     def __init__(self, address: str = "127.0.0.1:8500", *, tls: Tls | None = None) -> None:
+        self.patience: Patience | None = None
         self._address = address
         self._channel = open_channel(address, tls)
         self._segmentation = carry_trace(segmentation_service_pb2_grpc.SegmentationServiceStub(self._channel))
@@ -147,16 +151,16 @@ class AsyncClient:
         files: Sequence[StudyFile],
         on_sent: Callable[[int], None] | None,
     ) -> Segmentation:
-        patience = Patience()
+        patience = self._patience()
         sent = _tell_progress(patience, on_sent)
         while True:
             try:
                 with self._errors():
-                    await self._converse(conversation, start, files, sent)
+                    await self._converse(conversation, start, files, sent, patience)
                 return conversation.segmentation()
             except ServiceError as failure:
                 if conversation.job is not None and failure.is_transient:
-                    return await self._watch_to_the_end(conversation, conversation.job.job_id)
+                    return await self._watch_to_the_end(conversation, conversation.job.job_id, patience)
                 await patience.bear(failure)
 
     async def _converse(
@@ -165,6 +169,7 @@ class AsyncClient:
         start: segmentation_service_pb2.SegmentStudyStart,
         files: Sequence[StudyFile],
         sent: SentBytes,
+        patience: Patience,
     ) -> None:
         async with silence_ends_it(STREAM_TIMEOUT_S) as heard:
             requests = study_requests(
@@ -173,6 +178,7 @@ class AsyncClient:
             with requests:
                 async for response in self._segmentation.SegmentStudy(requests):
                     heard()
+                    patience.progressed()
                     conversation.take(response)
 
     async def _give_up(self, conversation: Conversation) -> str:
@@ -215,13 +221,17 @@ class AsyncClient:
             StudyPathError: As for `segment`, and likewise the other errors.
         """
         files = _find_files(study)
-        with continued_trace(traceparent):
+        patience = self._patience()
+
+        async def create() -> str:
             with self._errors():
                 created = await self._segmentation.CreateUpload(
                     segmentation_service_pb2.CreateUploadRequest(), timeout=RECORD_TIMEOUT_S
                 )
-            upload_id = created.upload.upload_id
-            patience = Patience(reached=True)
+            return created.upload.upload_id
+
+        with continued_trace(traceparent):
+            upload_id = await patience.repeat(create)
             try:
                 async with asyncio.timeout(timeout_s) as bound:
                     await self._upload(upload_id, files, on_sent, patience)
@@ -265,14 +275,14 @@ class AsyncClient:
 
         A watch that breaks is taken up again, also where the service is away for up to ten minutes.
         """
-        return await self._watch_to_the_end(Conversation(on_progress), job_id)
+        return await self._watch_to_the_end(Conversation(on_progress), job_id, self._patience())
 
     async def watch(self, job_id: str) -> AsyncIterator[Job]:
         """Iterate over a job's changes: as it is now, each time it changes, and at last as it ended.
 
         A watch that breaks is taken up again, as by `wait`; no state is told twice.
         """
-        async for job in self._changes(job_id):
+        async for job in self._changes(job_id, patience=self._patience()):
             yield job_from_proto(job)
 
     async def job(self, job_id: str) -> Job:
@@ -335,7 +345,7 @@ class AsyncClient:
 
     async def download(self, job_id: str, kind: job_pb2.ArtifactKind.ValueType) -> tuple[str, bytes]:
         """Return the file name and bytes of one artefact, checked against its SHA-256."""
-        return await self._download(job_id, kind, Patience())
+        return await self._download(job_id, kind, self._patience())
 
     async def _download(
         self, job_id: str, kind: job_pb2.ArtifactKind.ValueType, patience: Patience
@@ -351,25 +361,26 @@ class AsyncClient:
                 async for message in self._segmentation.DownloadArtifact(request, timeout=STREAM_TIMEOUT_S):
                     if message.HasField("artifact"):
                         artifact.CopyFrom(message.artifact)
-                    content.extend(message.chunk)
-                    patience.progressed()
+                    if message.chunk:
+                        content.extend(message.chunk)
+                        patience.progressed()
 
         await patience.repeat(fetch_the_rest)
         check_sha256(artifact, bytes(content))
         return artifact.file_name, bytes(content)
 
-    async def _watch_to_the_end(self, conversation: Conversation, job_id: str) -> Segmentation:
-        async for changed in self._changes(job_id, known=conversation.job):
+    async def _watch_to_the_end(self, conversation: Conversation, job_id: str, patience: Patience) -> Segmentation:
+        async for changed in self._changes(job_id, known=conversation.job, patience=patience):
             conversation.take_job(changed)
         job = conversation.finished_job()
-        patience = Patience(reached=True)
         files = dict([await self._download(job_id, artifact.kind, patience) for artifact in job.artifacts])
         return segmentation_from_proto(job, files)
 
-    async def _changes(self, job_id: str, *, known: job_pb2.Job | None = None) -> AsyncIterator[job_pb2.Job]:
+    async def _changes(
+        self, job_id: str, *, known: job_pb2.Job | None = None, patience: Patience
+    ) -> AsyncIterator[job_pb2.Job]:
         """Yield a job each time it is another than `known`, to its end, over as many calls as that takes."""
         request = segmentation_service_pb2.WatchJobRequest(job_id=job_id)
-        patience = Patience(reached=known is not None)
         while True:
             try:
                 with self._errors():
@@ -387,6 +398,9 @@ class AsyncClient:
                 await patience.bear(failure)
             else:
                 return
+
+    def _patience(self) -> Patience:
+        return self.patience or Patience()
 
     def _errors(self) -> _RpcErrors:
         return _RpcErrors(self._address)

@@ -103,7 +103,7 @@ async def segment_cohort(
     A study that is refused or fails does not stop the others.
 
     Args:
-        client: Calls the service.
+        client: Calls the service; from then on all its calls share one patience.
         studies: Paths as `find_study_files` takes them.
         options: How to segment.
         output: An existing folder; it will hold one folder a study, and `summary.csv`.
@@ -116,11 +116,11 @@ async def segment_cohort(
     turn = asyncio.Semaphore(STUDIES_AT_A_TIME)
     lines: dict[str, CohortLine] = {}
     # All studies have one line, and give it up together.
-    patience = Patience(reached=True, while_full=True, on_waiting=on_waiting)
+    client.patience = Patience(reached=True, while_full=True, on_waiting=on_waiting)
 
     async def run(study: Path) -> None:
         async with turn:
-            line = await _segment(client, study, options, output=output / study.name, patience=patience)
+            line = await _segment(client, study, options, output=output / study.name)
         lines[study.name] = line
         write_summary(lines.values(), output / SUMMARY_NAME)
         on_line(line)
@@ -148,15 +148,13 @@ def write_summary(lines: Iterable[CohortLine], path: Path) -> None:
     unfinished.replace(path)
 
 
-async def _segment(
-    client: AsyncClient, study: Path, options: SegmentationOptions, *, output: Path, patience: Patience
-) -> CohortLine:
+async def _segment(client: AsyncClient, study: Path, options: SegmentationOptions, *, output: Path) -> CohortLine:
     if (line := _read_line(study, output, options)) is not None:
         return line
     try:
         files = find_study_files(study)
         request_id = await asyncio.to_thread(_find_request_id, files, options, output)
-        job = await patience.repeat(lambda: _submit(client, files, options, request_id))
+        job = await _submit(client, files, options, request_id)
         segmentation = await client.wait(job.job_id)
     except (StudyPathError, ServiceError, OSError, ValueError) as error:
         return _describe_failure(study.name, error)

@@ -15,9 +15,9 @@ from brainmets.client.errors import DEADLINE_WORDS, ServiceError, line_broken
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-# From the first failure since anything came.
-PATIENCE_S = 600.0
-# Where nothing ever came, or where the service itself refuses, it is not the line that has to come back.
+# From the first failure since anything came, and where nothing ever did: then the address may be wrong.
+PATIENCE_S, UNREACHED_PATIENCE_S = 600.0, 3.0
+# Of a call that a full service refuses.
 ATTEMPTS = 3
 RETRY_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
 
@@ -25,7 +25,9 @@ Answer = TypeVar("Answer")
 
 
 class Patience:
-    """Makes a call again while that may help: for ten minutes from where it stood still, a few times if it never began.
+    """Makes calls again while that may help: for ten minutes from where they stood still, for seconds if none began.
+
+    Calls that go the same way may share one: then any of them that comes farther is reason to wait on.
 
     Args:
         reached: Whether the service has answered already.
@@ -68,27 +70,25 @@ class Patience:
         Raises:
             ServiceError: This one, where it is not.
         """
+        # What a broken call brought may still be on its way into the store: the offset was asked too early.
+        if not (failure.is_transient or failure.code is grpc.StatusCode.OUT_OF_RANGE):
+            raise failure
         if not self._failures:
             self._failing_since_s = time.monotonic()
         self._failures += 1
-        if self._is_over(failure):
+        failing_s = time.monotonic() - self._failing_since_s
+        if self._is_over(failure, failing_s):
             raise line_broken(failure) if self._reached else failure
         if self._failures == 1 and self._on_waiting is not None:
             self._on_waiting()
-        pause_s = min(RETRY_PAUSE_S * 2 ** (self._failures - 1), LONGEST_PAUSE_S)
+        pause_s = min(RETRY_PAUSE_S + failing_s / 2, LONGEST_PAUSE_S)
         await asyncio.sleep(max(failure.retry_after_s or 0.0, pause_s))
 
-    def _is_over(self, failure: ServiceError) -> bool:
-        # What a broken call brought may still be on its way into the store: the offset was asked too early.
-        too_early = failure.code is grpc.StatusCode.OUT_OF_RANGE
-        if too_early or (failure.code is grpc.StatusCode.RESOURCE_EXHAUSTED and not self._while_full):
+    def _is_over(self, failure: ServiceError, failing_s: float) -> bool:
+        if failure.code is grpc.StatusCode.RESOURCE_EXHAUSTED and not self._while_full:
             self._refusals += 1
-            return self._refusals == ATTEMPTS
-        if not failure.is_transient:
-            return True
-        if not self._reached:
-            return self._failures == ATTEMPTS
-        return time.monotonic() - self._failing_since_s >= PATIENCE_S
+            return self._refusals >= ATTEMPTS
+        return failing_s >= (PATIENCE_S if self._reached else UNREACHED_PATIENCE_S)
 
 
 @asynccontextmanager

@@ -14,7 +14,7 @@ from rich.live import Live
 from brainmets.client.errors import ServiceError
 from brainmets.client.jobs import Job, JobState
 from brainmets.client.results import Lesion, segmentation_from_proto
-from brainmets.client.terminal import StudyProgress, job_table, lesion_table
+from brainmets.client.terminal import CohortProgress, StudyProgress, job_table, lesion_table
 from brainmets.v1 import job_pb2
 from terminal import HIDE_CURSOR, SHOW_CURSOR
 
@@ -156,6 +156,14 @@ def test_a_bar_leaves_room_for_the_echo_of_ctrl_c() -> None:
     """The terminal writes ^C behind it: a bar as wide as the terminal would break in two, and half of it stay."""
     last = watched(replace(RUNNING, tiles_done=10, tiles_total=12)).split("\r")[-1]
     assert len(re.sub(r"\x1b\[[0-9?;]*[A-Za-z]", "", last).rstrip("\n")) <= WIDTH - len("^C")
+
+
+def test_a_cohort_that_waits_for_the_service_says_so() -> None:
+    """A bar that stands still for ten minutes would look dead."""
+    shown = io.StringIO()
+    with CohortProgress(Console(file=shown, force_terminal=True), studies=2) as progress:
+        progress.waits()
+    assert "waiting for it" in shown.getvalue()
 
 
 def test_the_page_shows_the_screens_as_they_are() -> None:

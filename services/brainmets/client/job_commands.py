@@ -157,7 +157,9 @@ async def _run_cohort(
     studies: tuple[Path, ...], options: SegmentationOptions, output: Path, service: Service, progress: CohortProgress
 ) -> tuple[CohortLine, ...]:
     async with service.async_client() as client:
-        return await segment_cohort(client, studies, options, output=output, on_line=progress.ended)
+        return await segment_cohort(
+            client, studies, options, output=output, on_line=progress.ended, on_waiting=progress.waits
+        )
 
 
 @calls_service

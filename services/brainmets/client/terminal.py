@@ -183,6 +183,10 @@ class CohortProgress:
         self._bar.advance(self._task)
         self.ended_studies += 1
 
+    def waits(self) -> None:
+        """Say that the service is out of reach or full, and that this is borne for a while."""
+        self._bar.console.print("The service is out of reach or full; waiting for it", style="yellow")
+
 
 @contextmanager
 def files_by_name(files: Sequence[StudyFile]) -> Iterator[None]:

@@ -5,10 +5,9 @@ import csv
 import shutil
 from pathlib import Path
 
-import grpc
 import pytest
 
-from brainmets.client import AsyncClient, SegmentationOptions, ServiceError, patience
+from brainmets.client import AsyncClient, SegmentationOptions, patience
 from brainmets.client.cohort import CohortLine, Outcome, find_studies, segment_cohort
 from faulty_line import FaultyLine
 from gateway_bench import GatewayBench, running_gateway, study_bytes
@@ -59,14 +58,15 @@ async def test_another_try_is_found_again_too(idle: GatewayBench, cohort: Path, 
     out = tmp_path / "out"
     async with idle.working():
         await send(idle.address, cohort, out)
-    stopped = asyncio.create_task(send(idle.address, cohort, out))
-    async with asyncio.timeout(30.0):
-        while await count_jobs(idle.address) < 2:  # noqa: ASYNC110 -- the jobs are the service's
-            await asyncio.sleep(0.05)
-    stopped.cancel()
-    await asyncio.wait({stopped})
-    async with idle.working():
-        assert (await send(idle.address, cohort, out))["first"].reason == "MALFORMED_FILE"
+    # Nobody works on what these send, so that it cannot have failed when they find it.
+    for _ in range(2):
+        stopped = asyncio.create_task(send(idle.address, cohort, out))
+        async with asyncio.timeout(30.0):
+            while await count_jobs(idle.address) < 2:  # noqa: ASYNC110 -- the jobs are the service's
+                await asyncio.sleep(0.05)
+        await asyncio.sleep(1.0)
+        stopped.cancel()
+        await asyncio.wait({stopped})
     assert await count_jobs(idle.address) == 2
 
 
@@ -104,6 +104,7 @@ async def test_a_cohort_waits_for_a_line_that_is_gone(
 ) -> None:
     """No study fails for it, and that it waits is said once."""
     monkeypatch.setattr(patience, "LONGEST_PAUSE_S", 1.0)
+    monkeypatch.setattr(patience, "UNREACHED_PATIENCE_S", 1.0)
     for name in ("second", "third"):
         shutil.copytree(cohort / "first", cohort / name)
     async with FaultyLine(bench.address).open() as line:
@@ -111,7 +112,7 @@ async def test_a_cohort_waits_for_a_line_that_is_gone(
         waits: list[None] = []
         sending = asyncio.create_task(send(line.address, cohort, tmp_path / "out", waits=waits))
         # Longer than a call of its own would be repeated.
-        await asyncio.sleep(15.0)
+        await asyncio.sleep(5.0)
         assert not sending.done()
         line.mend()
         lines = await sending
@@ -120,15 +121,12 @@ async def test_a_cohort_waits_for_a_line_that_is_gone(
 
 
 async def test_a_cohort_waits_for_a_service_that_is_full(redis_url: str, study: Path, tmp_path: Path) -> None:
-    """There is room once another job has left the queue; a call of its own is told instead."""
+    """There is room once another job has left the queue."""
     cohort = tmp_path / "cohort"
     shutil.copytree(study, cohort / "first")
     async with running_gateway(redis_url, (tmp_path / "artifacts").as_uri(), max_queued_jobs=1) as bench:
         async with AsyncClient(bench.address) as client:
             queued = await client.submit(study)
-            with pytest.raises(ServiceError) as caught:
-                await client.submit(study)
-            assert caught.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
             waits: list[None] = []
             sending = asyncio.create_task(send(bench.address, cohort, tmp_path / "out", waits=waits))
             async with asyncio.timeout(30.0):

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 from typing import Any
 
@@ -67,12 +67,13 @@ async def begin_upload(client: AsyncClient, sent: list[int]) -> asyncio.Task[Any
 
 async def test_an_upload_waits_for_its_line(idle: GatewayBench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Longer than a few attempts take; and no byte of it is told twice."""
-    monkeypatch.setattr(patience, "LONGEST_PAUSE_S", 1.0)
+    monkeypatch.setattr(patience, "RETRY_PAUSE_S", 0.2)
+    monkeypatch.setattr(patience, "LONGEST_PAUSE_S", 0.5)
     async with FaultyLine(idle.address, up_bytes_a_s=2e6).open() as line, AsyncClient(line.address) as client:
         sent: list[int] = []
         sending = await begin_upload(client, sent)
         line.cut()
-        await asyncio.sleep(12.0)
+        await asyncio.sleep(6.0)
         assert not sending.done()
         line.mend()
         await sending
@@ -102,10 +103,13 @@ async def test_a_line_that_stays_away_is_told_as_such(idle: GatewayBench, monkey
 async def test_a_service_that_never_answered_is_told_within_seconds() -> None:
     """A wrong address is not waited for."""
     async with AsyncClient("127.0.0.1:1") as client:
-        for call in (client.segment(STUDY), client.submit(STUDY), client.wait("a")):
+
+        async def is_told(call: Awaitable[object]) -> None:
             async with asyncio.timeout(15.0):
                 with pytest.raises(ServiceError, match="make up"):
                     await call
+
+        await asyncio.gather(is_told(client.segment(STUDY)), is_told(client.submit(STUDY)), is_told(client.wait("a")))
 
 
 def refused(code: grpc.StatusCode) -> ServiceError:

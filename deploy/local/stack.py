@@ -15,7 +15,7 @@ from local.ports import Ports
 from local.processes import FOLDERS, Place
 
 LAST_LINES = 15
-# As a rule it takes seconds; a study under way 20 s, and a process that hangs its grace (see `brainmets.serving.crew`).
+# As a rule it takes seconds; a study under way 20 s, and a process that hangs its grace (`running_programs.GRACE_S`).
 STOP_TIMEOUT_S = 240.0
 _POLL_S = 0.05
 

@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-from brainmets.serving.crew import Crew
+from brainmets.serving.running_programs import RunningPrograms
 from local.ports import Ports
 from local.processes import FOLDERS, Place, stack_processes
 from local.shared_memory import free_left_over_regions
@@ -33,16 +33,16 @@ def main(place: Place, *, alone: bool) -> int:
 
 async def _run(place: Place, *, alone: bool) -> str | None:
     """Return which process ended by itself."""
-    async with Crew(stack_processes(place), lambda name, line: print(name, line, flush=True)) as crew:
+    async with RunningPrograms(stack_processes(place), lambda name, line: print(name, line, flush=True)) as running:
         if not alone:
-            asyncio.get_running_loop().add_reader(_STANDARD_INPUT, _stop_with_input, crew)
-        return await crew.wait()
+            asyncio.get_running_loop().add_reader(_STANDARD_INPUT, _stop_with_input, running)
+        return await running.wait()
 
 
-def _stop_with_input(crew: Crew) -> None:
+def _stop_with_input(running: RunningPrograms) -> None:
     if not os.read(_STANDARD_INPUT, 1):
         asyncio.get_running_loop().remove_reader(_STANDARD_INPUT)
-        crew.stop()
+        running.stop()
 
 
 def _arguments() -> argparse.Namespace:

@@ -136,7 +136,10 @@ def test_a_second_interrupt_kills_what_does_not_end(redis_url: str, tmp_path: Pa
         command.press(CTRL_C)
         with pytest.raises(subprocess.TimeoutExpired):
             command.wait(1.0)
+        give_up_s = time.monotonic() + STOP_TIMEOUT_S
         while command.command.poll() is None:
+            # Long before their grace is over.
+            assert time.monotonic() < give_up_s
             # Again: two of them may be one signal.
             command.press(CTRL_C)
             with suppress(subprocess.TimeoutExpired):

@@ -96,7 +96,7 @@ async def segment_cohort(
     *,
     output: Path,
     on_line: Callable[[CohortLine], None],
-    on_waiting: Callable[[], None] | None = None,
+    on_waiting: Callable[[], None],
 ) -> tuple[CohortLine, ...]:
     """Segment every study into a folder of its name, and write the summary anew after each.
 

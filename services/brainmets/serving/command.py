@@ -23,10 +23,10 @@ from brainmets.runtime.settings import (
     variable_name,
 )
 from brainmets.serving import places
-from brainmets.serving.crew import Crew
 from brainmets.serving.places import AddressError, Places
 from brainmets.serving.program import Program
 from brainmets.serving.readiness import Part, wait_until_ready
+from brainmets.serving.running_programs import RunningPrograms
 from brainmets.serving.screen import Screen
 
 # What the command line names otherwise than the environment does.
@@ -119,9 +119,9 @@ def serve(*, address: str, redis_url: str, triton_address: str, artifacts: str) 
         screen.open()
 
     async def run() -> str | None:
-        async with Crew(programs, screen.show) as crew:
+        async with RunningPrograms(programs, screen.show) as running:
             telling = asyncio.create_task(tell_when_ready())
-            ended = await crew.wait()
+            ended = await running.wait()
             telling.cancel()
             return ended
 

@@ -13,7 +13,7 @@ class Program:
         name: What people know its process by.
         words: Its command line.
         environment: All of it.
-        log: The file that takes what it says; without one its crew passes that on.
+        log: The file that takes what it says; without one that is passed on.
     """
 
     name: str

@@ -9,9 +9,9 @@ import sys
 import psutil
 import pytest
 
-from brainmets.serving import crew
-from brainmets.serving.crew import Crew
+from brainmets.serving import running_programs
 from brainmets.serving.program import Program
+from brainmets.serving.running_programs import RunningPrograms
 
 # What a program does when it is told to stop; it says when it can be.
 OBEYS = "import signal, time; signal.signal(signal.SIGTERM, lambda *_: {}); print('ready', flush=True); time.sleep(60)"
@@ -27,7 +27,7 @@ def programs(**codes: str) -> list[Program]:
 
 
 class Told:
-    """What a crew tells."""
+    """What is told of them."""
 
     def __init__(self) -> None:
         self.lines: list[tuple[str, str]] = []
@@ -53,7 +53,7 @@ class Told:
 async def test_the_last_is_stopped_first_and_waited_for() -> None:
     """Though those before it would be done at once: it needs them to the end."""
     told = Told()
-    async with Crew(programs(first=IDLE, second=IDLE, third=BUSY), told):
+    async with RunningPrograms(programs(first=IDLE, second=IDLE, third=BUSY), told):
         await told.wait_for_ready(3)
     assert told.stopped == ["third stopped (rc=0)", "second stopped (rc=0)", "first stopped (rc=0)"]
     assert ("third", "finished") in told.lines
@@ -61,17 +61,42 @@ async def test_the_last_is_stopped_first_and_waited_for() -> None:
 
 async def test_only_what_outlives_its_grace_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The others still have theirs."""
-    monkeypatch.setattr(crew, "GRACE_S", SHORT_GRACE_S)
+    monkeypatch.setattr(running_programs, "GRACE_S", SHORT_GRACE_S)
     told = Told()
-    async with Crew(programs(busy=BUSY, stubborn=STUBBORN), told):
+    async with RunningPrograms(programs(busy=BUSY, stubborn=STUBBORN), told):
         await told.wait_for_ready(2)
     assert told.stopped == [f"stubborn stopped (rc={-signal.SIGKILL})", "busy stopped (rc=0)"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+async def test_a_signal_stops_them_and_a_second_one_kills(number: signal.Signals) -> None:
+    """Also the one of a terminal that is closed, which would leave them running."""
+    told = Told()
+    async with RunningPrograms(programs(stubborn=STUBBORN), told) as running:
+        await told.wait_for_ready(1)
+        os.kill(os.getpid(), number)
+        assert await running.wait() is None
+        assert not told.stopped
+        os.kill(os.getpid(), number)
+    assert told.stopped == [f"stubborn stopped (rc={-signal.SIGKILL})"]
+
+
+async def test_nohup_is_heard() -> None:
+    """Whoever starts them so wants them to outlive the terminal."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    told = Told()
+    try:
+        async with RunningPrograms([], told):
+            os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert not told.lines
 
 
 async def test_the_first_to_end_by_itself_is_named_and_ends_the_others() -> None:
     """Whatever its status."""
     told = Told()
-    async with Crew(programs(first=IDLE, second="exit(3)"), told) as running:
+    async with RunningPrograms(programs(first=IDLE, second="exit(3)"), told) as running:
         assert await running.wait() == "second"
         await told.wait_for_ready(1)
     assert told.stopped == ["second stopped (rc=3)", "first stopped (rc=0)"]
@@ -82,7 +107,7 @@ async def test_none_is_left_when_one_cannot_be_started() -> None:
     told = Told()
     unknown = Program("unknown", ("/no/such/program",), os.environ)
     with pytest.raises(FileNotFoundError, match="/no/such/program"):
-        async with Crew([*programs(first=IDLE), unknown], told):
+        async with RunningPrograms([*programs(first=IDLE), unknown], told):
             pass
     (pid,) = (int(pid) for _, line in told.lines for pid in re.findall(r"pid=(\d+)", line))
     assert not psutil.pid_exists(pid)
@@ -92,6 +117,6 @@ async def test_a_line_is_passed_on_whole_and_what_is_no_text_with_it() -> None:
     """However long it is."""
     told = Told()
     code = "import sys; sys.stdout.buffer.write(b'\\xff' + b'x' * 1_000_000 + b'\\nend')"
-    async with Crew(programs(talker=code), told) as running:
+    async with RunningPrograms(programs(talker=code), told) as running:
         assert await running.wait() == "talker"
     assert [line for name, line in told.lines if name == "talker"] == ["\ufffd" + "x" * 1_000_000, "end"]

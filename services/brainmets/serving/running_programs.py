@@ -18,7 +18,7 @@ _POLL_S = 0.1
 _LONGEST_LINE_BYTES = 1 << 24
 
 
-class Crew:
+class RunningPrograms:
     """Runs programs while its `async with` block does.
 
     Args:
@@ -35,9 +35,11 @@ class Crew:
         self._is_asked = False
 
     async def __aenter__(self) -> Self:
-        """Start them; SIGINT and SIGTERM stop them from now on, and kill them when they come again."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, self._obey, number)
+        """Start them; from now on a signal that would end this process stops them, and a second one kills them."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            # A closed terminal would leave them running; under nohup it is no reason to stop.
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                asyncio.get_running_loop().add_signal_handler(number, self._obey, number)
         try:
             for program in self._programs:
                 await self._start(program)

@@ -88,6 +88,7 @@ async def test_nohup_is_heard() -> None:
     try:
         async with RunningPrograms([], told):
             os.kill(os.getpid(), signal.SIGHUP)
+            await asyncio.sleep(0.1)
     finally:
         signal.signal(signal.SIGHUP, before)
     assert not told.lines

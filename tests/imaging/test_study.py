@@ -15,7 +15,7 @@ from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.study import AlignedStudy, Study, align_study
 from brainmets.imaging.volume import Volume
 from heads import head_geometry, head_on
-from imaging_cases import AXIAL, SAGITTAL, axial_geometry
+from imaging_cases import AXIAL, SAGITTAL, axial_geometry, make_geometry
 
 # Half of the darkest tissue: interpolation blurs the head's edge.
 HEAD = 60.0
@@ -92,6 +92,16 @@ def test_a_volume_too_thin_to_be_shifted_lies_where_it_says(t1c: Volume) -> None
     d, h, w = t1c.geometry.shape
     thin = t1c.crop(Box((d // 2, 0, 0), (d // 2 + 3, h, w)))
     assert fits_best_in_place(thin, thin)
+
+
+def test_too_little_of_a_head_tells_nothing() -> None:
+    """Less than 2 cm is believed, whatever is in it; more of what resembles nothing is not."""
+    random = np.random.default_rng(0)
+    noise = [random.random((48, 80, 80), np.float32) for _ in range(2)]
+    for slices, believed in ((16, True), (48, False)):
+        fixed, part = (Volume(voxels, make_geometry(voxels.shape)) for voxels in (noise[0], noise[1].copy()))
+        part.voxels[slices:] = 0.0
+        assert fits_best_in_place(fixed, part) is believed
 
 
 def test_a_registration_finds_the_motion(t1c: Volume, t2w: Volume) -> None:

@@ -139,3 +139,15 @@ async def test_a_service_that_is_full_is_told_where_nobody_waits_for_it(monkeypa
         await own.bear(refused(code))
     with pytest.raises(ServiceError):
         await own.bear(refused(grpc.StatusCode.RESOURCE_EXHAUSTED))
+
+
+async def test_only_silence_ends_a_call() -> None:
+    """However long it takes: what is heard begins the wait anew."""
+    async with patience.silence_ends_it(1.0) as heard:
+        for _ in range(5):
+            await asyncio.sleep(0.3)
+            heard()
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        async with patience.silence_ends_it(0.05):
+            await asyncio.Event().wait()
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED

@@ -6,6 +6,8 @@ overrides it.
 """
 
 import hashlib
+import itertools
+import math
 import os
 from collections.abc import Mapping
 from enum import StrEnum
@@ -23,6 +25,9 @@ VARIABLE = "BRAINMETS_ENGINE"
 # Instructions that multiply bytes and add them up in one step; without them int8 is slower and may saturate.
 INT8_INSTRUCTIONS = {"avx512_vnni", "avx_vnni", "amx_int8"}
 PROCESSORS = Path("/proc/cpuinfo")
+# Slices that a network decides at a time. Of a whole tile it needs several times the memory, for the same answer in the
+# same time: what is inside a network is as large as what it decides at once.
+PIECE_DEPTH = 6
 # Between an engine and ONNX Runtime in float32. bfloat16 moves a probability by about 0.01; what a broken exchange
 # of tensors answers correlates with nothing.
 MAX_PROBABILITY_DIFFERENCE = 0.1
@@ -148,6 +153,23 @@ def open_engine(kind: EngineKind, model: Path, *, threads: int | None = None) ->
         case EngineKind.OPENVINO_INT8:
             # What is not rounded to int8 stays exact: bfloat16 saves nothing there.
             return OpenVinoEngine(engine_file(kind, model), threads=threads, precision="f32")
+
+
+def infer_in_pieces(engine: Engine, tiles: Array, *, halo: int) -> Array:
+    """Return the probability (B, 1, D, H, W) of tiles (B, C, D + 2 halo, H, W), some slices at a time.
+
+    A slice's probability depends on `halo` slices on either side of it and on nothing beyond.
+    """
+    batch, _, slices, rows, columns = tiles.shape
+    depth = slices - 2 * halo
+    if depth <= PIECE_DEPTH:
+        return engine.infer(tiles)
+    probability = np.empty((batch, 1, depth, rows, columns), np.float32)
+    # As even as can be: an engine prepares itself anew for every other shape.
+    ends = np.linspace(0, depth, 1 + math.ceil(depth / PIECE_DEPTH)).round().astype(int)
+    for start, stop in itertools.pairwise(ends):
+        probability[:, :, start:stop] = engine.infer(np.ascontiguousarray(tiles[:, :, start : stop + 2 * halo]))
+    return probability
 
 
 def sample_tile(*, channels: int, depth: int, size: int) -> Array:

@@ -9,6 +9,8 @@ from local.ports import HOST, Ports
 
 # Requests under way at SIGTERM may take this long; without a bound a killed backend process holds it up for 30 s.
 EXIT_TIMEOUT_S = 3
+# A model's configuration here, in its folder `configs`; one that has none is served by its `config.pbtxt`.
+CONFIG_NAME = "embedded"
 
 
 def triton_words(ports: Ports, model_repository: Path, *, otlp_url: str = "") -> tuple[str, ...]:
@@ -17,6 +19,7 @@ def triton_words(ports: Ports, model_repository: Path, *, otlp_url: str = "") ->
         str(TRITON_SERVER / "bin" / "tritonserver"),
         f"--model-repository={model_repository}",
         f"--backend-directory={TRITON_BACKENDS}",
+        f"--model-config-name={CONFIG_NAME}",
         # Only so can a model whose backend process died be unloaded and loaded again.
         "--model-control-mode=explicit",
         "--load-model=*",

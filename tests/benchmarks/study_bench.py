@@ -42,7 +42,7 @@ from brainmets.training.model_card import CARD_NAME, load_facts
 from brainmets.training.served_contract import TILES
 from brainmets.wire.tiles import tile_to_proto
 from load import cpu_seconds, find_supervisor, measure_load, uncached_options
-from local.engine import EngineKind, choose_kind, open_engine
+from local.engine import EngineKind, choose_kind, infer_in_pieces, open_engine
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = {
@@ -234,7 +234,7 @@ def compute_ways(names: tuple[str, ...], tiles: list[np.ndarray], kind: EngineKi
             def run_lane(lane: int) -> None:
                 for tile in tiles[lane::lanes]:
                     for engine in engines[lane]:
-                        engine.infer(tile)
+                        infer_in_pieces(engine, tile, halo=CONTRACT.halo)
 
             with ThreadPoolExecutor(lanes) as pool:
                 list(pool.map(run_lane, range(lanes)))

@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from brainmets.training.quantization import round_graph
 from local.engine import (
+    PIECE_DEPTH,
     VARIABLE,
     Array,
     EngineKind,
@@ -18,6 +19,7 @@ from local.engine import (
     engine_file,
     find_disagreement,
     find_wrong_file,
+    infer_in_pieces,
     open_engine,
     sample_tile,
 )
@@ -85,6 +87,30 @@ def test_an_answer_stays_when_the_next_tile_is_inferred(network: Path) -> None:
     kept = first.copy()
     engine.infer(-make_tile())
     np.testing.assert_array_equal(first, kept)
+
+
+@pytest.mark.parametrize("kind", EngineKind)
+@pytest.mark.parametrize("depth", [1, PIECE_DEPTH, PIECE_DEPTH + 1, 3 * PIECE_DEPTH + 2])
+def test_pieces_are_the_whole(network: Path, kind: EngineKind, depth: int) -> None:
+    """A tile that is decided some slices at a time is decided as it is at once."""
+    engine = open_engine(kind, network)
+    tiles = np.random.default_rng(2).normal(size=(2, CHANNELS, depth + 2, 16, 32)).astype(np.float32)
+    pieces = infer_in_pieces(engine, tiles, halo=1)
+    assert pieces.shape == (2, 1, depth, 16, 32)
+    np.testing.assert_allclose(pieces, engine.infer(tiles), atol=1e-6)
+
+
+def test_no_piece_is_larger_than_it_may_be() -> None:
+    """What is inside a network takes no more memory for a deep tile."""
+    seen: list[int] = []
+
+    class Watched:
+        def infer(self, tiles: Array) -> Array:
+            seen.append(tiles.shape[2])
+            return np.zeros((1, 1, tiles.shape[2] - 2, *tiles.shape[3:]), np.float32)
+
+    infer_in_pieces(Watched(), np.zeros((1, CHANNELS, 25, 8, 8), np.float32), halo=1)
+    assert seen == [8, 8, 7, 8]
 
 
 @pytest.mark.parametrize(

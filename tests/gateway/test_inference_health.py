@@ -9,7 +9,7 @@ import pytest
 import structlog.testing
 
 import brainmets.gateway.inference_health
-from brainmets.gateway.inference_health import FAILURES_BEFORE_REVIVAL, InferenceHealth
+from brainmets.gateway.inference_health import FAILURES_BEFORE_REVIVAL, INFERENCES_A_PROBE, InferenceHealth
 from brainmets.imaging.errors import DependencyUnavailableError, InferenceFailedError
 from fakes import FakeCatalogue, FakeTileInferencer
 
@@ -74,8 +74,19 @@ async def test_every_model_is_probed_before_inference_serves(ward: Ward) -> None
     """One network alone is not enough."""
     async with ward.watching():
         await ward.health.wait_until_serving()
-    assert ward.inferencer.seen[:2] == ["nested_unet", "attention_unet"]
+    assert ward.inferencer.seen[: 2 * INFERENCES_A_PROBE] == [
+        *["nested_unet"] * INFERENCES_A_PROBE,
+        *["attention_unet"] * INFERENCES_A_PROBE,
+    ]
     assert ward.changes == [True]
+
+
+async def test_a_network_of_two_processes_is_asked_twice_at_once(ward: Ward) -> None:
+    """One after the other might both meet the living one."""
+    ward.inferencer.delay_s = 0.01
+    async with ward.watching():
+        await ward.until(True)
+    assert ward.inferencer.most_in_flight == INFERENCES_A_PROBE > 1
 
 
 async def test_a_dead_backend_is_noticed(ward: Ward) -> None:

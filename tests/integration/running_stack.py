@@ -5,7 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
@@ -90,15 +90,23 @@ class RunningStack:
         finally:
             self._running[name].send_signal(signal.SIGCONT)
 
-    def kill_backend(self, model_name: str) -> None:
-        """Kill the process in which Triton runs a model, without warning."""
-        triton = psutil.Process(self._running["triton"].pid)
-        living = [child for child in triton.children() if child.status() != psutil.STATUS_ZOMBIE]
-        # Its instances are named after the model; no other word begins so.
-        stubs = [child for child in living if any(word.startswith(f"{model_name}_") for word in child.cmdline())]
-        assert stubs, f"no backend process of {model_name}"
-        for stub in stubs:
+    def kill_backend(self, model_name: str, *, most: int | None = None) -> None:
+        """Kill the processes in which Triton runs a model, or so many of them, without warning."""
+        living = self.find_backends(model_name)
+        assert living, f"no backend process of {model_name}"
+        for stub in living[:most]:
             os.kill(stub.pid, signal.SIGKILL)
+
+    def find_backends(self, model_name: str) -> list[psutil.Process]:
+        """Return the living processes in which Triton runs a model."""
+        stubs = []
+        for child in psutil.Process(self._running["triton"].pid).children():
+            # One that has ended tells no words.
+            with suppress(psutil.Error):
+                # Its instances are named after the model; no other word begins so.
+                if any(word.startswith(f"{model_name}_") for word in child.cmdline()):
+                    stubs.append(child)
+        return stubs
 
     def wait_until_ready(self) -> None:
         """Return once every part serves."""

@@ -58,6 +58,24 @@ def test_a_killed_backend_process_is_brought_back(stack: RunningStack, client: C
 
 
 @pytest.mark.fault
+def test_one_of_two_backend_processes_is_missed(stack: RunningStack, client: Client, large_head: Path) -> None:
+    """Its network answers on, from the other; both are started anew, and nothing of before is left."""
+    before = stack.find_backends("nested_unet")
+    assert len(before) == 2
+    job = start_study(client, large_head)
+    stack.kill_backend("nested_unet", most=1)
+    wait_until(lambda: not stack.inference_serves(), timeout_s=30)
+    wait_until(stack.inference_serves, timeout_s=60)
+    check_succeeds_once(client, job)
+
+    def are_replaced() -> bool:
+        now = stack.find_backends("nested_unet")
+        return len(now) == 2 and not set(now) & set(before)
+
+    wait_until(are_replaced, timeout_s=30)
+
+
+@pytest.mark.fault
 def test_a_killed_triton_is_waited_for(stack: RunningStack, client: Client, large_head: Path) -> None:
     """Tiles are repeated once it is back."""
     job = start_study(client, large_head)

@@ -27,6 +27,7 @@ from brainmets.training.networks.blocks import WIDTHS
 from brainmets.training.onnx_graph import MAX_IR_VERSION, OPSET, build_onnx, check_parity
 from brainmets.training.served_contract import TILES
 from brainmets.training.served_network import ServedNetwork
+from local.engine import PIECE_DEPTH
 
 NAME = "attention_unet"
 FACTS = {"statement": 'Untrained,\nfor a "test" in mm³.', "known_failures": ['everything, "even" what\\ever']}
@@ -173,11 +174,11 @@ def test_what_was_made_of_an_older_graph_goes(exported: Path, tmp_path: Path, ol
     publish_graph(content, make_checkpoint(), tmp_path, decision=DECISION, real_tiles=(), facts=FACTS)
     assert find_graph(folder).read_bytes() == content
     assert {path.name for path in folder.rglob("*") if path.is_file()} == {
-        "model.onnx", "model_card.json", "config.pbtxt", "gpu.pbtxt",
+        "model.onnx", "model_card.json", "config.pbtxt", "embedded.pbtxt", "gpu.pbtxt",
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("place", ["config.pbtxt", "configs/gpu.pbtxt"])
+@pytest.mark.parametrize("place", ["config.pbtxt", "configs/embedded.pbtxt", "configs/gpu.pbtxt"])
 def test_the_gateway_accepts_the_written_contract(exported: Path, place: str) -> None:
     """The contract that the export writes is the one that the gateway reads."""
     config = read_config(exported / place)
@@ -211,11 +212,19 @@ def test_the_gpu_has_its_own_engine(exported: Path) -> None:
     assert [each.name for each in accelerators] == ["tensorrt"]
 
 
-def test_warm_up_is_a_valid_tile(exported: Path) -> None:
-    """What Triton warms a model up with has the shape of a real tile."""
-    (warm_up,) = read_config(exported / "config.pbtxt").model_warmup
+def test_embedded_two_tiles_are_inferred_at_a_time(exported: Path) -> None:
+    """By processes that share the cores; production's ONNX Runtime takes all of them for each."""
+    embedded, native = read_config(exported / "configs/embedded.pbtxt"), read_config(exported / "config.pbtxt")
+    assert [group.count for group in embedded.instance_group] == [2]
+    assert [group.count for group in native.instance_group] == [1]
+
+
+@pytest.mark.parametrize(("place", "depth"), [("config.pbtxt", TILES.depth), ("configs/embedded.pbtxt", PIECE_DEPTH)])
+def test_warm_up_is_a_valid_tile(exported: Path, place: str, depth: int) -> None:
+    """What Triton warms a model up with has the shape of a real tile, or of as much as is inferred at once."""
+    (warm_up,) = read_config(exported / place).model_warmup
     channels, slices, rows, columns = warm_up.inputs[INPUT_NAME].dims
-    assert (channels, slices) == (4, TILES.depth + 2 * TILES.halo)
+    assert (channels, slices) == (4, depth + 2 * TILES.halo)
     assert rows % TILES.stride == columns % TILES.stride == 0
 
 

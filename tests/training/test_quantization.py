@@ -43,7 +43,7 @@ def test_the_rounded_graph_is_known_by_its_digest(folder: Path) -> None:
     # Before its slices are stacked, not after.
     assert INPUT_NAME in {node.input[0] for node in nodes if node.op_type == "QuantizeLinear"}
     assert MIN_AGREEMENT_DICE <= stated["agreement_dice"] <= 1.0
-    for config in ("config.pbtxt", "configs/gpu.pbtxt"):
+    for config in ("config.pbtxt", "configs/embedded.pbtxt", "configs/gpu.pbtxt"):
         assert stated["sha256"] in (folder / config).read_text()
 
 

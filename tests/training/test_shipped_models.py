@@ -11,7 +11,7 @@ from brainmets.runtime.network_version import find_graph
 from brainmets.training.model_card import contract_from_card
 from brainmets.training.networks import NETWORKS
 from brainmets.training.onnx_graph import MAX_IR_VERSION, OPSET
-from brainmets.training.served_contract import render_cpu_config, render_gpu_config
+from brainmets.training.served_contract import render_cpu_config, render_embedded_config, render_gpu_config
 
 REPOSITORY = Path(__file__).parents[2] / "model_repository"
 # What a clone is ready to carry for each network.
@@ -36,6 +36,7 @@ def test_configurations_are_as_they_were_generated(folder: Path) -> None:
     card = json.loads((folder / "model_card.json").read_text())
     contract = contract_from_card(card)
     assert (folder / "config.pbtxt").read_text() == render_cpu_config(contract)
+    assert (folder / "configs" / "embedded.pbtxt").read_text() == render_embedded_config(contract)
     assert (folder / "configs" / "gpu.pbtxt").read_text() == render_gpu_config(contract)
 
 

@@ -10,6 +10,7 @@ from brainmets.gateway.deadline import Deadline
 from brainmets.gateway.inference import ModelCatalogue, TileInference
 from brainmets.gateway.model_contract import ModelContract, read_contract
 from brainmets.imaging.errors import BrainmetsError
+from brainmets.runtime.tasks import task_group
 
 # Pause between probes; a probe costs some milliseconds.
 PROBE_INTERVAL_S = 5.0
@@ -17,6 +18,8 @@ PROBE_INTERVAL_S = 5.0
 RETRY_INTERVAL_S = 0.5
 # One failure may be a backend that is busy; two in a row are one that needs help.
 FAILURES_BEFORE_REVIVAL = 2
+# A network that runs in two processes may have lost one: of two inferences at once it gets one, for it is never busy.
+INFERENCES_A_PROBE = 2
 # A probe waits behind the tiles in flight, some seconds each on two cores.
 PROBE_TIMEOUT_S = 15.0
 
@@ -97,7 +100,9 @@ class InferenceHealth:
     async def _probe(self, model_name: str) -> None:
         deadline = Deadline.after(PROBE_TIMEOUT_S)
         model = read_contract(await self._catalogue.describe(model_name))
-        await self._infer(model, _tiny_tile(model), deadline=deadline)
+        async with task_group() as group:
+            for _ in range(INFERENCES_A_PROBE):
+                group.create_task(self._infer(model, _tiny_tile(model), deadline=deadline))
 
 
 def _tiny_tile(model: ModelContract) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:

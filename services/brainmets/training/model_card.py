@@ -6,7 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from brainmets.imaging.operating_point import OperatingPoint, OperatingPointName
-from brainmets.training.served_contract import ServedContract, render_cpu_config, render_gpu_config
+from brainmets.training.served_contract import (
+    ServedContract,
+    render_cpu_config,
+    render_embedded_config,
+    render_gpu_config,
+)
 
 CARD_NAME = "model_card.json"
 # Data with licences, limits and known failures of the weights that this project ships.
@@ -28,6 +33,7 @@ def write_card(folder: Path, card: Card) -> None:
     contract = contract_from_card(card)
     for place, text in {
         "config.pbtxt": render_cpu_config(contract),
+        "configs/embedded.pbtxt": render_embedded_config(contract),
         "configs/gpu.pbtxt": render_gpu_config(contract),
         CARD_NAME: json.dumps(card, indent=2, ensure_ascii=False) + "\n",
     }.items():

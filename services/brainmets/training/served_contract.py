@@ -25,13 +25,16 @@ TILES = TileContract(
     max_size=256,
     overlap=0.125,
 )
-# One process on all cores: two with one thread each were within 3 % of it on two cores, with twice the memory.
-CPU_INSTANCES = 1
+# Embedded, each is a process that has half of the cores: two tiles beside each other take less of them than one that
+# all cores share, and one is computed while the other travels.
+EMBEDDED_INSTANCES = 2
 # On a GPU tiles of several studies wait this long for each other.
 GPU_QUEUE_DELAY_US = 2000
 GPU_MAX_BATCH = 8
-# What a model is warmed up with: the size of a stripped brain.
+# What a model is warmed up with: slices of the size of a stripped brain. A GPU's engine is built for a whole tile; the
+# embedded engines take as few slices at a time.
 WARM_UP_PLANE = (192, 160)
+EMBEDDED_WARM_UP_DEPTH = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +89,14 @@ class ServedContract:
 
 
 def render_cpu_config(contract: ServedContract) -> str:
-    """Return `config.pbtxt`: served anywhere, by ONNX Runtime's backend or a Python-based one of its name."""
-    return _render(contract, f"instance_group [{{ count: {CPU_INSTANCES} kind: KIND_CPU }}]\n")
+    """Return `config.pbtxt`: served anywhere by ONNX Runtime's backend, which takes all cores itself."""
+    return _render(contract, "instance_group [{ count: 1 kind: KIND_CPU }]\n")
+
+
+def render_embedded_config(contract: ServedContract) -> str:
+    """Return `configs/embedded.pbtxt`: the same model by a Python-based backend of that name, in several processes."""
+    engine = f"instance_group [{{ count: {EMBEDDED_INSTANCES} kind: KIND_CPU }}]\n"
+    return _render(contract, engine, warm_up_depth=EMBEDDED_WARM_UP_DEPTH)
 
 
 def render_gpu_config(contract: ServedContract) -> str:
@@ -111,7 +120,7 @@ optimization {{
     )
 
 
-def _render(contract: ServedContract, engine: str) -> str:
+def _render(contract: ServedContract, engine: str, *, warm_up_depth: int = TILES.depth) -> str:
     channels = len(TILES.sequences)
     height, width = WARM_UP_PLANE
     parameters = "".join(
@@ -132,7 +141,7 @@ version_policy {{ latest {{ num_versions: 1 }} }}
     inputs {{
       key: "{INPUT_NAME}"
       value: {{
-        data_type: TYPE_FP32 dims: [{channels}, {TILES.depth + 2 * TILES.halo}, {height}, {width}] zero_data: true
+        data_type: TYPE_FP32 dims: [{channels}, {warm_up_depth + 2 * TILES.halo}, {height}, {width}] zero_data: true
       }}
     }}
   }}

@@ -10,6 +10,7 @@ right shapes, wrong values, no error.
 import json
 import os
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -23,9 +24,11 @@ from local.engine import (
     engine_file,
     find_disagreement,
     find_wrong_file,
+    infer_in_pieces,
     open_engine,
     sample_tile,
 )
+from local.replacement import end_once_replaced
 
 DEFAULT_FILE_NAME = "model.onnx"
 
@@ -48,7 +51,9 @@ class TritonPythonModel:
         if wrong:
             raise pb.TritonModelException(wrong)
         self._engine = open_engine(kind, model, threads=_threads(config))
+        self._halo = int(parameters["tile_halo"])
         _check_values(self._engine, engine_file(kind, model), parameters)
+        Thread(target=end_once_replaced, args=(args["model_instance_name"],), daemon=True).start()
         pb.Logger.log_info(f"{args['model_instance_name']} runs on {kind}, {_threads(config)} threads")
 
     def execute(self, requests: list[Any]) -> list[Any]:  # Any: Triton's own types are not published
@@ -60,7 +65,7 @@ class TritonPythonModel:
             return pb.InferenceResponse(error=pb.TritonError("given up by its client", pb.TritonError.CANCELLED))
         tiles = np.from_dlpack(pb.get_input_tensor_by_name(request, INPUT_NAME))
         try:
-            probability = self._engine.infer(np.ascontiguousarray(tiles, dtype=np.float32))
+            probability = infer_in_pieces(self._engine, np.ascontiguousarray(tiles), halo=self._halo)
         except RuntimeError as error:
             # The engines' own errors, about shapes: the next request is another's.
             return pb.InferenceResponse(error=pb.TritonError(f"the network refuses {tiles.shape}: {error}"))

@@ -69,6 +69,8 @@ _KEPT_MEMORY = {
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_MMAP_THRESHOLD_": str(1024**3),
     "MALLOC_TRIM_THRESHOLD_": str(1024**3),
+    # In pages of 2 MiB: 0.02 s a study.
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
 }
 
 

@@ -27,7 +27,7 @@ from brainmets.runtime.health import Health
 from brainmets.runtime.metrics import PreprocessingMetrics, RpcMetrics
 from brainmets.runtime.settings import ApiSettings, PreprocessingSettings, WorkerSettings
 from brainmets.v1 import model_service_pb2_grpc, segmentation_service_pb2_grpc
-from fakes import FakeTriton
+from fakes import MODEL_NAMES, FakeTriton
 from preparation_bench import VOXEL_MM, nifti_bytes
 
 MAX_STUDY_BYTES = 4_000_000
@@ -38,6 +38,8 @@ LESION_RADIUS = 7
 LESION_DIAMETER_MM = (2 * LESION_RADIUS + 1) * VOXEL_MM
 # Of a machine that is busy. A Redis that is dead refuses at once.
 PATIENCE_S = 30.0
+# Inferences by which a worker finds out that its networks work, before any of a study's.
+PROBES = len(MODEL_NAMES) * inference_health.INFERENCES_A_PROBE
 
 
 def study_voxels(*, lesion: bool = True, seed: int = 0) -> NDArray[np.float32]:

@@ -22,7 +22,7 @@ from brainmets.imaging.errors import (
 from brainmets.runtime.grpc_client import rpc_errors
 from brainmets.v1 import job_pb2, model_service_pb2, result_pb2
 from brainmets.v1 import segmentation_service_pb2 as messages
-from gateway_bench import LESION_DIAMETER_MM, GatewayBench, study_bytes
+from gateway_bench import LESION_DIAMETER_MM, PROBES, GatewayBench, study_bytes
 from preparation_bench import VOXEL_MM
 from service_calls import KINDS, STUDY, WAIT_S, ended, file_messages, job_of, refused, segment, start, submit, uploaded
 
@@ -153,7 +153,7 @@ async def test_a_cancelled_job_stops_triton(working: GatewayBench) -> None:
     working.triton.delay_s = 3600.0
     job = await submit(working, await uploaded(working))
     async with asyncio.timeout(30):
-        while len(working.triton.time_left_s) < 3:  # noqa: ASYNC110 -- what is waited for is a number
+        while len(working.triton.time_left_s) <= PROBES:  # noqa: ASYNC110 -- what is waited for is a number
             await asyncio.sleep(0.02)
     await working.segmentation.CancelJob(messages.CancelJobRequest(job_id=job.job_id))
     started_s = time.monotonic()

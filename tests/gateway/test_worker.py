@@ -24,8 +24,7 @@ from brainmets.imaging.media_type import MediaType
 from brainmets.imaging.sequence import Sequence
 from brainmets.runtime.network_version import name_version
 from brainmets.v1 import job_pb2, result_pb2
-from fakes import MODEL_NAMES
-from gateway_bench import GatewayBench, running_gateway, study_bytes
+from gateway_bench import PROBES, GatewayBench, running_gateway, study_bytes
 from job_cases import claim_now, expire_lease
 
 STUDY = study_bytes()
@@ -67,9 +66,9 @@ async def ended(bench: GatewayBench, job: Job) -> Job:
 
 
 async def inferring(bench: GatewayBench) -> None:
-    """Return once the first job's tiles are at Triton, after a probe of each network."""
+    """Return once the first job's tiles are at Triton, after the probes."""
     async with asyncio.timeout(WAIT_S):
-        while len(bench.triton.time_left_s) <= len(MODEL_NAMES):  # noqa: ASYNC110 -- what is waited for is a number
+        while len(bench.triton.time_left_s) <= PROBES:  # noqa: ASYNC110 -- what is waited for is a number
             await asyncio.sleep(0.02)
 
 
@@ -339,7 +338,7 @@ async def test_the_next_study_is_prepared_while_one_is_inferred(bench: GatewayBe
         first, second = await waiting_for_its_turn(bench)
         await asyncio.sleep(0.2)
         # The first one's, after a probe of each network.
-        assert len(bench.triton.time_left_s) <= len(MODEL_NAMES) + TILES_IN_FLIGHT
+        assert len(bench.triton.time_left_s) <= PROBES + TILES_IN_FLIGHT
         bench.triton.delay_s = 0.0
         await bench.stores.jobs.cancel(DEFAULT_TENANT, first.job_id)
         assert (await ended(bench, second)).state is JobState.SUCCEEDED

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from brainmets.gateway.deadline import Deadline
 from brainmets.gateway.jobs import ArtifactKind, Progress, Stage
-from brainmets.gateway.model_contract import DecisionOptions, plan_segmentation
+from brainmets.gateway.model_contract import DecisionOptions, ModelContract, plan_segmentation
 from brainmets.gateway.outputs import FILE_NAMES, OutputFolder
 from brainmets.gateway.preparation import PreparedStudy
 from brainmets.gateway.preparation_choices import PreparationChoices
@@ -143,6 +143,8 @@ def segment(
         await asyncio.sleep(0.005 * (change.tiles_done % 2))
         progress.append(change)
 
+    turn = asyncio.Semaphore(1)
+
     def begin(*, deadline_s: float = 20.0, tiles_in_flight: int = 2) -> "asyncio.Task[SegmentedStudy]":
         deadline = Deadline.after(deadline_s)
         contracts = (make_contract("nested_unet"), make_contract("attention_unet", threshold="0.3"))
@@ -150,7 +152,7 @@ def segment(
         return asyncio.create_task(
             segment_study(
                 StudyOrder("job", FILES, "cd" * 32, CHOICES, plan, deadline),
-                Workbench(preparer, inferencer, tiles_in_flight),
+                Workbench(preparer, inferencer, tiles_in_flight, turn),
                 output=OutputFolder(artifacts, "jobs/job/1/", deadline=deadline),
                 report=report,
             )
@@ -232,6 +234,27 @@ async def test_the_tiles_stay_counted_after_inference(segment: Segment, progress
     counts = {(change.tiles_done, change.tiles_total) for change in progress[-3:]}
     assert [change.stage for change in progress[-3:]] == [Stage.INFERRING, Stage.MEASURING, Stage.WRITING]
     assert counts == {(progress[1].tiles_total, progress[1].tiles_total)}
+
+
+async def test_the_next_study_begins_while_the_last_tiles_are_under_way(
+    segment: Segment, inferencer: FakeTileInferencer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else cores wait for the slowest tile of every study."""
+    infer, asked, going_on = inferencer.infer, asyncio.Event(), asyncio.Event()
+
+    async def first_hangs(model: ModelContract, voxels: NDArray[np.float32], *, deadline: Deadline) -> object:
+        if not asked.is_set():
+            asked.set()
+            await going_on.wait()
+        return await infer(model, voxels, deadline=deadline)
+
+    monkeypatch.setattr(inferencer, "infer", first_hangs)
+    first = segment()
+    await asked.wait()
+    await asyncio.wait_for(segment(), 20.0)
+    assert not first.done()
+    going_on.set()
+    await first
 
 
 async def test_tiles_in_flight_are_bounded(segment: Segment, inferencer: FakeTileInferencer) -> None:

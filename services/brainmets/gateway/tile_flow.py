@@ -47,7 +47,8 @@ class BlendedStudy:
 class TileFlow:
     """How tiles flow: who infers, when, how many inferences run at a time, and who is told how many (done, total).
 
-    `turn` is one study's at a time; tiles of one that waits for it come in meanwhile.
+    `turn` is one study's at a time, until it has no more tiles to begin; tiles of one that waits for it come in
+    meanwhile.
     """
 
     inferencer: TileInferencer
@@ -70,9 +71,10 @@ async def infer_tiles(prepared: PreparedStudy, plan: SegmentationPlan, flow: Til
     buffer: asyncio.Queue[Tile | None] = asyncio.Queue(_buffered_tiles(prepared))
     async with task_group() as group:
         group.create_task(_drain(prepared.tiles, buffer, readers=flow.tiles_in_flight))
-        async with flow.deadline.turn(flow.turn), asyncio.TaskGroup() as lanes:
-            for _ in range(flow.tiles_in_flight):
-                lanes.create_task(blend.work_off(buffer))
+        async with flow.deadline.turn(flow.turn):
+            lanes = [group.create_task(blend.work_off(buffer)) for _ in range(flow.tiles_in_flight)]
+            # The next study begins as soon as a lane is free, while the last tiles of this one are under way.
+            await asyncio.wait(lanes, return_when=asyncio.FIRST_COMPLETED)
     return await asyncio.to_thread(blend.finish)
 
 

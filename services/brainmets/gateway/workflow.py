@@ -38,7 +38,7 @@ class StudyOrder:
 
 @dataclass(frozen=True, slots=True)
 class Workbench:
-    """What studies are segmented with; those that share it are inferred one after the other."""
+    """What studies are segmented with; those that share it are inferred in turn."""
 
     preparer: StudyPreparer
     inferencer: TileInferencer

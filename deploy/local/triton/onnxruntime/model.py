@@ -7,6 +7,7 @@ Tensors go in and out by DLPack only. With NumPy 2 `as_numpy()` and `Tensor(name
 right shapes, wrong values, no error.
 """
 
+import ctypes
 import json
 import os
 from pathlib import Path
@@ -18,6 +19,7 @@ import triton_python_backend_utils as pb
 
 from brainmets.imaging.tile_contract import INPUT_NAME, OUTPUT_NAME
 from local.engine import (
+    Array,
     Engine,
     EngineKind,
     choose_kind,
@@ -31,6 +33,10 @@ from local.engine import (
 from local.replacement import end_once_replaced
 
 DEFAULT_FILE_NAME = "model.onnx"
+# Kept for good: a capsule holds no copy of its name.
+TAKEN_OVER = b"used_dltensor"
+_rename = ctypes.pythonapi.PyCapsule_SetName
+_rename.argtypes = ctypes.py_object, ctypes.c_char_p
 
 
 class TritonPythonModel:
@@ -69,8 +75,33 @@ class TritonPythonModel:
         except RuntimeError as error:
             # The engines' own errors, about shapes: the next request is another's.
             return pb.InferenceResponse(error=pb.TritonError(f"the network refuses {tiles.shape}: {error}"))
-        output = pb.Tensor.from_dlpack(OUTPUT_NAME, probability)
-        return pb.InferenceResponse(output_tensors=[output])
+        return pb.InferenceResponse(output_tensors=[_hand_over(probability)])
+
+
+class _Array:
+    """An array that keeps the capsule by which it is taken over."""
+
+    def __init__(self, array: Array) -> None:
+        self._array = array
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self._array.__dlpack_device__()
+
+    def __dlpack__(self, stream: object = None) -> object:
+        self.capsule = self._array.__dlpack__(stream=stream)
+        return self.capsule
+
+
+def _hand_over(probability: Array) -> Any:
+    """Return Triton's tensor of an array.
+
+    Triton 2.51 calls the capsule that it took over "used_dlpack"; NumPy knows "used_dltensor" (DLPack, Python
+    specification), and would print an error to Triton's log for every inference.
+    """
+    array = _Array(probability)
+    tensor = pb.Tensor.from_dlpack(OUTPUT_NAME, array)
+    _rename(array.capsule, TAKEN_OVER)
+    return tensor
 
 
 def _threads(config: dict[str, Any]) -> int:

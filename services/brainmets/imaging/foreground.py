@@ -5,8 +5,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainmets.imaging.bounding_box import find_bounding_box
+from brainmets.imaging.components import keep_largest
 from brainmets.imaging.errors import EmptyVolumeError
-from brainmets.imaging.largest_component import keep_largest
 from brainmets.imaging.volume import Volume, store_by_rows
 
 # A volume of which this much has exactly its lowest value was masked, or filled up with zeros: air has noise.

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from brainmets.imaging.bounding_box import find_bounding_box
 from brainmets.imaging.brain_mask import BrainMask
+from brainmets.imaging.components import Components
 from brainmets.imaging.diameters import measure_diameters
 from brainmets.imaging.errors import InternalError
 from brainmets.imaging.geometry import Box, Geometry
@@ -16,8 +16,6 @@ from brainmets.imaging.midline import Midline
 from brainmets.imaging.operating_point import OperatingPoint
 from brainmets.imaging.probability_map import ProbabilityMap
 
-# Voxels that share a face, an edge or a corner belong together, as in the BraTS-METS evaluation.
-CONNECTIVITY_26 = np.ones((3, 3, 3), dtype=np.bool_)
 # A candidate of which less than this lies in the brain is none of the brain's. Well below a half: a metastasis of the
 # dura lies on the border, and a lost lesion is worse than a false candidate.
 INSIDE_FRACTION = 0.2
@@ -121,24 +119,25 @@ def find_candidates(probability_map: ProbabilityMap, point: OperatingPoint) -> I
 
 
 def find_lesions(mask: LesionMask, *, min_volume_mm3: float) -> InstanceMap:
-    """Return the mask's 26-connected components of a volume or more, numbered by falling volume."""
+    """Return the mask's 26-connected components of a volume or more, numbered by falling volume.
+
+    Voxels that share a face, an edge or a corner belong together, as in the BraTS-METS evaluation (`mets_metric.py`).
+    """
     box = find_bounding_box(mask.voxels)
     if box is None:
         return InstanceMap(mask.geometry, ())
-    inside = mask.voxels[box.slices]
-    components, _ = ndimage.label(inside, structure=CONNECTIVITY_26)
-    voxel_counts = np.bincount(components[inside])
+    components = Components.find(np.pad(mask.voxels[box.slices], 1), diagonal=True)
     # Stable, so that lesions of one size keep the order of their first voxels and a study its numbers.
-    by_size = np.argsort(-voxel_counts, kind="stable")
-    volumes_mm3 = voxel_counts[by_size] * mask.geometry.voxel_volume_mm3
-    kept = by_size[(volumes_mm3 >= min_volume_mm3 * (1.0 - VOLUME_ROUNDING)) & (volumes_mm3 > 0.0)].tolist()
-    places = ndimage.find_objects(components)
+    by_size = np.argsort(-components.voxel_counts, kind="stable")
+    volumes_mm3 = components.voxel_counts[by_size] * mask.geometry.voxel_volume_mm3
+    kept = by_size[volumes_mm3 >= min_volume_mm3 * (1.0 - VOLUME_ROUNDING)].tolist()
+    d, h, w = box.start
+    first = (1 - d, 1 - h, 1 - w)  # the grid's first voxel, counted from the frame's
     lesions = []
     for component in kept:
-        place = places[component - 1]
-        lesion_box = _shifted(place, box.start)
-        lesion_mask = LesionMask(components[place] == component, mask.geometry.crop(lesion_box))
-        lesions.append(LesionInstance(lesion_box, lesion_mask))
+        place, voxels = components.cut_out(component)
+        lesion_box = place.seen_from(first)
+        lesions.append(LesionInstance(lesion_box, LesionMask(voxels, mask.geometry.crop(lesion_box))))
     return InstanceMap(mask.geometry, tuple(lesions))
 
 
@@ -181,11 +180,6 @@ def measure_lesions(instances: InstanceMap, probability_map: ProbabilityMap, *, 
         _measure(lesion, probability_map, label=label, midline=midline)
         for label, lesion in enumerate(instances.lesions, start=1)
     )
-
-
-def _shifted(place: tuple[slice, ...], start: tuple[int, int, int]) -> Box:
-    d, h, w = ((axis.start + first, axis.stop + first) for axis, first in zip(place, start, strict=True))
-    return Box((d[0], h[0], w[0]), (d[1], h[1], w[1]))
 
 
 def _measure(lesion: LesionInstance, probability_map: ProbabilityMap, *, label: int, midline: Midline) -> Lesion:

@@ -17,7 +17,7 @@ from brainmets.imaging.bounding_box import find_bounding_box
 from brainmets.imaging.errors import InvalidArgumentError
 from brainmets.imaging.evaluation import check_same_grid, overlap
 from brainmets.imaging.geometry import Geometry
-from brainmets.imaging.lesions import CONNECTIVITY_26, LesionMask
+from brainmets.imaging.lesions import LesionMask
 from brainmets.imaging.result import equivalent_diameter_mm
 from brainmets.imaging.surface_distance import ABSENT_SURFACE_MM, hausdorff_95_mm
 
@@ -26,6 +26,8 @@ SPACING_MM = 1.0
 SPACING_TOLERANCE_MM = 0.01
 # Reference lesions of this volume or less are too small to be asked for.
 IGNORED_VOLUME_MM3 = 2.0
+# Voxels that share a face, an edge or a corner belong together.
+CONNECTIVITY_26 = ndimage.generate_binary_structure(3, 3)
 # A voxel's faces and edges, without its corners.
 NEIGHBOURHOOD_18 = ndimage.generate_binary_structure(3, 2)
 # Upper bounds of the classes of size in which sensitivity is reported: the equivalent sphere's diameter, mm.

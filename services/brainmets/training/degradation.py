@@ -6,7 +6,7 @@ from monai.transforms.intensity.array import RandGibbsNoise, RandHistogramShift
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from brainmets.imaging.lesions import CONNECTIVITY_26
+from brainmets.imaging.mets_metric import CONNECTIVITY_26
 from brainmets.training.fields import Floats, chance, make_smooth_field, uniform
 from brainmets.training.heads import T1N, Head
 

@@ -10,7 +10,7 @@ from scipy import ndimage
 from brainmets.imaging.foreground import find_foreground
 from brainmets.imaging.geometry import Geometry
 from brainmets.imaging.head_outline import MARGIN_MM, HeadOutline
-from brainmets.imaging.lesions import CONNECTIVITY_26
+from brainmets.imaging.mets_metric import CONNECTIVITY_26
 from brainmets.imaging.normalization import normalize_study
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.study import AlignedStudy

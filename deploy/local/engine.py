@@ -75,20 +75,36 @@ class OpenVinoEngine:
     """OpenVINO, compiled once for tiles of any shape: each slab of each head has another."""
 
     def __init__(self, model: Path, *, threads: int, precision: str) -> None:
-        settings = {
+        self._model = model
+        self._settings = {
             "INFERENCE_PRECISION_HINT": precision,
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
             # Two networks pinned to the same core would wait for each other.
             "ENABLE_CPU_PINNING": False,
         }
-        self._request = openvino.Core().compile_model(model, "CPU", settings).create_infer_request()
+        self._request = self._compile()
 
     def infer(self, tiles: Array) -> Array:
-        """Return the probability of tiles."""
+        """Return the probability of tiles.
+
+        Raises:
+            RuntimeError: They cannot be inferred; the next ones can.
+        """
+        try:
+            # Not `infer`: with one thread, in OpenVINO 2026.4, that swallows a failure and returns the tile before.
+            self._request.start_async([tiles], share_inputs=True)
+            self._request.wait()
+        except RuntimeError:
+            # A failure leaves the graph between two shapes, and every later tile of the second one fails.
+            self._request = self._compile()
+            raise
         # Copied, because the next inference writes into the same memory.
-        probability: Array = np.array(self._request.infer([tiles], share_inputs=True, share_outputs=True)[0])
+        probability: Array = np.array(self._request.get_output_tensor().data)
         return probability
+
+    def _compile(self) -> openvino.InferRequest:
+        return openvino.Core().compile_model(self._model, "CPU", self._settings).create_infer_request()
 
 
 def choose_kind(environment: Mapping[str, str], model: Path) -> EngineKind:

@@ -90,6 +90,17 @@ def test_an_answer_stays_when_the_next_tile_is_inferred(network: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", EngineKind)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_what_cannot_be_inferred_is_never_answered(network: Path, kind: EngineKind, threads: int) -> None:
+    """Least of all with the tile before, which was another patient's; the next one is answered."""
+    engine = open_engine(kind, network, threads=threads)
+    answer = engine.infer(make_tile())
+    with pytest.raises(Exception, match=r"(?i)conv"):  # each library has its own
+        engine.infer(make_tile()[:, :, :1])
+    np.testing.assert_array_equal(engine.infer(make_tile()), answer)
+
+
+@pytest.mark.parametrize("kind", EngineKind)
 @pytest.mark.parametrize("depth", [1, PIECE_DEPTH, PIECE_DEPTH + 1, 3 * PIECE_DEPTH + 2])
 def test_pieces_are_the_whole(network: Path, kind: EngineKind, depth: int) -> None:
     """A tile that is decided some slices at a time is decided as it is at once."""

@@ -86,6 +86,18 @@ async def test_an_answer_too_late_is_none(bench: GatewayBench) -> None:
     assert "within 0.5 s" in json.loads(result.stdout)["error"]
 
 
+async def test_no_answer_at_all_is_to_be_looked_at_where_it_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the command that examines the same service."""
+
+    async def answer_nothing(*_: object, **__: object) -> Segmentation:
+        raise TimeoutError
+
+    monkeypatch.setattr(AsyncClient, "segment", answer_nothing)
+    result = await run("--address", "gateway:1", "--timeout", "0.5")
+    assert result.exit_code == CanaryCode.NO_ANSWER
+    assert "got none; see `brainmets doctor --address gateway:1`" in result.stdout
+
+
 def change_header(name: str, form: str, at: int, *values: float) -> Callable[[Segmentation], Segmentation]:
     """Return what writes into a result file's NIfTI header."""
 

@@ -4,6 +4,7 @@ import asyncio
 import csv
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -380,14 +381,24 @@ async def test_results_that_cannot_be_written_after_all_are_one_sentence(bench: 
     result = await run("segment", str(study), "--output", "/proc/brainmets", "--address", bench.address)
     assert result.exit_code == ExitCode.FAILED
     assert "got “No such file or directory”: /proc/brainmets" in " ".join(result.stderr.split())
+    job_id = json.loads((await run("jobs", "--address", bench.address, "--json")).stdout)[0]["job_id"]
+    command = f"brainmets fetch {job_id} --output /proc/brainmets --address {bench.address}"
+    assert result.stderr.endswith(f"\n  {command}\n")
+    again = await run(*shlex.split(command)[1:])
+    assert again.stderr.endswith(f"\n  {command}\n")
 
 
-def test_an_answer_that_does_not_come_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
-    """A quarter of an hour is more than a test can wait."""
-    with pytest.raises(typer.Exit) as caught, errors_end_the_command(Console(stderr=True)):
-        raise TimeoutError
-    assert caught.value.exit_code == ExitCode.UNREACHED
-    assert "brainmets jobs" in capsys.readouterr().err
+async def test_a_study_of_a_cohort_that_cannot_be_written_can_be_fetched(
+    bench: GatewayBench, study: Path, tmp_path: Path
+) -> None:
+    """From the service that has it."""
+    shutil.copytree(study, tmp_path / "cohort" / "first")
+    out = tmp_path / "results"
+    out.mkdir()
+    (out / ".first.part").touch()
+    result = await run("submit", "--all", str(tmp_path / "cohort"), "--output", str(out), "--address", bench.address)
+    assert result.exit_code == ExitCode.FAILED
+    assert result.stderr.endswith(f" --output {out / 'first'} --address {bench.address}\n")
 
 
 async def test_tables_are_printed(bench: GatewayBench) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from brainmets.client import Finding, Segmentation, SeriesUse
+from brainmets.client import Finding, ResultsUnsavedError, Segmentation, SeriesUse
 from brainmets.client.models import Model, OperatingPoint
 from brainmets.client.results import segmentation_from_proto
 from brainmets.client.terminal import model_report, segmentation_report
@@ -91,7 +91,7 @@ def full_disk() -> Iterator[None]:
 
 
 def test_a_full_disk_leaves_no_half_results(tmp_path: Path) -> None:
-    """Nor harms those of before; the folder is named, and the command that fetches them later."""
+    """Nor harms those of before; the folder is named, and the job that keeps them."""
     out = tmp_path / "out"
     files = {"lesions.csv": b"new", "mask.nii.gz": bytes(9000)}
     shown = replace(segmentation(), files=files)
@@ -99,10 +99,9 @@ def test_a_full_disk_leaves_no_half_results(tmp_path: Path) -> None:
         for name, content in kept.items():
             out.mkdir(exist_ok=True)
             (out / name).write_bytes(content)
-        with full_disk(), pytest.raises(OSError, match="too large") as caught:
+        with full_disk(), pytest.raises(ResultsUnsavedError, match="too large") as caught:
             shown.save(out)
-        assert caught.value.filename == str(out)
-        assert caught.value.__notes__ == [f"brainmets fetch a --output {out}"]
+        assert (caught.value.filename, caught.value.job_id) == (str(out), "a")
         assert {path.name: path.read_bytes() for path in out.glob("*")} == kept
         assert {path.name for path in tmp_path.iterdir()} == ({"out"} if kept else set())
     assert shown.save(out) == (out / "lesions.csv", out / "mask.nii.gz")

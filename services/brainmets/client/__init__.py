@@ -9,7 +9,7 @@
 """
 
 from brainmets.client.aio import AsyncClient
-from brainmets.client.errors import MissingLibraryError, ServiceError, StudyPathError, TlsFileError
+from brainmets.client.errors import MissingLibraryError, ResultsUnsavedError, ServiceError, StudyPathError, TlsFileError
 from brainmets.client.images import files_of_images
 from brainmets.client.jobs import Artifact, Job, JobState
 from brainmets.client.models import Model, OperatingPoint
@@ -31,6 +31,7 @@ __all__ = [
     "MissingLibraryError",
     "Model",
     "OperatingPoint",
+    "ResultsUnsavedError",
     "Segmentation",
     "SegmentationOptions",
     "SeriesUse",

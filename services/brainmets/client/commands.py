@@ -110,7 +110,7 @@ def segment(  # noqa: PLR0913, PLR0917 -- the options of a command line
     with errors_end_the_command(console):
         files = find_study_files(study)
         progress = StudyProgress(console, total_bytes=sum(file.size_bytes for file in files))
-    with errors_end_the_command(console, interrupted=lambda: cancel_job(service, progress.job, console)):
+    with errors_end_the_command(console, service, interrupted=lambda: cancel_job(service, progress.job, console)):
         with files_by_name(files), progress, service.client() as client:
             segmentation = client.segment(files, options, on_progress=progress.changed, on_sent=progress.sent)
         show_segmentation(segmentation, as_json=as_json, paths=segmentation.save(output))
@@ -169,7 +169,7 @@ def rest(
 
     Example: brainmets rest --listen 127.0.0.1:8080
     """
-    with errors_end_the_command(Console(stderr=True)):
+    with errors_end_the_command(Console(stderr=True), service):
         installed_command("rest")(service, listen=listen, max_study_bytes=max_study_bytes)
 
 
@@ -180,7 +180,7 @@ def webapp(service: Service, listen: Listen = "127.0.0.1:8081") -> None:
 
     Example: brainmets app --listen 127.0.0.1:8081
     """
-    with errors_end_the_command(Console(stderr=True)):
+    with errors_end_the_command(Console(stderr=True), service):
         installed_command("app")(service, listen=listen)
 
 
@@ -200,7 +200,7 @@ def doctor(
 
     Example: brainmets doctor
     """
-    with errors_end_the_command(Console(stderr=True)):
+    with errors_end_the_command(Console(stderr=True), service):
         checks = asyncio.run(_examine(service, output or Path.cwd()))
         if as_json:
             print_text(json.dumps([asdict(check) for check in checks]))
@@ -235,7 +235,7 @@ def canary(
     try:
         report = asyncio.run(_send_canary(service, phantom, timeout_s))
     except (ServiceError, TlsFileError, TimeoutError) as error:
-        reason = str(error) or f"expected an answer within {timeout_s:g} s, got none; see `brainmets doctor`"
+        reason = str(error) or f"expected an answer within {timeout_s:g} s, got none; see `{service.command('doctor')}`"
         typer.echo(json.dumps({"seed": phantom.seed, "error": reason}) if as_json else f"canary unanswered: {reason}")
         raise typer.Exit(CanaryCode.NO_ANSWER) from None
     except KeyboardInterrupt:
@@ -263,7 +263,7 @@ def models(
 
     Example: brainmets models --card nested_unet
     """
-    with errors_end_the_command(Console(stderr=True)), service.client() as client:
+    with errors_end_the_command(Console(stderr=True), service), service.client() as client:
         if card is not None:
             print_text(json.dumps(client.model_card(card), indent=2, ensure_ascii=False))
         elif as_json:

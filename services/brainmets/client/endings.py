@@ -11,17 +11,20 @@ from brainmets.client.errors import (
     TLS_REASON,
     UNREACHED_REASON,
     MissingExtraError,
+    ResultsUnsavedError,
     ServiceError,
     StudyPathError,
     TlsFileError,
 )
 from brainmets.client.interruption import Interruption
+from brainmets.client.service_options import Service
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rich.console import Console
 
+_DEFAULT_SERVICE = Service()
 QUALITY_REFUSED = "QUALITY_REFUSED"
 _FORCE_HINT = "--force segments it all the same; the findings stay in the result. `brainmets inspect` shows them."
 _BAD_STUDY_CODES = {
@@ -54,11 +57,19 @@ class errors_end_the_command:  # noqa: N801 - reads as a sentence where it is us
 
     Args:
         console: Where to print.
+        service: What the command calls, and what is to be typed next calls.
         interrupted: Called on Ctrl-C; does what is to be done then, and says how it went.
     """
 
-    def __init__(self, console: Console, *, interrupted: Callable[[], Interruption] = Interruption) -> None:
+    def __init__(
+        self,
+        console: Console,
+        service: Service = _DEFAULT_SERVICE,
+        *,
+        interrupted: Callable[[], Interruption] = Interruption,
+    ) -> None:
         self._console = console
+        self._service = service
         self._interrupted = interrupted
 
     def __enter__(self) -> None:
@@ -80,24 +91,25 @@ class errors_end_the_command:  # noqa: N801 - reads as a sentence where it is us
                 self._end(f"{error.message} [{error.reason}]", ExitCode.FAILED)
             # One of a file system has a number.
             case TimeoutError() if error.errno is None:
-                sentence = str(error) or "expected an answer in time, got none; `brainmets jobs` shows what goes on"
-                self._end(sentence, ExitCode.UNREACHED)
+                sentence = str(error) or "expected an answer in time, got none; what goes on is listed by"
+                commands = () if str(error) else (self._service.command("jobs"),)
+                self._end(sentence, ExitCode.UNREACHED, commands=commands)
             case OSError():
-                # Of what was read or written here, not of the service. A read that fails names no file; results that
-                # could not be written come with the command that fetches them later.
-                name = f": {error.filename}" if error.filename else ""
-                commands = tuple(getattr(error, "__notes__", ()))
-                later = "; once that is mended, fetch them with" if commands else ""
-                self._end(
-                    f"expected a file that can be used, got “{error.strerror}”{name}{later}",
-                    ExitCode.FAILED,
-                    commands=commands,
-                )
+                self._end_at_a_file(error)
             case KeyboardInterrupt():
                 interruption = self._interrupted()
                 self._end(interruption.sentence, ExitCode.INTERRUPTED, commands=interruption.commands)
             case _:
                 return
+
+    def _end_at_a_file(self, error: OSError) -> None:
+        # Of what was read or written here, not of the service. A read that fails names no file.
+        name = f": {error.filename}" if error.filename else ""
+        sentence = f"expected a file that can be used, got “{error.strerror}”{name}"
+        if isinstance(error, ResultsUnsavedError):
+            command = self._service.command("fetch", error.job_id, "--output", error.filename)
+            self._end(f"{sentence}; once that is mended, fetch them with", ExitCode.FAILED, commands=(command,))
+        self._end(sentence, ExitCode.FAILED)
 
     def _end(self, sentence: str, code: int, *, commands: tuple[str, ...] = ()) -> None:
         self._console.print(f"brainmets: {sentence}", style="red", markup=False, highlight=False)

@@ -2,6 +2,7 @@
 
 ClientError
 ├── StudyPathError    the path holds nothing that can be sent; nothing was sent
+├── ResultsUnsavedError results could not be written, as its OSError says; their job keeps them
 ├── TlsFileError      a certificate or key is not what it should be; nothing was called
 ├── MissingExtraError a command needs packages that are not installed
 ├── MissingLibraryError images are asked for in a library that is not installed
@@ -10,11 +11,14 @@ ClientError
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 UNREACHED_REASON = "SERVICE_UNREACHED"
 TLS_REASON = "TLS_FAILED"
@@ -59,6 +63,19 @@ class ClientError(Exception):
 
 class StudyPathError(ClientError):
     """The path holds nothing that can be sent."""
+
+
+class ResultsUnsavedError(ClientError, OSError):
+    """Results could not be written; `Client.wait(job_id)` has them again once that is mended.
+
+    Attributes:
+        filename: The folder they were to be written into.
+        job_id: The job whose results they are.
+    """
+
+    def __init__(self, error: OSError, folder: Path, *, job_id: str) -> None:
+        super().__init__(error.errno, error.strerror, str(folder))
+        self.job_id = job_id
 
 
 class TlsFileError(ClientError):

@@ -103,7 +103,7 @@ def submit(  # noqa: PLR0913, PLR0917 -- the options of a command line
             param_hint="--output",
         )
     console = Console(stderr=True)
-    with errors_end_the_command(console, interrupted=lambda: _sending_ended(service)):
+    with errors_end_the_command(console, service, interrupted=lambda: _sending_ended(service)):
         files = find_study_files(study)
         total_bytes = sum(file.size_bytes for file in files)
         progress = StudyProgress(console, total_bytes=total_bytes)
@@ -131,7 +131,7 @@ def _submit_all(folder: Path, options: SegmentationOptions, *, output: Path, ser
     with errors_end_the_command(console):
         studies = find_studies(folder, output=output)
     progress = CohortProgress(console, studies=len(studies))
-    with errors_end_the_command(console, interrupted=lambda: _cohort_left(service, progress)):
+    with errors_end_the_command(console, service, interrupted=lambda: _cohort_left(service, progress)):
         with service.client() as client:
             # A service out of reach is told once, not for every study.
             next(client.jobs(page_size=1), None)
@@ -169,7 +169,7 @@ def watch(job_id: JobId, service: Service, as_json: AsJson = False) -> None:
     Example: brainmets watch "$(brainmets submit study/)"
     """
     console = Console(stderr=True)
-    with errors_end_the_command(console, interrupted=lambda: leave_job(service, job_id)):
+    with errors_end_the_command(console, service, interrupted=lambda: leave_job(service, job_id)):
         segmentation = _follow(service, job_id, console)
         show_segmentation(segmentation, as_json=as_json)
 
@@ -181,7 +181,7 @@ def fetch(job_id: JobId, service: Service, output: Output = Path("out"), as_json
     Example: brainmets fetch JOB --output out/
     """
     console = Console(stderr=True)
-    with errors_end_the_command(console, interrupted=lambda: leave_job(service, job_id)):
+    with errors_end_the_command(console, service, interrupted=lambda: leave_job(service, job_id)):
         segmentation = _follow(service, job_id, console)
         show_segmentation(segmentation, as_json=as_json, paths=segmentation.save(output))
 
@@ -200,7 +200,7 @@ def cancel(job_id: JobId, service: Service, as_json: AsJson = False) -> None:
 
     Example: brainmets cancel JOB
     """
-    with errors_end_the_command(Console(stderr=True)), service.client() as client:
+    with errors_end_the_command(Console(stderr=True), service), service.client() as client:
         job = client.cancel(job_id)
         words = "is" if job.state is JobState.CANCELLED else "had already"
         print_text(json.dumps(_row(job)) if as_json else f"{job.job_id} {words} {job.state}")
@@ -216,7 +216,7 @@ def jobs(
 
     Example: brainmets jobs --limit 5
     """
-    with errors_end_the_command(Console(stderr=True)), service.client() as client:
+    with errors_end_the_command(Console(stderr=True), service), service.client() as client:
         listed = tuple(itertools.islice(client.jobs(page_size=min(limit, 500)), limit))
         if as_json:
             print_text(json.dumps([_row(job) for job in listed]))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from brainmets.client.errors import ResultsUnsavedError
 from brainmets.client.images import decode_nibabel, decode_simpleitk, load_library
 from brainmets.client.jobs import Job, job_from_proto
 from brainmets.client.names import sequence_name, word_of
@@ -145,7 +145,7 @@ class Segmentation:
         there before stays.
 
         Raises:
-            OSError: They cannot be written. Its `filename` is the directory, a note says how to fetch them later.
+            ResultsUnsavedError: They cannot be written; an OSError that names the directory and the job.
         """
         folder = Path(directory)
         # The last part only: a service never chooses where a client writes.
@@ -162,9 +162,7 @@ class Segmentation:
             else:
                 unfinished.replace(folder)
         except OSError as error:
-            error.filename = str(folder)
-            error.add_note(f"brainmets fetch {self.job.job_id} --output {shlex.quote(str(folder))}")
-            raise
+            raise ResultsUnsavedError(error, folder, job_id=self.job.job_id) from error
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
         return tuple(folder / name for name in contents)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import os
 import shlex
 from dataclasses import dataclass
 from pathlib import Path  # noqa: TC003 -- typer reads the options' types
@@ -20,6 +21,7 @@ from brainmets.client.tls import Tls
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_ADDRESS_VARIABLE = "BRAINMETS_ADDRESS"
 _CA_HELP = "Certificates of the authority that signed the service's, PEM; implies --tls."
 _CERT_HELP = "This client's certificate, PEM, for a service that asks for one; implies --tls."
 
@@ -43,7 +45,7 @@ class Service:
     """The service a command calls, as the command line or the environment says."""
 
     address: Annotated[
-        str, _option("HOST:PORT", "BRAINMETS_ADDRESS", "Where the gateway listens.", callback=read_address)
+        str, _option("HOST:PORT", _ADDRESS_VARIABLE, "Where the gateway listens.", callback=read_address)
     ] = "127.0.0.1:8500"
     use_tls: Annotated[
         bool, _option(None, "BRAINMETS_TLS", "Speak TLS, as a service on a network should.", name="--tls")
@@ -69,7 +71,8 @@ class Service:
         options: list[str] = []
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if value != field.default:
+            # The default too must be said where the environment names another service.
+            if value != field.default or (field.name == "address" and _ADDRESS_VARIABLE in os.environ):
                 name = "--tls" if field.name == "use_tls" else f"--{field.name.replace('_', '-')}"
                 options += [name] if value is True else [name, str(value)]
         return shlex.join(("brainmets", *words, *options))

@@ -7,8 +7,11 @@ import nibabel
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
-from brainmets.formats.nifti import read_nifti, write_nifti
+from brainmets.formats.nifti import read_nifti, read_nifti_attributes, write_nifti
+from brainmets.formats.nifti_header import read_header
+from brainmets.imaging.choice_findings import MOST_FORMS_APART_MM
 from brainmets.imaging.errors import InternalError
 from brainmets.imaging.volume import Volume
 from imaging_cases import AXIAL, CORONAL, OBLIQUE, SAGITTAL, make_geometry
@@ -79,6 +82,58 @@ def test_sform_counts_before_qform() -> None:
     image.set_sform(np.eye(4), code=2)
     volume = read_nifti(image.to_bytes(), file_index=0)
     np.testing.assert_allclose(place_of(volume, 0), 0.0, atol=1e-6)
+
+
+def placed_twice(qform: NDArray[np.float64], *, sform_code: int = 1, qform_code: int = 1) -> bytes:
+    """Return a file whose sform is the identity, and whose qform is another transform."""
+    image = nibabel.Nifti1Image(count_voxels(), np.eye(4))
+    image.set_qform(qform, code=qform_code)
+    image.set_sform(np.eye(4), code=sform_code)
+    content: bytes = image.to_bytes()
+    return content
+
+
+def shifted(*by_mm: float) -> NDArray[np.float64]:
+    """Return a transform that shifts."""
+    transform = np.eye(4)
+    transform[:3, 3] = by_mm
+    return transform
+
+
+# About the first voxel by a right angle: the corner (5, 4) of columns and rows goes to (-4, 5).
+TURNED = np.array([[0.0, -1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]])
+
+
+@pytest.mark.parametrize(
+    ("content", "apart_mm"),
+    [
+        (nifti_file(), 0.0),
+        (placed_twice(np.eye(4)), 0.0),
+        (placed_twice(shifted(2.0, 3.0, 6.0)), 7.0),
+        (placed_twice(TURNED), np.sqrt(82.0)),
+        (placed_twice(TURNED, qform_code=0), 0.0),
+        (placed_twice(TURNED, sform_code=0), 0.0),
+        # A quaternion longer than 1 is no rotation, and NaN no place: nobody can go by them.
+        (edited(lambda header: header.__setitem__("quatern_b", 2.0), placed_twice(TURNED)), 0.0),
+        (edited(lambda header: header.__setitem__("qoffset_x", np.nan), placed_twice(TURNED)), 0.0),
+    ],
+    ids=["sform alone", "same", "shifted", "turned", "no qform", "no sform", "no rotation", "nowhere"],
+)
+def test_a_file_tells_how_far_apart_it_places_its_corners(content: bytes, apart_mm: float) -> None:
+    """Where it does so twice."""
+    assert read_nifti_attributes(content, file_index=0).forms_apart_mm == pytest.approx(apart_mm, abs=1e-5)
+
+
+@pytest.mark.parametrize("axis", [(1.0, 2.0, 3.0), (-3.0, 0.5, 1.0), (0.2, 1.0, -0.1)])
+def test_a_turn_by_half_a_circle_is_kept_well_enough(axis: tuple[float, float, float]) -> None:
+    """A qform keeps none worse; its rounding can be seen, and stays below what is told of."""
+    direction = np.array(axis) / np.linalg.norm(axis)
+    turn = np.eye(4)
+    turn[:3, :3] = Rotation.from_rotvec((np.pi - 1e-3) * direction).as_matrix()
+    image = nibabel.Nifti1Image(np.zeros((256, 256, 256), np.uint8), turn)
+    image.set_qform(turn, code=1)
+    image.header["vox_offset"] = 352
+    assert 0.1 < read_header(image.header.binaryblock, file_index=0).forms_apart_mm < MOST_FORMS_APART_MM
 
 
 def test_spacings_that_agree_but_for_rounding_are_one() -> None:

@@ -1,5 +1,6 @@
 """A study's DICOM files become volumes that lie where another program puts them, whatever their order and encoding."""
 
+import gzip
 import time
 import zipfile
 from itertools import permutations, product
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK
+from nibabel.nifti1 import Nifti1Header
 from numpy.typing import NDArray
 from pydicom.uid import (
     UID,
@@ -31,6 +33,7 @@ from brainmets.imaging.series import SeriesReason, SeriesSelection
 from brainmets.imaging.volume import Volume
 from dicom_cases import series_data_sets, small_volume, study_files, write_instance, write_series, write_zip
 from imaging_cases import OBLIQUE
+from nifti_cases import edited
 
 REAL = Path(__file__).parents[3] / "shared/data/dicom_t1_studyforrest/dicoms"
 SIGNED_AXES = [
@@ -272,6 +275,21 @@ def test_an_unusable_optional_series_is_left_out() -> None:
     assert set(study.volumes) == {Sequence.T1C}
     assert study.series[1].reason is SeriesReason.UNUSABLE_GEOMETRY
     assert FindingCode.SEQUENCE_DROPPED in {finding.code for finding in study.findings}
+
+
+def test_a_nifti_of_two_places_lies_at_its_sform_and_is_said() -> None:
+    """The other place is a viewer's that goes by the qform."""
+    content = gzip.decompress(write_nifti(small_volume().voxels, small_volume().geometry))
+
+    def shift_qform(header: Nifti1Header) -> None:
+        header["qoffset_x"] += 7.0
+
+    file = StudyFile(0, MediaType.NIFTI, Sequence.T1C, edited(shift_qform, content))
+    read = read_study((file,))
+    assert read.volumes[Sequence.T1C].geometry.matches(small_volume().geometry)
+    assert [(finding.code, "7.0 mm apart" in finding.message) for finding in read.findings] == [
+        (FindingCode.SFORM_QFORM_DISAGREE, True)
+    ]
 
 
 def test_nifti_and_dicom_agree() -> None:

@@ -18,7 +18,7 @@ from brainmets.formats.dicom_pixels import Frame, decode_frames, find_pixel_faul
 from brainmets.formats.dicom_series import find_series
 from brainmets.formats.dicom_tags import Tag
 from brainmets.formats.gzip_stream import GzipStream
-from brainmets.formats.nifti import read_nifti, read_nifti_geometry
+from brainmets.formats.nifti import read_nifti, read_nifti_attributes
 from brainmets.formats.nifti_header import read_header
 from brainmets.formats.study_reader import StudyFile, read_study
 from brainmets.formats.zip_archive import list_entries
@@ -78,12 +78,14 @@ def read_nifti_header(content: bytes) -> None:
     header = read_header(content, file_index=0)
     _check(kept=header.voxel_count <= MAX_VOXELS, promise="no more voxels than are taken")
     _check(kept=bool(np.isfinite(header.affine_ras).all()), promise="a finite affine")
+    _check(kept=bool(np.isfinite(header.forms_apart_mm)), promise="a finite distance of sform and qform")
 
 
 def read_nifti_file(content: bytes) -> None:
     """Read a NIfTI file; its header alone says the same of its grid."""
     volume = read_nifti(content, file_index=0)
-    _check(kept=volume.geometry == read_nifti_geometry(content, file_index=0), promise="one grid, however it is read")
+    told = read_nifti_attributes(content, file_index=0)
+    _check(kept=volume.geometry == told.geometry, promise="one grid, however it is read")
     _check(kept=bool(np.isfinite(volume.voxels).all()), promise="finite voxels")
 
 

@@ -375,6 +375,21 @@ def test_uneven_slices_are_said(uneven_mm: float, *, said: bool) -> None:
     assert (FindingCode.UNEVEN_SLICES in codes(choice)) is said
 
 
+@pytest.mark.parametrize(("apart_mm", "said"), [(0.0, False), (1.0, False), (7.25, True)])
+def test_a_file_of_two_places_is_said(apart_mm: float, *, said: bool) -> None:
+    """By how much, of each sequence, where that is more than rounding; it is no reason to refuse."""
+    files = tuple(
+        replace(nifti(sequence, file_index=index), forms_apart_mm=apart_mm)
+        for index, sequence in enumerate((Sequence.T1C, Sequence.T2F))
+    )
+    found = choose_sequences(files).findings
+    assert [(finding.code, finding.sequence, finding.severity) for finding in found] == said * [
+        (FindingCode.SFORM_QFORM_DISAGREE, Sequence.T1C, Severity.WARNING),
+        (FindingCode.SFORM_QFORM_DISAGREE, Sequence.T2F, Severity.WARNING),
+    ]
+    assert all("7.2 mm apart; the sform was used" in finding.message for finding in found)
+
+
 @pytest.mark.parametrize("burned_in", [True, False, None])
 def test_burned_in_text_is_said(*, burned_in: bool | None) -> None:
     """Only where the series says so."""

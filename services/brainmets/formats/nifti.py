@@ -16,6 +16,8 @@ from brainmets.imaging.errors import (
     MalformedFileError,
 )
 from brainmets.imaging.geometry import Geometry
+from brainmets.imaging.sequence import Sequence
+from brainmets.imaging.series import SeriesAttributes
 from brainmets.imaging.volume import Volume, VoxelMemory, new_voxels
 
 DESCRIPTION = b"brainmets. Research use only. Not for diagnosis."
@@ -28,8 +30,15 @@ _FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
 _REVERSED = [2, 1, 0, 3]
 
 
-def read_nifti_geometry(content: bytes | memoryview, *, file_index: int) -> Geometry:
-    """Read a file's grid from its checked header alone.
+def read_nifti_attributes(
+    content: bytes | memoryview, *, file_index: int, stated: Sequence | None = None
+) -> SeriesAttributes:
+    """Read what a file says of its series, from its checked header alone.
+
+    Args:
+        content: The whole file.
+        file_index: The client's number of the file, named in errors.
+        stated: What the request says it is.
 
     Raises:
         StudyError: The header cannot be read or used; the kind says why (see `read_header`).
@@ -39,7 +48,8 @@ def read_nifti_geometry(content: bytes | memoryview, *, file_index: int) -> Geom
         beginning = GzipStream(content).read(LONGEST_HEADER_BYTES) if content[:2] == MAGIC else content
     except GzipStreamError as error:
         raise _malformed("a whole gzip stream", got=str(error), file_index=file_index) from error
-    return _geometry(read_header(bytes(beginning[:LONGEST_HEADER_BYTES]), file_index=file_index))
+    header = read_header(bytes(beginning[:LONGEST_HEADER_BYTES]), file_index=file_index)
+    return SeriesAttributes(file_index, _geometry(header), stated=stated, forms_apart_mm=header.forms_apart_mm)
 
 
 def read_nifti(content: bytes | memoryview, *, file_index: int, memory: VoxelMemory = new_voxels) -> Volume:

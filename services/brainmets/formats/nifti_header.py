@@ -1,5 +1,6 @@
 """Owns the header of a NIfTI file: read and checked before anything of the size it states is allocated."""
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -85,6 +86,8 @@ class NiftiHeader:
         slope: Stored values times this …
         intercept: … plus this are intensities.
         affine_ras: 4 by 4 matrix from (column, row, slice, 1) to RAS millimetres, sform before qform.
+        forms_apart_mm: How far apart sform and qform put a corner of the volume; 0 where one of them is not told, or
+            the qform cannot be used.
     """
 
     shape: tuple[int, int, int]
@@ -93,6 +96,7 @@ class NiftiHeader:
     slope: float
     intercept: float
     affine_ras: NDArray[np.float64]
+    forms_apart_mm: float
 
     @property
     def voxel_count(self) -> int:
@@ -131,7 +135,8 @@ def read_header(beginning: bytes, *, file_index: int) -> NiftiHeader:
     offset_bytes = checks.offset(header, least=kind.size_bytes + 4)
     affine_ras = checks.affine(header, shape)
     slope, intercept = checks.scale(header)
-    return NiftiHeader(shape, stored_type, offset_bytes, slope, intercept, affine_ras)
+    forms_apart_mm = _measure_forms_apart(header, shape, affine_ras)
+    return NiftiHeader(shape, stored_type, offset_bytes, slope, intercept, affine_ras, forms_apart_mm)
 
 
 class _Checks:
@@ -353,6 +358,22 @@ class _Checks:
         self, kind: type[BrainmetsError], message: str, *, expected: str, got: str, remedy: str
     ) -> BrainmetsError:
         return kind(message, expected=expected, got=got, remedy=remedy, file_index=self._file_index)
+
+
+def _measure_forms_apart(header: Nifti1Header, shape: tuple[int, int, int], affine_ras: NDArray[np.float64]) -> float:
+    """Return how far apart sform and qform put a corner of the volume, of a header that passed all checks."""
+    if header["sform_code"] <= 0 or header["qform_code"] <= 0:
+        return 0.0
+    try:
+        qform: NDArray[np.float64] = header.get_qform()
+    except (ValueError, ArithmeticError, HeaderDataError):
+        return 0.0
+    # Written so that a NaN is left out too.
+    if not np.abs(qform).max() <= MAX_COORDINATE_MM:
+        return 0.0
+    slices, rows, columns = shape
+    corners = np.array([*itertools.product((0, columns - 1), (0, rows - 1), (0, slices - 1), (1,))])
+    return float(np.linalg.norm(corners @ (affine_ras - qform).T, axis=1).max())
 
 
 def _times(sizes: tuple[int, ...] | list[int]) -> str:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from brainmets.formats.dicom_instance import Instance, is_dicom, read_instance
 from brainmets.formats.dicom_series import find_series
-from brainmets.formats.nifti import read_nifti, read_nifti_geometry
+from brainmets.formats.nifti import read_nifti, read_nifti_attributes
 from brainmets.formats.zip_archive import list_entries
 from brainmets.imaging.errors import BrainmetsError, UnsupportedFormatError
 from brainmets.imaging.findings import Finding
@@ -137,8 +137,7 @@ def _survey(files: tuple[StudyFile, ...]) -> tuple[_Surveyed, ...]:
 
 
 def _survey_nifti(file: StudyFile) -> _Surveyed:
-    geometry = read_nifti_geometry(file.content, file_index=file.file_index)
-    attributes = SeriesAttributes(file.file_index, geometry, stated=file.sequence)
+    attributes = read_nifti_attributes(file.content, file_index=file.file_index, stated=file.sequence)
     return _Surveyed(attributes, partial(read_nifti, file.content, file_index=file.file_index))
 
 

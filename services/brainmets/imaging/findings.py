@@ -21,6 +21,7 @@ class FindingCode(StrEnum):
     DIFFERENT_DAYS = "different_days"
     DERIVED_SERIES = "derived_series"
     BURNED_IN_TEXT = "burned_in_text"
+    SFORM_QFORM_DISAGREE = "sform_qform_disagree"
 
 
 class Severity(StrEnum):

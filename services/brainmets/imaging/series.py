@@ -42,6 +42,7 @@ class SeriesAttributes:
         acquired_on: AcquisitionDate (0008,0022), else SeriesDate, else StudyDate.
         burned_in_text: BurnedInAnnotation (0028,0301).
         uneven_mm: Largest distance of a slice from its place in the evenly spaced grid; 0 where that is but rounding.
+        forms_apart_mm: How far apart a NIfTI file's sform and qform put a corner of the volume; 0 without both.
     """
 
     file_index: int
@@ -65,6 +66,7 @@ class SeriesAttributes:
     acquired_on: date | None = None
     burned_in_text: bool | None = None
     uneven_mm: float = 0.0
+    forms_apart_mm: float = 0.0
 
 
 class SeriesReason(StrEnum):

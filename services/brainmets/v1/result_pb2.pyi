@@ -80,6 +80,8 @@ class _FindingCodeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FindingCo
     """The chosen series was computed from another one (reformatted, filtered), because there was no original."""
     FINDING_CODE_BURNED_IN_TEXT: _FindingCode.ValueType  # 12
     """Text may be burned into the pixels."""
+    FINDING_CODE_SFORM_QFORM_DISAGREE: _FindingCode.ValueType  # 13
+    """A NIfTI file's sform and qform place its voxels more than 1 mm apart; the sform was used."""
 
 class FindingCode(_FindingCode, metaclass=_FindingCodeEnumTypeWrapper):
     """What a finding is about."""
@@ -110,6 +112,8 @@ FINDING_CODE_DERIVED_SERIES: FindingCode.ValueType  # 11
 """The chosen series was computed from another one (reformatted, filtered), because there was no original."""
 FINDING_CODE_BURNED_IN_TEXT: FindingCode.ValueType  # 12
 """Text may be burned into the pixels."""
+FINDING_CODE_SFORM_QFORM_DISAGREE: FindingCode.ValueType  # 13
+"""A NIfTI file's sform and qform place its voxels more than 1 mm apart; the sform was used."""
 Global___FindingCode: _TypeAlias = FindingCode  # noqa: Y015
 
 class _Severity:

@@ -79,8 +79,9 @@ def normalize_study(study: AlignedStudy, outline: HeadOutline) -> NormalizedVolu
         raise InternalError(
             "A head has voxels", expected="some", got="none", remedy="report it as a defect of brainmets"
         )
-    head = outline.head[box.slices]
-    brain = outline.brain[box.slices] if outline.has_skull else head
+    # On memory of their own, as every sequence's voxels: masks of unlike rows take four times as long to be joined.
+    head = np.ascontiguousarray(outline.head[box.slices])
+    brain = np.ascontiguousarray(outline.brain[box.slices]) if outline.has_skull else head
     # In the order of the enumeration, which is the order in which networks name their channels.
     sequences = tuple(sequence for sequence in Sequence if sequence in study.volumes)
     cropped = HeadOutline(head, brain)

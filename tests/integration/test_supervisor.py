@@ -1,5 +1,6 @@
 """The stack's parts live and die together, and it never outlives whoever started it."""
 
+import itertools
 import threading
 import time
 from collections.abc import Iterator
@@ -15,11 +16,15 @@ from local.errors import StackError
 from local.layout import MODEL_REPOSITORY, REDIS_SERVER, TRITON_BACKENDS
 from local.ports import HOST
 from local.processes import Place
+from local.readiness import wait_until_ready
 from local.shared_memory import SETTLED_S
 from local.stack import Record, Stack
+from orphans import has_ended
 
 PARTS = 5
 STOP_TIMEOUT_S = 60.0
+# Some five on two cores, of which Triton's orderly end takes most.
+ORPHANS_TIMEOUT_S = 20.0
 # Less than the 20 s that a worker gives the study under way.
 A_STUDYS_TIME_S = 8.0
 
@@ -40,6 +45,13 @@ def parts_of(stack: Stack) -> list[psutil.Process]:
     """Return the stack's own processes, in the order of their start."""
     running = Record.of(stack.place.state).find_running()
     return [] if running is None else psutil.Process(running[0]).children()
+
+
+def supervisor_of(stack: Stack) -> psutil.Process:
+    """Return the process that started them."""
+    parent = parts_of(stack)[0].parent()
+    assert parent is not None
+    return parent
 
 
 def regions_of(process: psutil.Process) -> list[Path]:
@@ -118,6 +130,29 @@ def test_a_killed_triton_leaves_no_backend_and_no_memory(supervised: Stack) -> N
     finally:
         if backend.is_running():
             backend.kill()
+
+
+@pytest.mark.fault
+def test_a_killed_supervisor_leaves_no_process_and_the_next_one_starts(supervised: Stack) -> None:
+    """Also none of those that its parts have started; Redis and Triton end in order."""
+    place = supervised.place
+    wait_until_ready(place, supervised.check_alive)
+    supervisor = supervisor_of(supervised)
+    tree = supervisor.children(recursive=True)
+    assert len(tree) > PARTS
+    supervisor.kill()
+    try:
+        wait_until(lambda: all(map(has_ended, tree)), timeout_s=ORPHANS_TIMEOUT_S)
+    finally:
+        for process in itertools.filterfalse(has_ended, tree):
+            process.kill()
+    assert "ready to exit" in place.log("redis").read_text()
+    assert place.ports.find_busy() is None
+    successor = Stack.start(place, alone=False)
+    try:
+        wait_until_ready(place, successor.check_alive)
+    finally:
+        successor.stop()
 
 
 def test_it_ends_with_whoever_started_it(supervised: Stack) -> None:

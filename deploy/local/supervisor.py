@@ -34,8 +34,8 @@ def main(place: Place, *, alone: bool) -> int:
 
 async def _run(place: Place, *, alone: bool) -> str | None:
     """Return which process ended by itself."""
-    programs = [tie(program) for program in stack_processes(place)]
-    async with RunningPrograms(programs, lambda name, line: print(name, line, flush=True)) as running:
+    *needed, api, worker = map(tie, stack_processes(place))
+    async with RunningPrograms([needed, [api], [worker]], lambda name, line: print(name, line, flush=True)) as running:
         if not alone:
             asyncio.get_running_loop().add_reader(_STANDARD_INPUT, _stop_with_input, running)
         return await running.wait()

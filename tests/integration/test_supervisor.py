@@ -94,7 +94,8 @@ def test_nothing_that_a_worker_needs_stops_before_it(supervised: Stack) -> None:
         stopping.join()
     log = supervised.place.log("supervisor").read_text()
     stopped = [line.split()[1] for line in log.splitlines() if " stopped " in line]
-    assert stopped == ["worker", "api", "preprocessing", "triton", "redis"]
+    assert stopped[:2] == ["worker", "api"]
+    assert sorted(stopped[2:]) == ["preprocessing", "redis", "triton"]
     assert "rc=-9" not in log
 
 

@@ -1,6 +1,7 @@
 """Processes run as one: each is stopped in its turn and in its own time, and none is left."""
 
 import asyncio
+import ctypes
 import os
 import re
 import signal
@@ -19,11 +20,14 @@ IDLE = OBEYS.format("exit()")
 BUSY = OBEYS.format("(time.sleep(0.5), print('finished'), exit())")
 STUBBORN = OBEYS.format("None")
 SHORT_GRACE_S = 2.0
+LONG_S = 20.0
+# linux/prctl.h: whose parent has ended becomes a child of this process.
+PR_SET_CHILD_SUBREAPER = 36
 
 
-def programs(**codes: str) -> list[Program]:
-    """Return programs in Python, by their names."""
-    return [Program(name, (sys.executable, "-c", code), os.environ) for name, code in codes.items()]
+def programs(**codes: str) -> list[list[Program]]:
+    """Return programs in Python, by their names, each of which needs those before it."""
+    return [[Program(name, (sys.executable, "-c", code), os.environ)] for name, code in codes.items()]
 
 
 class Told:
@@ -57,6 +61,15 @@ async def test_the_last_is_stopped_first_and_waited_for() -> None:
         await told.wait_for_ready(3)
     assert told.stopped == ["third stopped (rc=0)", "second stopped (rc=0)", "first stopped (rc=0)"]
     assert ("third", "finished") in told.lines
+
+
+async def test_those_of_one_wave_are_stopped_at_once() -> None:
+    """None needs another: the slow one keeps nobody waiting, but for those that it needs."""
+    told = Told()
+    (needed,), (slow,), (fast,) = programs(needed=IDLE, slow=BUSY, fast=IDLE)
+    async with RunningPrograms([[needed], [fast, slow]], told):
+        await told.wait_for_ready(3)
+    assert told.stopped == ["fast stopped (rc=0)", "slow stopped (rc=0)", "needed stopped (rc=0)"]
 
 
 async def test_only_what_outlives_its_grace_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,10 +121,29 @@ async def test_none_is_left_when_one_cannot_be_started() -> None:
     told = Told()
     unknown = Program("unknown", ("/no/such/program",), os.environ)
     with pytest.raises(FileNotFoundError, match="/no/such/program"):
-        async with RunningPrograms([*programs(first=IDLE), unknown], told):
+        async with RunningPrograms([*programs(first=IDLE), [unknown]], told):
             pass
     (pid,) = (int(pid) for _, line in told.lines for pid in re.findall(r"pid=(\d+)", line))
     assert not psutil.pid_exists(pid)
+
+
+def reap(orphan: int) -> int:
+    """Take note of an orphan's end, and return how it ended."""
+    return os.waitpid(orphan, os.WNOHANG)[1]
+
+
+async def test_who_has_ended_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing takes note of an orphan's end where process 1 does not, as in many containers."""
+    monkeypatch.setattr(running_programs, "_KILL_TIMEOUT_S", LONG_S)
+    told, libc = Told(), ctypes.CDLL(None)
+    parent = Program("parent", ("sh", "-c", "sleep 60 >/dev/null 2>&1 & echo $!"), os.environ)
+    libc.prctl(PR_SET_CHILD_SUBREAPER, 1)
+    try:
+        async with asyncio.timeout(LONG_S / 2), RunningPrograms([[parent]], told) as running:
+            assert await running.wait() == "parent"
+    finally:
+        libc.prctl(PR_SET_CHILD_SUBREAPER, 0)
+    assert reap(next(int(line) for name, line in told.lines if name == "parent")) == signal.SIGKILL
 
 
 async def test_a_line_is_passed_on_whole_and_what_is_no_text_with_it() -> None:

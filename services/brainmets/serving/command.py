@@ -119,7 +119,7 @@ def serve(*, address: str, redis_url: str, triton_address: str, artifacts: str) 
         screen.open()
 
     async def run() -> str | None:
-        async with RunningPrograms(programs, screen.show) as running:
+        async with RunningPrograms([[program] for program in programs], screen.show) as running:
             telling = asyncio.create_task(tell_when_ready())
             ended = await running.wait()
             telling.cancel()

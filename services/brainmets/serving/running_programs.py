@@ -1,11 +1,13 @@
-"""Owns processes that run as one: till one ends or all are told to stop, and then each is stopped in its turn."""
+"""Owns processes that run as one: till one ends or all are told to stop, and then all are, wave by wave."""
 
 import asyncio
+import itertools
 import os
 import signal
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext, suppress
+from pathlib import Path
 from typing import Self
 
 from brainmets.serving.program import Program
@@ -15,6 +17,8 @@ GRACE_S = 45.0
 # A killed process is gone once the kernel has taken its memory apart.
 _KILL_TIMEOUT_S = 5.0
 _POLL_S = 0.1
+# Of proc(5): zombie, dead.
+_ENDED = frozenset("ZX")
 _LONGEST_LINE_BYTES = 1 << 24
 
 
@@ -22,12 +26,13 @@ class RunningPrograms:
     """Runs programs while its `async with` block does.
 
     Args:
-        programs: In the order of their start. Whoever comes later needs those before, and so is stopped first.
+        waves: Programs, in the order of their start. Whoever is in a later wave needs those in the waves before, and so
+            is stopped first; those of one wave are stopped at once.
         tell: Takes a process's name and a line that it wrote, or "system" and what happens to processes.
     """
 
-    def __init__(self, programs: Iterable[Program], tell: Callable[[str, str], None]) -> None:
-        self._programs = programs
+    def __init__(self, waves: Iterable[Iterable[Program]], tell: Callable[[str, str], None]) -> None:
+        self._waves = tuple(tuple(wave) for wave in waves)
         self._tell = tell
         self._running: dict[str, Process] = {}
         self._followers: dict[str, asyncio.Task[None]] = {}
@@ -41,7 +46,7 @@ class RunningPrograms:
             if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
                 asyncio.get_running_loop().add_signal_handler(number, self._obey, number)
         try:
-            for program in self._programs:
+            for program in itertools.chain.from_iterable(self._waves):
                 await self._start(program)
         except BaseException:
             await self.__aexit__()
@@ -49,9 +54,10 @@ class RunningPrograms:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Stop them one after the other, and kill what outlives its grace."""
-        for process in reversed(self._running.values()):
-            await _end(process)
+        """Stop one wave after the other, and kill what outlives its grace."""
+        for wave in reversed(self._waves):
+            running = [self._running[program.name] for program in wave if program.name in self._running]
+            await asyncio.gather(*map(_end, running))
         await asyncio.gather(*self._followers.values())
 
     def stop(self) -> None:
@@ -113,4 +119,17 @@ async def _end(process: Process) -> None:
         async with asyncio.timeout(_KILL_TIMEOUT_S):
             while True:
                 os.killpg(process.pid, signal.SIGKILL)
+                if not _computes(process.pid):
+                    return
                 await asyncio.sleep(_POLL_S)
+
+
+def _computes(group: int) -> bool:
+    """Return whether a process of a group has not ended; who waits for an orphan may take a while, or never do it."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            # pid (name) state parent group ...; a name may hold anything (proc(5)).
+            state, _, own_group, *_ = stat.read_text().rpartition(")")[2].split()
+            if int(own_group) == group and state not in _ENDED:
+                return True
+    return False

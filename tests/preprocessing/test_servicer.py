@@ -24,7 +24,7 @@ from brainmets.imaging.errors import (
 )
 from brainmets.internal.v1 import preprocessing_service_pb2 as messages
 from brainmets.runtime.grpc_client import rpc_errors
-from brainmets.v1 import study_pb2
+from brainmets.v1 import result_pb2, study_pb2
 from preparation_bench import PreparationBench, head_voxels, nifti_bytes
 
 Head = Callable[..., bytes]
@@ -59,6 +59,20 @@ async def test_channels_come_in_the_contracts_order(bench: PreparationBench, hea
     ]
     header = header_of(await bench.prepare(*files))
     assert list(header.sequences) == [study_pb2.SEQUENCE_T1C, study_pb2.SEQUENCE_T2F]
+
+
+async def test_a_sequence_of_a_rim_of_the_brain_is_no_channel(bench: PreparationBench) -> None:
+    """It would be an empty one that the result calls used; the reader is told."""
+    rim = head_voxels(seed=1)
+    rim[:, :, 8:] = 0.0
+    files = [
+        await bench.store(nifti_bytes(head_voxels()), file_index=0, sequence="T1C"),
+        await bench.store(nifti_bytes(rim), file_index=1, sequence="T2F"),
+    ]
+    header = header_of(await bench.prepare(*files))
+    assert list(header.sequences) == [study_pb2.SEQUENCE_T1C]
+    told = [(finding.code, finding.sequence) for finding in header.findings if finding.sequence]
+    assert (result_pb2.FINDING_CODE_SEQUENCE_DROPPED, study_pb2.SEQUENCE_T2F) in told
 
 
 async def test_every_planned_tile_is_sent_once_and_in_order(bench: PreparationBench, head: Head) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from brainmets.formats.study_reader import StudyFile, read_study, survey_study
+from brainmets.imaging.coverage import drop_without_brain
 from brainmets.imaging.errors import BrainmetsError, RequestError, StudyError
 from brainmets.imaging.findings import Finding
 from brainmets.imaging.head_outline import outline_head
@@ -63,9 +64,11 @@ def inspect_study(
         uses, findings = read.series, read.findings
         on_step(next(steps))
         aligned = align_study(Study(read.volumes), spacing_mm=SPACING_MM)
-        findings += aligned.findings
         on_step(next(steps))
-        normalized = normalize_study(aligned, outline_head(aligned.volumes[Sequence.T1C], load_brain_network()))
+        outline = outline_head(aligned.volumes[Sequence.T1C], load_brain_network())
+        shown = drop_without_brain(aligned, outline.brain)
+        findings += shown.findings
+        normalized = normalize_study(shown, outline)
         on_step(next(steps))
         findings += assess_quality(aligned, normalized)
         refuse_severe(findings, force=False)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from brainmets.formats.study_reader import ReadStudy
 from brainmets.imaging.brain import find_midline
 from brainmets.imaging.brain_mask import pack_brain
+from brainmets.imaging.coverage import drop_without_brain
 from brainmets.imaging.errors import BrainmetsError, SequencesDoNotOverlapError
 from brainmets.imaging.findings import Finding
 from brainmets.imaging.head_outline import HeadOutline, outline_head
@@ -99,8 +100,12 @@ async def _align(reading: asyncio.Task[ReadStudy], placing: asyncio.Task[Volume]
 async def _normalize(
     read: ReadStudy, aligned: AlignedStudy, outline: HeadOutline, workshop: Workshop, *, force: bool
 ) -> tuple[NormalizedVolume, tuple[Finding, ...]]:
-    normalized = await workshop.run("normalize", normalize_study, aligned, outline)
+    normalized = await workshop.run("normalize", _normalize_shown, aligned, outline)
     return normalized, await workshop.run("assess", _assess, read, aligned, normalized, force=force)
+
+
+def _normalize_shown(aligned: AlignedStudy, outline: HeadOutline) -> NormalizedVolume:
+    return normalize_study(drop_without_brain(aligned, outline.brain), outline)
 
 
 def _name_file(error: BrainmetsError, study: Study, read: ReadStudy) -> BrainmetsError:

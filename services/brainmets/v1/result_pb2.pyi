@@ -67,7 +67,9 @@ class _FindingCodeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FindingCo
     FINDING_CODE_UNEVEN_SLICES: _FindingCode.ValueType  # 5
     """The T1C's slices are not evenly spaced, by less than what is refused."""
     FINDING_CODE_CUT_FIELD_OF_VIEW: _FindingCode.ValueType  # 6
-    """The field of view cuts the brain off: what lies outside of it was not looked at."""
+    """The T1C's field of view cuts the brain off: what lies outside of it was not looked at. Another sequence's: what lies
+    outside of it was looked at without that sequence.
+    """
     FINDING_CODE_LOW_SIGNAL: _FindingCode.ValueType  # 7
     """Signal barely stands out from noise."""
     FINDING_CODE_MOTION: _FindingCode.ValueType  # 8
@@ -99,7 +101,9 @@ FINDING_CODE_CONTRAST_NOT_ESTABLISHED: FindingCode.ValueType  # 4
 FINDING_CODE_UNEVEN_SLICES: FindingCode.ValueType  # 5
 """The T1C's slices are not evenly spaced, by less than what is refused."""
 FINDING_CODE_CUT_FIELD_OF_VIEW: FindingCode.ValueType  # 6
-"""The field of view cuts the brain off: what lies outside of it was not looked at."""
+"""The T1C's field of view cuts the brain off: what lies outside of it was not looked at. Another sequence's: what lies
+outside of it was looked at without that sequence.
+"""
 FINDING_CODE_LOW_SIGNAL: FindingCode.ValueType  # 7
 """Signal barely stands out from noise."""
 FINDING_CODE_MOTION: FindingCode.ValueType  # 8

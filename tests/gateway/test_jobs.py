@@ -1,5 +1,7 @@
 """Job records: what names a study's content, and what makes an upload complete."""
 
+from dataclasses import replace
+
 from brainmets.gateway.jobs import (
     DEFAULT_TENANT,
     JobState,
@@ -53,6 +55,16 @@ def test_fingerprint_covers_the_options() -> None:
     """The same bytes with other options are another request."""
     upload = Upload(DEFAULT_TENANT, "u", 1, 0, (uploaded(sha256=b"a" * 32),))
     assert NewJob(upload, "r", b"mean", 1).fingerprint != NewJob(upload, "r", b"nested", 1).fingerprint
+
+
+def test_fingerprint_covers_the_file_numbers() -> None:
+    """A result names them: another numbering of the same bytes is another request."""
+    file = uploaded(sha256=b"a" * 32)
+    requests = [
+        NewJob(Upload(DEFAULT_TENANT, "u", 1, 0, (replace(file, file_index=number),)), "r", b"", 1) for number in (0, 7)
+    ]
+    assert len({request.input_sha256 for request in requests}) == 1
+    assert len({request.fingerprint for request in requests}) == len(requests)
 
 
 def test_upload_is_complete_when_every_file_is_closed() -> None:

@@ -2,19 +2,13 @@
 
 import pytest
 
-from brainmets.gateway.jobs import DEFAULT_TENANT, Job, JobState, Progress, digest_study
-from brainmets.gateway.model_contract import DecisionOptions, plan_segmentation
 from brainmets.gateway.option_messages import canonical_options, decision_options, preparation_choices
 from brainmets.gateway.preparation_choices import PreparationChoices
-from brainmets.gateway.result_cache import cache_key
 from brainmets.imaging.errors import InvalidArgumentError
-from brainmets.imaging.media_type import MediaType
 from brainmets.imaging.operating_point import OperatingPointName
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.series import SeriesSelection
 from brainmets.v1 import job_pb2, result_pb2, study_pb2
-from brainmets.wire.stored_file import StoredFile
-from fakes import make_contract
 
 T1C_5 = job_pb2.SeriesSelection(sequence=study_pb2.SEQUENCE_T1C, series_number=5)
 T1C_6 = job_pb2.SeriesSelection(sequence=study_pb2.SEQUENCE_T1C, series_number=6)
@@ -25,29 +19,6 @@ NO_SEQUENCE = job_pb2.SeriesSelection(series_number=5)
 def options(*series: job_pb2.SeriesSelection, force: bool = False) -> job_pb2.SegmentationOptions:
     """Return options that select series by hand."""
     return job_pb2.SegmentationOptions(force=force, series=series)
-
-
-def job_of(*file_indices: int) -> Job:
-    """Return a job whose files have these numbers, and the same bytes whatever these are."""
-    files = tuple(
-        StoredFile(index, MediaType.NIFTI, Sequence.T1C, (f"uploads/u/{index}/0-a",), b"a" * 32, 10)
-        for index in file_indices
-    )
-    return Job(
-        tenant=DEFAULT_TENANT,
-        job_id="ab" * 16,
-        upload_id="cd" * 16,
-        revision=1,
-        state=JobState.RUNNING,
-        progress=Progress(),
-        attempt=1,
-        create_time_ms=0,
-        update_time_ms=0,
-        expire_time_ms=0,
-        options=b"",
-        input_sha256=digest_study(files),
-        files=files,
-    )
 
 
 def test_choices_are_read() -> None:
@@ -99,35 +70,3 @@ def test_without_an_operating_point_the_balanced_one_decides() -> None:
     assert decision_options(job_pb2.SegmentationOptions()).operating_point is OperatingPointName.BALANCED
     with pytest.raises(InvalidArgumentError, match="operating_point"):
         decision_options(job_pb2.SegmentationOptions(operating_point=99))  # type: ignore[arg-type] # on purpose
-
-
-def test_each_choice_is_a_result_of_its_own() -> None:
-    """A forced study must not answer for one that would be refused, nor one series for another."""
-    plan = plan_segmentation(DecisionOptions(), (make_contract(),))
-    choices = [preparation_choices(wish) for wish in (options(), options(force=True), options(T1C_5), options(T1C_6))]
-    keys = {cache_key(job_of(0), plan, choices=choice, software_version="1") for choice in choices}
-    assert len(keys) == len(choices)
-
-
-def test_a_named_point_and_the_same_figures_by_hand_are_two_results() -> None:
-    """They find the same lesions, but a result also says by which name it was decided."""
-    contracts = (make_contract(),)
-    named = plan_segmentation(DecisionOptions(operating_point=OperatingPointName.SENSITIVE), contracts)
-    by_hand = plan_segmentation(DecisionOptions(threshold=0.2, min_lesion_volume_mm3=5.0), contracts)
-    assert named.point == by_hand.point
-    choices = preparation_choices(options())
-    peaked = plan_segmentation(DecisionOptions(threshold=0.2, min_peak_probability=0.9), contracts)
-    doubtful = plan_segmentation(DecisionOptions(threshold=0.2, min_peak_probability=0.8), contracts)
-    plans = (named, by_hand, peaked, doubtful)
-    keys = {cache_key(job_of(0), plan, choices=choices, software_version="1") for plan in plans}
-    assert len(keys) == len(plans)
-
-
-def test_a_result_is_of_the_clients_own_file_numbers() -> None:
-    """It names files by them, so that another numbering of the same bytes is not answered with it."""
-    jobs = [job_of(0, 1), job_of(0, 7), job_of(1, 0)]
-    assert len({job.input_sha256 for job in jobs}) == 1
-    plan, choices = plan_segmentation(DecisionOptions(), (make_contract(),)), preparation_choices(options())
-    first, other, turned = (cache_key(job, plan, choices=choices, software_version="1") for job in jobs)
-    assert first != other
-    assert first == turned

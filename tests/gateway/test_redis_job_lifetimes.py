@@ -1,6 +1,7 @@
 """Jobs end up forgotten: cached, outlived, erased; and Redis itself fails."""
 
 import asyncio
+import dataclasses
 import re
 from collections.abc import Awaitable, Callable
 
@@ -31,21 +32,43 @@ from redis_server import RedisServer
 MakeNewJob = Callable[..., Awaitable[NewJob]]
 
 
-async def completed(jobs: RedisJobStore, request: NewJob) -> Job:
+async def completed(jobs: RedisJobStore, request: NewJob, *, from_cache: bool = False) -> Job:
     """Submit, claim and complete a job."""
     await jobs.submit(request)
     claim = await claim_now(jobs)
-    return await jobs.complete(claim, completion_of(claim))
+    return await jobs.complete(claim, dataclasses.replace(completion_of(claim), from_cache=from_cache))
 
 
-async def test_cached_result_is_the_newest_job_with_the_key(jobs: RedisJobStore, new_job: MakeNewJob) -> None:
+async def test_cached_result_is_the_newest_computed_job_with_the_key(jobs: RedisJobStore, new_job: MakeNewJob) -> None:
     """A result is found by its key, in its own tenant only, until it is evicted."""
     assert await jobs.cached_result(DEFAULT_TENANT, CACHE_KEY) is None
     await completed(jobs, await new_job())
     job = await completed(jobs, await new_job())
     assert await jobs.cached_result(DEFAULT_TENANT, CACHE_KEY) == job
     assert await jobs.cached_result("other", CACHE_KEY) is None
+    await completed(jobs, await new_job(), from_cache=True)
+    assert await jobs.cached_result(DEFAULT_TENANT, CACHE_KEY) == job
     await jobs.evict(DEFAULT_TENANT, CACHE_KEY)
+    assert await jobs.cached_result(DEFAULT_TENANT, CACHE_KEY) is None
+
+
+async def test_a_cache_entry_ends_with_the_job_that_computed_it(
+    jobs: RedisJobStore, new_job: MakeNewJob, client: redis.asyncio.Redis
+) -> None:
+    """However often it is asked for, or a wrong result would never leave; a job that it answered lives on."""
+    first = await completed(jobs, await new_job())
+    second = await completed(jobs, await new_job(), from_cache=True)
+    await client.zadd("brainmets:{default}:results", {first.job_id: 1})
+    await jobs.sweep(DEFAULT_TENANT)
+    assert await jobs.cached_result(DEFAULT_TENANT, CACHE_KEY) is None
+    assert await jobs.read(DEFAULT_TENANT, second.job_id) == second
+
+
+async def test_erasing_a_job_from_the_cache_evicts_its_result(jobs: RedisJobStore, new_job: MakeNewJob) -> None:
+    """Whoever has it erased wants no copy of it handed out."""
+    await completed(jobs, await new_job())
+    second = await completed(jobs, await new_job(), from_cache=True)
+    await jobs.delete(DEFAULT_TENANT, second.job_id)
     assert await jobs.cached_result(DEFAULT_TENANT, CACHE_KEY) is None
 
 

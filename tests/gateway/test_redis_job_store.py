@@ -87,6 +87,16 @@ async def test_request_id_with_other_options_is_refused(jobs: RedisJobStore, new
         await jobs.submit(dataclasses.replace(await new_job("same"), options=b"other"))
 
 
+async def test_request_id_with_other_file_numbers_is_refused(jobs: RedisJobStore, new_job: MakeNewJob) -> None:
+    """The job it made before has a result that names the other numbers."""
+    await jobs.submit(await new_job("same"))
+    request = await new_job("same")
+    (file,) = request.upload.files
+    upload = dataclasses.replace(request.upload, files=(dataclasses.replace(file, file_index=7),))
+    with pytest.raises(RequestIdReusedError):
+        await jobs.submit(dataclasses.replace(request, upload=upload))
+
+
 async def test_upload_becomes_one_job(jobs: RedisJobStore, new_job: MakeNewJob) -> None:
     """A submitted upload cannot be submitted under another request_id."""
     request = await new_job()

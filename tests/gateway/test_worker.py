@@ -11,12 +11,14 @@ import redis.exceptions
 import structlog.testing
 from google.rpc import status_pb2
 
+import brainmets.gateway.attempt
 import brainmets.gateway.deadline
 import brainmets.gateway.heartbeat
 import brainmets.gateway.redis_records
 import brainmets.gateway.worker
 from brainmets.gateway.jobs import DEFAULT_TENANT, Claim, Completion, FailureReason, Job, JobState
 from brainmets.gateway.outputs import check_digest
+from brainmets.gateway.redis_connection import tenant_key
 from brainmets.gateway.study_upload import FileClosing, FileOpening, UploadPiece
 from brainmets.gateway.submission import SubmissionOrder
 from brainmets.imaging.errors import ModelContractError
@@ -453,6 +455,29 @@ async def test_a_cached_result_whose_files_are_damaged_is_computed_anew(bench: G
     assert (second.from_cache, third.from_cache) == (False, True)
     for artifact in (*second.artifacts, *third.artifacts):
         await check_digest(bench.stores.artifacts, artifact)
+
+
+async def test_a_result_leaves_the_cache_with_the_job_that_computed_it(bench: GatewayBench) -> None:
+    """And not with the last job that it answered, which keeps its own files."""
+    async with bench.working():
+        first = await ended(bench, await submitted(bench))
+        second = await ended(bench, await submitted(bench))
+        await bench.stores.client.zadd(tenant_key(DEFAULT_TENANT, "results"), {first.job_id: 1})
+        await bench.stores.jobs.sweep(DEFAULT_TENANT)
+        await bench.stores.artifacts.delete_prefix(first.prefix)
+        third = await ended(bench, await submitted(bench))
+    assert (second.from_cache, third.from_cache) == (True, False)
+    for artifact in second.artifacts:
+        await check_digest(bench.stores.artifacts, artifact)
+
+
+async def test_a_result_of_another_build_is_no_answer(bench: GatewayBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was mended computes again; the version may be the same."""
+    async with bench.working():
+        await ended(bench, await submitted(bench))
+        monkeypatch.setattr(brainmets.gateway.attempt, "identify_build", lambda: "mended")
+        mended = await ended(bench, await submitted(bench))
+    assert not mended.from_cache
 
 
 async def test_what_a_worker_did_is_counted(bench: GatewayBench) -> None:

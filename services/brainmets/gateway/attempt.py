@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import structlog
 
-from brainmets import __version__
 from brainmets.gateway.deadline import Deadline, retry_while_unavailable
 from brainmets.gateway.inference import ModelCatalogue
 from brainmets.gateway.jobs import Claim, Completion, Progress
@@ -24,6 +23,7 @@ from brainmets.gateway.stage_clock import StageClock
 from brainmets.gateway.workflow import StudyOrder, Workbench, segment_study
 from brainmets.imaging.errors import DependencyUnavailableError, InferenceFailedError, UnknownModelError
 from brainmets.runtime.artifact_store import ArtifactStore
+from brainmets.runtime.build_identity import identify_build
 from brainmets.runtime.metrics import WorkerMetrics
 from brainmets.v1 import job_pb2
 from brainmets.wire.result import result_to_proto
@@ -73,7 +73,7 @@ class Attempts:
         job = claim.job
         output = OutputFolder(self.artifacts, claim.prefix, deadline=deadline)
         choices = preparation_choices(options)
-        key = cache_key(job, plan, choices=choices, software_version=__version__)
+        key = cache_key(job, plan, choices=choices, build=identify_build())
         cached = await retry_while_unavailable(
             lambda: complete_from_cache(claim, self.jobs, key=key, output=output), deadline
         )

@@ -37,6 +37,7 @@ from brainmets.gateway.triton_tile_inferencer import METHOD as INFER_METHOD
 from brainmets.gateway.triton_tile_inferencer import TritonTileInferencer
 from brainmets.gateway.worker import StudyWorker, WorkerIdentity
 from brainmets.gateway.workflow import Workbench
+from brainmets.runtime.build_identity import identify_build
 from brainmets.runtime.grpc_client import open_channel
 from brainmets.runtime.grpc_server import serve_health
 from brainmets.runtime.health import Health
@@ -57,6 +58,8 @@ async def run_worker(settings: WorkerSettings, stopping: asyncio.Event) -> None:
         OSError: A port is taken.
         DependencyUnavailableError: Redis or the artefact store cannot be opened.
     """
+    # Read now: a checkout may be edited before the first study comes.
+    build = identify_build()
     registry, health = new_registry(), Health(WORKER_PART, INFERENCE_PART)
     async with AsyncExitStack() as stack:
         stores = await stack.enter_async_context(open_stores(settings, stopping))
@@ -77,7 +80,7 @@ async def run_worker(settings: WorkerSettings, stopping: asyncio.Event) -> None:
             keep_house(stores.jobs, stores.artifacts, on_measured=JobMetrics(registry, service="worker").note),
             crew.inference.watch(),
         ):
-            _log.info("worker_works", worker=crew.name)
+            _log.info("worker_works", worker=crew.name, build=build)
             await crew.worker.run(stopping)
             await health.drain()
     _log.info("worker_stopped")

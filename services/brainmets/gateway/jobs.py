@@ -157,8 +157,12 @@ class NewJob:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of content and options: what a repeated request_id must agree with."""
-        return hashlib.sha256(self.input_sha256.encode() + b"\n" + self.options).hexdigest()
+        """SHA-256 of content, file numbers and options: what a repeated request_id must agree with.
+
+        A result names the client's own numbers of its files, which the content's digest leaves out.
+        """
+        numbers = " ".join(map(str, sorted(file.file_index for file in self.upload.files)))
+        return hashlib.sha256(f"{self.input_sha256}\n{numbers}\n".encode() + self.options).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +250,8 @@ class Claim:
 class Completion:
     """What a successful attempt leaves: a serialised SegmentationResult, its artefacts, and its cache key.
 
-    `cache_key` is lower-case hexadecimal; empty keeps the result out of the cache.
+    `cache_key` is lower-case hexadecimal; empty keeps the result out of the cache, and a result that came from there
+    leaves the entry to the job that computed it.
     """
 
     result: bytes

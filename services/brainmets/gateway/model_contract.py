@@ -59,6 +59,7 @@ class ModelContract:
         model_name: Triton's name of it.
         model_version: Triton's version, which is the digest's.
         onnx_sha256: Lower-case hexadecimal.
+        int8_sha256: Of what was rounded from it, which some engines compute instead; empty when there is none.
         tiles: How it wants its tiles.
         points: Where it decides.
         target: What its one class means.
@@ -69,6 +70,7 @@ class ModelContract:
     model_name: str
     model_version: str
     onnx_sha256: str
+    int8_sha256: str
     tiles: TileContract
     points: Mapping[OperatingPointName, OperatingPoint]
     target: str
@@ -124,6 +126,7 @@ def read_contract(description: ModelDescription) -> ModelContract:
             model_name=description.model_name,
             model_version=description.model_version,
             onnx_sha256=parameters["onnx_sha256"],
+            int8_sha256=parameters.get("int8_sha256", ""),
             tiles=_read_tile_contract(parameters),
             points={name: _read_point(parameters, name) for name in OperatingPointName},
             target=parameters["target"],

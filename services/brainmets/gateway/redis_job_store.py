@@ -78,7 +78,7 @@ class RedisJobStore:
         """Accept an upload as a queued job; the same request returns the job it made before.
 
         Raises:
-            RequestIdReusedError: The request_id was used for other bytes or options.
+            RequestIdReusedError: The request_id was used for other bytes, file numbers or options.
             UnknownUploadError: The upload has expired.
             UploadIncompleteError: A file is not complete, or was written to meanwhile.
             InvalidJobStateError: The upload was submitted under another request_id.

@@ -16,21 +16,23 @@ from brainmets.imaging.errors import DataLossError
 _log = structlog.get_logger(__name__)
 
 
-def cache_key(job: Job, plan: SegmentationPlan, *, choices: PreparationChoices, software_version: str) -> str:
-    """Return the SHA-256 (lower-case hexadecimal) of everything that decides a result."""
+def cache_key(job: Job, plan: SegmentationPlan, *, choices: PreparationChoices, build: str) -> str:
+    """Return the SHA-256 (lower-case hexadecimal) of everything known here that decides a result.
+
+    `build` is the build identity. Plan and choices count as a whole, so that no new field can be forgotten; what of
+    them decides nothing, such as a model card's figures, costs a computation at most. Nobody tells a worker, and so the
+    key leaves out, which engine Triton computes with (its precision and kernels), what the packages around brainmets
+    are, and of which build preprocessing is: it is rolled out with the worker.
+    """
     decisive = {
         "tenant": job.tenant,
         "input": job.input_sha256,
         # A result names the client's own numbers of its files, which the digest leaves out.
         "file_indices": sorted(file.file_index for file in job.files),
-        "models": [[model.model_name, model.model_version, model.onnx_sha256] for model in plan.models],
-        "point": asdict(plan.point),
-        "operating_point": plan.operating_point,
-        # A study that was forced through must not be the answer to one that was not.
-        "force": choices.force,
-        "series": [[selection.sequence, selection.series_number] for selection in choices.selections],
-        # The way from probabilities to lesions is code, and may be mended.
-        "software_version": software_version,
+        "plan": asdict(plan),
+        "choices": asdict(choices),
+        # The way from bytes to lesions is code, and may be mended without another version.
+        "build": build,
     }
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 

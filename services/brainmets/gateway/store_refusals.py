@@ -63,8 +63,8 @@ def submission_refused(word: bytes, *, max_queued_jobs: int) -> BrainmetsError:
         case b"reused":
             return RequestIdReusedError(
                 "The request_id was used before",
-                expected="the same bytes and options as before",
-                got="other bytes or options",
+                expected="the same bytes, file numbers and options as before",
+                got="another of these",
                 remedy="choose a new request_id",
             )
         case b"changed":

@@ -93,7 +93,7 @@ class StudyDesk:
             UnknownUploadError: The upload has expired.
             UploadIncompleteError: A file is not complete.
             MissingT1cError: No file can be the T1c.
-            RequestIdReusedError: The request_id was used for other bytes or options.
+            RequestIdReusedError: The request_id was used for other bytes, file numbers or options.
             InvalidJobStateError: The upload was submitted under another request_id.
             OverloadedError: The queue is full.
         """

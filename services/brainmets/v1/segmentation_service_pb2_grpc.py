@@ -141,7 +141,8 @@ class SegmentationServiceServicer:
     def SubmitStudy(self, request, context):
         """Accepts an uploaded study. Once this answers OK the study is stored durably and ends SUCCEEDED, FAILED or
         CANCELLED. Safe to repeat with the same request_id. FAILED_PRECONDITION: a file is not complete, or no file can be
-        the T1C. ALREADY_EXISTS: the request_id was used for other bytes or options. RESOURCE_EXHAUSTED: the queue is full.
+        the T1C. ALREADY_EXISTS: the request_id was used for other bytes, file numbers or options. RESOURCE_EXHAUSTED: the
+        queue is full.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

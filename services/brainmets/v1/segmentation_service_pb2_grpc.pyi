@@ -57,7 +57,8 @@ class SegmentationServiceStub:
     SubmitStudy: _grpc.UnaryUnaryMultiCallable[_segmentation_service_pb2.SubmitStudyRequest, _segmentation_service_pb2.SubmitStudyResponse]
     """Accepts an uploaded study. Once this answers OK the study is stored durably and ends SUCCEEDED, FAILED or
     CANCELLED. Safe to repeat with the same request_id. FAILED_PRECONDITION: a file is not complete, or no file can be
-    the T1C. ALREADY_EXISTS: the request_id was used for other bytes or options. RESOURCE_EXHAUSTED: the queue is full.
+    the T1C. ALREADY_EXISTS: the request_id was used for other bytes, file numbers or options. RESOURCE_EXHAUSTED: the
+    queue is full.
     """
     GetJob: _grpc.UnaryUnaryMultiCallable[_segmentation_service_pb2.GetJobRequest, _segmentation_service_pb2.GetJobResponse]
     """Returns one job. NOT_FOUND: unknown or erased."""
@@ -107,7 +108,8 @@ class SegmentationServiceAsyncStub(SegmentationServiceStub):
     SubmitStudy: _aio.UnaryUnaryMultiCallable[_segmentation_service_pb2.SubmitStudyRequest, _segmentation_service_pb2.SubmitStudyResponse]  # type: ignore[assignment]
     """Accepts an uploaded study. Once this answers OK the study is stored durably and ends SUCCEEDED, FAILED or
     CANCELLED. Safe to repeat with the same request_id. FAILED_PRECONDITION: a file is not complete, or no file can be
-    the T1C. ALREADY_EXISTS: the request_id was used for other bytes or options. RESOURCE_EXHAUSTED: the queue is full.
+    the T1C. ALREADY_EXISTS: the request_id was used for other bytes, file numbers or options. RESOURCE_EXHAUSTED: the
+    queue is full.
     """
     GetJob: _aio.UnaryUnaryMultiCallable[_segmentation_service_pb2.GetJobRequest, _segmentation_service_pb2.GetJobResponse]  # type: ignore[assignment]
     """Returns one job. NOT_FOUND: unknown or erased."""
@@ -184,7 +186,8 @@ class SegmentationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_segmentation_service_pb2.SubmitStudyResponse, _abc.Awaitable[_segmentation_service_pb2.SubmitStudyResponse]]:
         """Accepts an uploaded study. Once this answers OK the study is stored durably and ends SUCCEEDED, FAILED or
         CANCELLED. Safe to repeat with the same request_id. FAILED_PRECONDITION: a file is not complete, or no file can be
-        the T1C. ALREADY_EXISTS: the request_id was used for other bytes or options. RESOURCE_EXHAUSTED: the queue is full.
+        the T1C. ALREADY_EXISTS: the request_id was used for other bytes, file numbers or options. RESOURCE_EXHAUSTED: the
+        queue is full.
         """
 
     @_abc_1.abstractmethod

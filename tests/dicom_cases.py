@@ -12,14 +12,17 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.pixels.encoders import RLELosslessEncoder
 from pydicom.uid import (
+    JPEG2000,
     UID,
     EnhancedMRImageStorage,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEGLossless,
     JPEGLosslessSV1,
     JPEGLSLossless,
+    JPEGLSNearLossless,
     MRImageStorage,
     RLELossless,
     generate_uid,
@@ -50,10 +53,14 @@ _RLE_OPTIONS = {
     "pixel_representation": "PixelRepresentation",
     "photometric_interpretation": "PhotometricInterpretation",
 }
+# Without loss, also where the syntax allows for some.
 _GDCM_ENCODERS = {
+    JPEGLossless: gdcm.TransferSyntax.JPEGLosslessProcess14,
     JPEGLosslessSV1: gdcm.TransferSyntax.JPEGLosslessProcess14_1,
     JPEGLSLossless: gdcm.TransferSyntax.JPEGLSLossless,
+    JPEGLSNearLossless: gdcm.TransferSyntax.JPEGLSNearLossless,
     JPEG2000Lossless: gdcm.TransferSyntax.JPEG2000Lossless,
+    JPEG2000: gdcm.TransferSyntax.JPEG2000,
 }
 
 
@@ -86,7 +93,7 @@ def write_series(
         volume: What to write; its axes must be perpendicular.
         attributes: Attributes by keyword, of every instance; they replace those that are written otherwise.
         enhanced: Enhanced MR instead of classic MR.
-        transfer_syntax: Uncompressed, deflated, RLE, JPEG lossless, JPEG-LS lossless or JPEG 2000 lossless.
+        transfer_syntax: Uncompressed, deflated, RLE, JPEG lossless, JPEG-LS or JPEG 2000.
         seed: Makes the UIDs of the series: another one, another series of the same study.
     """
     data_sets = series_data_sets(volume, attributes=attributes, enhanced=enhanced, seed=seed)

@@ -10,6 +10,7 @@ from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEGLossless,
     JPEGLosslessSV1,
     JPEGLSLossless,
     RLELossless,
@@ -38,6 +39,14 @@ SHARED_GROUPS = b"\x00\x52\x29\x92"
 COMPRESSED = (JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless, RLELossless)
 # Nothing of these, which the files carry, may ever be quoted.
 IDENTITY = ("4711", "Doe", "Jane", "19500101", "1.2.826")
+
+# Damage that leaves a stream as long as it was, with its head and its end: a lost block, and all that follows lost.
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "a block of zeros": lambda stream: stream[: len(stream) // 2] + bytes(128) + stream[len(stream) // 2 + 128 :],
+    "cut": lambda stream: (
+        stream[: len(stream) // 2] + b"\xff\xd9" + bytes(len(stream[len(stream) // 2 : -34])) + stream[-32:]
+    ),
+}
 
 Study = tuple[StudyFile, ...]
 
@@ -82,14 +91,15 @@ def with_bytes(inserted: bytes) -> Study:
 
 def with_streams(change: Callable[[bytes], bytes], transfer_syntax: UID) -> Study:
     """Return a compressed study of one series whose compressed bytes were changed."""
-
-    def change_file(content: bytes) -> bytes:
-        # Tag, representation, length, an empty table of offsets, and then the first item's head.
-        place = content.rindex(b"\xe0\x7f\x10\x00OB") + 12 + 8 + 8
-        return content[:place] + change(content[place:])
-
     contents = write_series(small_volume((5, 64, 64)), transfer_syntax=transfer_syntax)
-    return study_files(*map(change_file, contents))
+    return study_files(*(with_stream(content, change) for content in contents))
+
+
+def with_stream(content: bytes, change: Callable[[bytes], bytes]) -> bytes:
+    """Return a file whose compressed bytes, up to its end, were changed."""
+    # Tag, representation, length, an empty table of offsets, and then the first item's head.
+    place = content.rindex(b"\xe0\x7f\x10\x00OB") + 12 + 8 + 8
+    return content[:place] + change(content[place:])
 
 
 def of_another_size(transfer_syntax: UID, *, rows: int, columns: int) -> Study:
@@ -243,5 +253,10 @@ FAULTS: dict[str, tuple[Study, type[BrainmetsError]]] = {
             "broken off": lambda stream: stream[: len(stream) // 2],
             "of zeros": lambda stream: bytes(len(stream) - 8) + stream[-8:],
         }.items()
+    },
+    **{
+        f"{syntax.keyword}, {name}": (with_streams(change, syntax), MalformedFileError)
+        for syntax in (JPEGLossless, JPEGLosslessSV1, JPEGLSLossless)
+        for name, change in DAMAGES.items()
     },
 }

@@ -1,9 +1,12 @@
 """Compressed frames are decoded exactly, and only where they are what they say."""
 
 from collections.abc import Callable
+from typing import Any
 
+import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless, RLELossless
 
@@ -12,6 +15,7 @@ from brainmets.formats.dicom_instance import TransferSyntax
 from brainmets.formats.study_reader import read_study
 from brainmets.imaging.sequence import Sequence
 from dicom_cases import series_data_sets, small_volume, study_files, write_instance, write_series
+from dicom_faults import DAMAGES
 
 COMPRESSED = (JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless, RLELossless)
 INT16 = np.dtype("<i2")
@@ -74,3 +78,19 @@ def test_a_stream_of_another_kind_is_refused(syntax: TransferSyntax, change: Cal
     (stream,) = generate_frames(content[content.rindex(b"\xe0\x7f\x10\x00OB") + 12 :], number_of_frames=1)
     with pytest.raises(CodestreamError):
         decode_frame(change(stream), syntax, matrix=(24, 20), stored_type=INT16)
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_lossy_stream_that_is_damaged_is_refused(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """And a sound one is not; libjpeg's words are shown to nobody."""
+    image = np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8)
+    sound = cv2.imencode(".jpg", image)[1].tobytes()
+    expected = cv2.imdecode(np.frombuffer(sound, np.uint8), cv2.IMREAD_UNCHANGED)
+
+    def decode(stream: bytes) -> NDArray[Any]:  # Any: as in decode_frame
+        return decode_frame(stream, TransferSyntax.JPEG_BASELINE, matrix=(64, 64), stored_type=np.dtype("u1"))
+
+    np.testing.assert_allclose(decode(sound), expected, atol=2)  # two decoders may round differently
+    with pytest.raises(CodestreamError, match="damaged"):
+        decode(DAMAGES[name](sound))
+    assert capfd.readouterr().err == ""

@@ -2,9 +2,20 @@
 
 import numpy as np
 import pytest
+from pydicom.uid import (
+    JPEG2000,
+    UID,
+    JPEG2000Lossless,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+)
 
 from brainmets.imaging.errors import (
     BrainmetsError,
+    MalformedFileError,
     MixedStudiesError,
     PreContrastError,
     QualityRefusedError,
@@ -14,6 +25,7 @@ from brainmets.imaging.volume import Volume
 from brainmets.internal.v1 import preprocessing_service_pb2 as messages
 from brainmets.v1 import job_pb2, result_pb2, study_pb2
 from dicom_cases import write_series, write_zip
+from dicom_faults import DAMAGES, with_stream
 from imaging_cases import AXIAL, make_geometry
 from preparation_bench import VOXEL_MM, PreparationBench, head_voxels, nifti_bytes
 
@@ -72,6 +84,30 @@ async def test_an_archive_is_the_study_it_holds(bench: PreparationBench) -> None
     archive = await bench.prepare(await store_zip(bench, instances))
     assert archive[1:] == one_by_one[1:]
     assert len(archive) > 1
+
+
+@pytest.mark.parametrize(
+    "syntax",
+    [JPEGLossless, JPEGLosslessSV1, JPEGLSLossless, JPEGLSNearLossless, JPEG2000Lossless, JPEG2000, RLELossless],
+    ids=lambda syntax: syntax.keyword,
+)
+async def test_a_compressed_series_is_what_it_is_uncompressed(bench: PreparationBench, syntax: UID) -> None:
+    """To the last bit of a tile: no codec complains of what is sound."""
+    plain = write_series(head_volume(), attributes=WITH_CONTRAST)
+    compressed = write_series(head_volume(), attributes=WITH_CONTRAST, transfer_syntax=syntax)
+    expected = await bench.prepare(await store_zip(bench, plain))
+    assert (await bench.prepare(await store_zip(bench, compressed, file_index=1)))[1:] == expected[1:]
+
+
+@pytest.mark.parametrize("syntax", [JPEGLossless, JPEGLosslessSV1], ids=lambda syntax: syntax.keyword)
+@pytest.mark.parametrize("name", DAMAGES)
+async def test_a_damaged_slice_is_refused_and_named(bench: PreparationBench, name: str, syntax: UID) -> None:
+    """Its codec would go on with a slice that is half of something else."""
+    instances = list(write_series(head_volume(), attributes=WITH_CONTRAST, transfer_syntax=syntax))
+    instances[20] = with_stream(instances[20], DAMAGES[name])
+    error = await refusal(bench, *await store_instances(bench, tuple(instances)))
+    assert isinstance(error, MalformedFileError)
+    assert (error.file_index, error.got) == (20, "a damaged stream")
 
 
 async def test_the_header_tells_what_became_of_each_series(bench: PreparationBench) -> None:

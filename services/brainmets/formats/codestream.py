@@ -1,7 +1,8 @@
 """Owns compressed frames: only what its own head shows to be an image of the stated size is decoded.
 
 GDCM ends the process when a stream is larger or smaller than it was told. So the head of every stream is read here
-first; and RLE, which has none, is decoded here.
+first; and RLE, which has none, is decoded here. Behind the head, damage is found where a codec fails at it or complains
+of it. No format has a checksum: many a flipped bit of a JPEG, and most of JPEG 2000, give another image without a sign.
 """
 
 import struct
@@ -13,6 +14,7 @@ import gdcm  # type: ignore[import-untyped]  # published without types
 import numpy as np
 from numpy.typing import NDArray
 
+from brainmets.formats.codec_complaints import hear_complaints
 from brainmets.formats.dicom_instance import TransferSyntax
 
 _JPEG_SYNTAXES = {
@@ -158,9 +160,10 @@ def _decode_gdcm(content: bytes, syntax: TransferSyntax, *, head: _Head, contain
     image.SetTransferSyntax(gdcm.TransferSyntax(_SYNTAXES[syntax]))
     bits, signed = 8 * container.itemsize, int(container.kind == "i")
     image.SetPixelFormat(gdcm.PixelFormat(1, bits, head.precision, head.precision - 1, signed))
-    decoded: str | None = image.GetBuffer()
+    decoded: str | None
+    decoded, complains = hear_complaints(image.GetBuffer)
     # SWIG hands bytes out as a text, escaping what is none.
-    return b"" if decoded is None else decoded.encode("utf-8", "surrogateescape")
+    return b"" if decoded is None or complains else decoded.encode("utf-8", "surrogateescape")
 
 
 def _decode_rle(content: bytes, matrix: tuple[int, int], stored_type: np.dtype[Any]) -> NDArray[Any]:

@@ -116,12 +116,12 @@ class Decoder:
     def is_alive(self) -> bool:
         """Whether it waits for a study; asked of an idle decoder only."""
         try:
-            # It says nothing by itself: there is nothing to read until its end of the socket is closed.
-            return bool(self._control.recv(1, socket.MSG_PEEK))
+            # The end of the line, or an answer to no question, which the next patient's study would take for its own.
+            with contextlib.suppress(ConnectionError):
+                self._control.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
             return True
-        except ConnectionError:
-            return False
+        return False
 
     def kill(self) -> None:
         """End it at once, whatever it does."""

@@ -2,13 +2,17 @@
 
 import asyncio
 import csv
+import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
-from brainmets.client import AsyncClient, SegmentationOptions, patience
+from brainmets import __version__
+from brainmets.client import AsyncClient, SegmentationOptions, find_study_files, patience
 from brainmets.client.cohort import CohortLine, Outcome, find_studies, segment_cohort
+from brainmets.client.study_digest import digest_study
 from faulty_line import FaultyLine
 from gateway_bench import GatewayBench, running_gateway, study_bytes
 
@@ -50,6 +54,45 @@ async def test_a_study_that_was_mended_is_taken(bench: GatewayBench, cohort: Pat
     assert (await send(bench.address, cohort, tmp_path / "out"))["first"].reason == "MALFORMED_FILE"
     t1c.write_bytes(study_bytes())
     assert (await send(bench.address, cohort, tmp_path / "out"))["first"].outcome is Outcome.SEGMENTED
+
+
+async def test_results_of_another_patient_are_not_taken_for_a_studys_own(
+    bench: GatewayBench, cohort: Path, tmp_path: Path
+) -> None:
+    """A name says nothing of what lies under it. They are replaced, and the table says so; then they are its own."""
+    out, t1c = tmp_path / "out", cohort / "first" / "patient-t1c.nii.gz"
+    before = (await send(bench.address, cohort, out))["first"]
+    assert (before.outcome, before.reason) == (Outcome.SEGMENTED, "")
+    t1c.write_bytes(study_bytes(lesion=False, seed=1))
+    replaced = (await send(bench.address, cohort, out))["first"]
+    assert (replaced.outcome, replaced.reason) == (Outcome.SEGMENTED, "STUDY_CHANGED")
+    assert replaced.volume_mm3 != before.volume_mm3
+    assert str(out / "first") in replaced.message
+    report = json.loads((out / "first" / "report.json").read_text())
+    assert report["inputSha256"] == digest_study(find_study_files(cohort / "first"))
+    again = (await send(bench.address, cohort, out))["first"]
+    assert (again.outcome, again.volume_mm3, again.reason) == (Outcome.DONE_BEFORE, replaced.volume_mm3, "")
+
+
+async def test_results_stay_until_a_changed_study_has_others(bench: GatewayBench, cohort: Path, tmp_path: Path) -> None:
+    """The table says of whom they are not."""
+    out = tmp_path / "out"
+    await send(bench.address, cohort, out)
+    before = {path: path.read_bytes() for path in (out / "first").iterdir()}
+    (cohort / "first" / "patient-t1c.nii.gz").write_bytes(study_bytes()[:5000])
+    line = (await send(bench.address, cohort, out))["first"]
+    assert (line.outcome, line.lesions, line.reason) == (Outcome.FAILED, None, "MALFORMED_FILE")
+    assert line.message.endswith(f"; the results in {out / 'first'} are of an earlier run")
+    assert {path: path.read_bytes() for path in (out / "first").iterdir()} == before
+
+
+async def test_the_table_tells_release_and_networks(bench: GatewayBench, cohort: Path, tmp_path: Path) -> None:
+    """Studies that were done before may be of others than the rest."""
+    for _ in range(2):
+        await send(bench.address, cohort, tmp_path / "out")
+        (row,) = read_summary(tmp_path / "out")
+        assert row["software_version"] == __version__
+        assert re.fullmatch(r"nested_unet@[0-9a-f]{12} attention_unet@[0-9a-f]{12}", row["networks"])
 
 
 async def test_another_try_is_found_again_too(idle: GatewayBench, cohort: Path, tmp_path: Path) -> None:

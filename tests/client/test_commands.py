@@ -395,7 +395,7 @@ async def test_a_study_of_a_cohort_that_cannot_be_written_can_be_fetched(
     shutil.copytree(study, tmp_path / "cohort" / "first")
     out = tmp_path / "results"
     out.mkdir()
-    (out / ".first.part").touch()
+    (out / "first").touch()
     result = await run("submit", "--all", str(tmp_path / "cohort"), "--output", str(out), "--address", bench.address)
     assert result.exit_code == ExitCode.FAILED
     assert result.stderr.endswith(f" --output {out / 'first'} --address {bench.address}\n")

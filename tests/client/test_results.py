@@ -11,8 +11,9 @@ from rich.console import Console
 
 from brainmets.client import Finding, ResultsUnsavedError, Segmentation, SeriesUse
 from brainmets.client.models import Model, OperatingPoint
-from brainmets.client.results import segmentation_from_proto
+from brainmets.client.results import RESULT_NAMES, segmentation_from_proto
 from brainmets.client.terminal import model_report, segmentation_report
+from brainmets.gateway.outputs import FILE_NAMES
 from brainmets.v1 import job_pb2, result_pb2, study_pb2
 
 T1C = result_pb2.SeriesUse(
@@ -107,6 +108,49 @@ def test_a_full_disk_leaves_no_half_results(tmp_path: Path) -> None:
     assert shown.save(out) == (out / "lesions.csv", out / "mask.nii.gz")
     expected = files | {"notes.txt": b"mine"}
     assert {path.name: path.read_bytes() for path in out.iterdir()} == expected
+
+
+def test_what_a_killed_save_has_left_is_of_no_result(tmp_path: Path) -> None:
+    """It may be another patient's; what earlier releases left has a name that is known."""
+    (tmp_path / ".out.part").mkdir()
+    (tmp_path / ".out.part" / "probability.nii.gz").write_bytes(b"another")
+    replace(segmentation(), files={"mask.nii.gz": b"own"}).save(tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["mask.nii.gz"]
+
+
+def test_files_of_another_result_do_not_stay_beside_its_own(tmp_path: Path) -> None:
+    """Whatever a result can have; files of others do, also one in our way of naming what is unfinished."""
+    for name in (*RESULT_NAMES, "notes.txt", ".part"):
+        (tmp_path / name).write_bytes(b"another")
+    replace(segmentation(), files={"mask.nii.gz": b"own", "report.json": b"own"}).save(tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
+        "mask.nii.gz": b"own",
+        "report.json": b"own",
+        "notes.txt": b"another",
+        ".part": b"another",
+    }
+
+
+def test_no_report_stands_beside_half_of_a_result(tmp_path: Path) -> None:
+    """By the report a folder is known to hold results; a folder in the place of a file stops them on their way."""
+    (tmp_path / "mask.nii.gz").mkdir()
+    (tmp_path / "report.json").write_bytes(b"another")
+    files = {"report.json": b"own", "lesions.csv": b"own", "mask.nii.gz": b"own"}
+    with pytest.raises(ResultsUnsavedError):
+        replace(segmentation(), files=files).save(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"mask.nii.gz", "lesions.csv"}
+
+
+def test_the_files_of_a_result_are_those_that_the_service_writes() -> None:
+    """One that is not known here would stay beside another study's."""
+    assert set(RESULT_NAMES) == set(FILE_NAMES.values())
+
+
+def test_a_folder_of_results_is_open_to_whom_others_are(tmp_path: Path) -> None:
+    """It is made in a temporary one, which is closed."""
+    (tmp_path / "other").mkdir()
+    replace(segmentation(), files={"mask.nii.gz": b"own"}).save(tmp_path / "deep" / "out")
+    assert (tmp_path / "deep" / "out").stat().st_mode == (tmp_path / "other").stat().st_mode
 
 
 def test_findings_have_a_severity() -> None:

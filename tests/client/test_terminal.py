@@ -11,10 +11,11 @@ import pytest
 from rich.console import Console, RenderableType
 from rich.live import Live
 
+from brainmets.client.cohort import CohortLine, Outcome
 from brainmets.client.errors import ServiceError
 from brainmets.client.jobs import Job, JobState
 from brainmets.client.results import Lesion, segmentation_from_proto
-from brainmets.client.terminal import CohortProgress, StudyProgress, job_table, lesion_table
+from brainmets.client.terminal import CohortProgress, StudyProgress, job_table, lesion_table, show_cohort
 from brainmets.v1 import job_pb2
 from terminal import HIDE_CURSOR, SHOW_CURSOR
 
@@ -50,6 +51,7 @@ FAILED = replace(
     create_time=datetime(2026, 11, 28, 13, 58, 59, tzinfo=UTC),
     error=REFUSED,
 )
+DONE = CohortLine("first", Outcome.DONE_BEFORE, 1, 20.0, software_version="0.1", networks="a@1")
 # The first two of the demonstration study, as `make run` finds them.
 LESIONS = (
     Lesion(1, 7564.0, 25.7, 24.0, 27.0, (-36.0, 52.0, -6.0), "right", 0.93, 0.99),
@@ -164,6 +166,26 @@ def test_a_cohort_that_waits_for_the_service_says_so() -> None:
     with CohortProgress(Console(file=shown, force_terminal=True), studies=2) as progress:
         progress.waits()
     assert "waiting for it" in shown.getvalue()
+
+
+def test_a_study_that_took_anothers_place_is_told() -> None:
+    """And no study that is as it was."""
+    shown = io.StringIO()
+    with CohortProgress(Console(file=shown, width=WIDTH), studies=2) as progress:
+        progress.ended(replace(DONE, reason="STUDY_CHANGED", message="they were of other files"))
+        progress.ended(replace(DONE, study="second"))
+    assert "first: they were of other files [STUDY_CHANGED]" in shown.getvalue()
+    assert "second" not in shown.getvalue()
+
+
+@pytest.mark.parametrize("other", [{"software_version": "0.2"}, {"networks": "a@2"}])
+def test_results_of_several_releases_are_told(other: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    """They stand in one table, and nothing is computed anew for it; a study that failed is of none."""
+    failed = CohortLine("third", Outcome.FAILED)
+    show_cohort((DONE, replace(DONE, study="second"), failed), summary=Path("summary.csv"))
+    assert "release" not in capsys.readouterr().out
+    show_cohort((DONE, replace(DONE, study="second", **other)), summary=Path("summary.csv"))
+    assert "Not all of one release or the same networks: summary.csv says which" in capsys.readouterr().out
 
 
 def test_the_page_shows_the_screens_as_they_are() -> None:

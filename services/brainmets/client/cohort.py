@@ -1,43 +1,42 @@
 """Owns a cohort: all studies of a folder, segmented a few at a time, with a table of what became of each.
 
 A cohort that was stopped goes on where it was: studies that have their results are left alone, and one that was sent
-before is found again by its request identifier instead of being computed twice. A service that is away or full is
-waited for.
+before is found again by its request identifier instead of being computed twice. Results are a study's where they are of
+its very bytes; those of others, under its name, are replaced by its own. A service that is away or full is waited for.
 """
 
 from __future__ import annotations
 
 import asyncio
 import csv
-import hashlib
 import uuid
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from google.protobuf import json_format
-
-from brainmets.client.errors import ServiceError, StudyPathError
+from brainmets.client.earlier_results import check_options, name_point, read_earlier_report
+from brainmets.client.errors import EarlierResultsError, ServiceError, StudyPathError
 from brainmets.client.jobs import JobState
-from brainmets.client.names import word_of
 from brainmets.client.patience import Patience
+from brainmets.client.study_digest import digest_study
 from brainmets.client.study_files import find_study_files
-from brainmets.v1 import result_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from brainmets.client.aio import AsyncClient
     from brainmets.client.jobs import Job
     from brainmets.client.options import SegmentationOptions
     from brainmets.client.study_files import StudyFile
+    from brainmets.v1 import result_pb2
 
 SUMMARY_NAME = "summary.csv"
-REPORT_NAME = "report.json"
 # Studies under way: enough that the service always has one to go on with.
 STUDIES_AT_A_TIME = 4
 _NAMESPACE = uuid.UUID("8c4a2f3e-6b0d-4a55-9a0e-2f0c8d3e7b11")
+# Of a network's SHA-256, as many digits as tell networks apart.
+_DIGEST_DIGITS = 12
 
 
 class Outcome(StrEnum):
@@ -57,9 +56,11 @@ class CohortLine:
         outcome: What became of it.
         lesions: How many were found; None where it failed.
         volume_mm3: Their volume together.
-        reason: The service's word for why it failed.
+        reason: The service's word for why it failed; STUDY_CHANGED where results of other files were replaced.
         message: The sentence that goes with it.
         operating_point: Which of the offered points decided; `unspecified` where the caller gave figures.
+        software_version: The service's release that segmented it, perhaps an earlier one than the others'.
+        networks: What it used, each as name@digest, by the beginning of its file's SHA-256.
     """
 
     study: str
@@ -69,6 +70,8 @@ class CohortLine:
     reason: str = ""
     message: str = ""
     operating_point: str = ""
+    software_version: str = ""
+    networks: str = ""
 
 
 def find_studies(folder: Path, *, output: Path) -> tuple[Path, ...]:
@@ -149,17 +152,27 @@ def write_summary(lines: Iterable[CohortLine], path: Path) -> None:
 
 
 async def _segment(client: AsyncClient, study: Path, options: SegmentationOptions, *, output: Path) -> CohortLine:
-    if (line := _read_line(study, output, options)) is not None:
-        return line
+    earlier = None
     try:
+        earlier = read_earlier_report(output)
         files = find_study_files(study)
-        request_id = await asyncio.to_thread(_find_request_id, files, options, output)
-        job = await _submit(client, files, options, request_id)
+        input_sha256 = await asyncio.to_thread(digest_study, files)
+        if earlier is not None and earlier.input_sha256 == input_sha256:
+            check_options(earlier, options, folder=output)
+            return _describe(study.name, Outcome.DONE_BEFORE, earlier)
+        job = await _submit(client, files, options, _find_request_id(input_sha256, options, output))
         segmentation = await client.wait(job.job_id)
-    except (StudyPathError, ServiceError, OSError, ValueError) as error:
-        return _describe_failure(study.name, error)
+    except (EarlierResultsError, StudyPathError, ServiceError, OSError, ValueError) as error:
+        line = _describe_failure(study.name, error)
+        if earlier is None or isinstance(error, EarlierResultsError):
+            return line
+        return replace(line, message=f"{line.message.rstrip('.')}; the results in {output} are of an earlier run")
     segmentation.save(output)
-    return _describe(study.name, Outcome.SEGMENTED, segmentation.report)
+    line = _describe(study.name, Outcome.SEGMENTED, segmentation.report)
+    if earlier is None:
+        return line
+    message = f"the results that lay in {output} were of other files; those of these files have taken their place"
+    return replace(line, reason="STUDY_CHANGED", message=message)
 
 
 async def _submit(
@@ -173,55 +186,12 @@ async def _submit(
     return job
 
 
-def _read_line(study: Path, output: Path, options: SegmentationOptions) -> CohortLine | None:
-    """Return the line of a study that has its results, from its report; None where it has none."""
-    if not output.is_dir():
-        return None
-    report = result_pb2.SegmentationResult()
-    try:
-        json_format.Parse((output / REPORT_NAME).read_bytes(), report, ignore_unknown_fields=True)
-    except (OSError, json_format.ParseError):
-        message = f"expected results of an earlier run in {output}, got a folder without a readable {REPORT_NAME}"
-        return CohortLine(study.name, Outcome.FAILED, reason="RESULTS_UNREADABLE", message=message)
-    for name, asked, got in _compare(options, report):
-        message = f"expected results of {name} {asked}, got those of {got} in {output}; name another --output"
-        return CohortLine(study.name, Outcome.FAILED, reason="OTHER_OPTIONS", message=message)
-    return _describe(study.name, Outcome.DONE_BEFORE, report)
-
-
-def _compare(
-    options: SegmentationOptions, report: result_pb2.SegmentationResult
-) -> Iterator[tuple[str, object, object]]:
-    """Yield what was asked for and what there is instead, as far as a report tells."""
-    figures = {
-        name: getattr(options, name)
-        for name in ("threshold", "min_lesion_volume_mm3", "min_peak_probability")
-        if getattr(options, name) is not None
-    }
-    for name, asked in figures.items():
-        if (got := getattr(report, name)) != asked:
-            yield name, f"{asked:g}", f"{got:g}"
-    # Figures have no name; without them the service's default is balanced.
-    point = "unspecified" if figures else options.operating_point or "balanced"
-    if (got := _name_point(report)) != point:
-        yield "operating point", point, got
-    models = tuple(model.model_name for model in report.models)
-    if options.model != (models[0] if len(models) == 1 else "mean"):
-        yield "model", options.model, " and ".join(models)
-
-
-def _find_request_id(files: Sequence[StudyFile], options: SegmentationOptions, output: Path) -> str:
+def _find_request_id(input_sha256: str, options: SegmentationOptions, output: Path) -> str:
     """Return what is the same again after a stop: for the same bytes, options and place.
 
     The service refuses other bytes under the same request, such as those of a study that was mended meanwhile.
     """
-    digest = hashlib.sha256()
-    for file in files:
-        content = hashlib.sha256()
-        for chunk in file.chunks():
-            content.update(chunk)
-        digest.update(f"{file.sequence} {file.file_format} {content.hexdigest()}\n".encode())
-    return _name_request(output.resolve(), options, digest.hexdigest())
+    return _name_request(output.resolve(), options, input_sha256)
 
 
 def _name_request(*parts: object) -> str:
@@ -230,6 +200,8 @@ def _name_request(*parts: object) -> str:
 
 def _describe_failure(study: str, error: Exception) -> CohortLine:
     match error:
+        case EarlierResultsError():
+            reason, message = error.reason, str(error)
         case StudyPathError():
             reason, message = "STUDY_PATH", str(error)
         case ServiceError():
@@ -248,9 +220,7 @@ def _describe(study: str, outcome: Outcome, report: result_pb2.SegmentationResul
         outcome,
         lesions=len(volumes_mm3),
         volume_mm3=round(sum(volumes_mm3), 1),
-        operating_point=_name_point(report),
+        operating_point=name_point(report),
+        software_version=report.software_version,
+        networks=" ".join(f"{model.model_name}@{model.onnx_sha256[:_DIGEST_DIGITS]}" for model in report.models),
     )
-
-
-def _name_point(report: result_pb2.SegmentationResult) -> str:
-    return word_of(result_pb2.OperatingPoint, report.operating_point, prefix="OPERATING_POINT_")

@@ -3,6 +3,7 @@
 ClientError
 ├── StudyPathError    the path holds nothing that can be sent; nothing was sent
 ├── ResultsUnsavedError results could not be written, as its OSError says; their job keeps them
+├── EarlierResultsError results of an earlier run are not those that are asked for, or cannot be read; they stay
 ├── TlsFileError      a certificate or key is not what it should be; nothing was called
 ├── MissingExtraError a command needs packages that are not installed
 ├── MissingLibraryError images are asked for in a library that is not installed
@@ -76,6 +77,18 @@ class ResultsUnsavedError(ClientError, OSError):
     def __init__(self, error: OSError, folder: Path, *, job_id: str) -> None:
         super().__init__(error.errno, error.strerror, str(folder))
         self.job_id = job_id
+
+
+class EarlierResultsError(ClientError):
+    """A folder for results holds others already, or something else.
+
+    Attributes:
+        reason: RESULTS_UNREADABLE or OTHER_OPTIONS.
+    """
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class TlsFileError(ClientError):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from brainmets.client.errors import ResultsUnsavedError
@@ -14,10 +14,15 @@ from brainmets.client.names import sequence_name, word_of
 from brainmets.v1 import result_pb2
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from brainmets.v1 import job_pb2, study_pb2
 
 MASK_NAME = "mask.nii.gz"
 PROBABILITY_NAME = "probability.nii.gz"
+REPORT_NAME = "report.json"
+# All files that a result can have, by the names that the service gives them.
+RESULT_NAMES = (MASK_NAME, PROBABILITY_NAME, REPORT_NAME, "lesions.csv", "overlay.png")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +147,7 @@ class Segmentation:
         """Write the artefacts into a directory, made when absent, and return their paths.
 
         They are written elsewhere first and moved when all are there: a full disk leaves no half of them, and what was
-        there before stays.
+        there before stays. Files of another result, by the names in `RESULT_NAMES`, do not stay beside these.
 
         Raises:
             ResultsUnsavedError: They cannot be written; an OSError that names the directory and the job.
@@ -151,21 +156,36 @@ class Segmentation:
         # The last part only: a service never chooses where a client writes.
         contents = {Path(file_name).name: content for file_name, content in self.files.items()}
         before = folder.is_dir()
-        unfinished = folder / ".part" if before else folder.with_name(f".{folder.name}.part")
         try:
-            unfinished.mkdir(parents=True, exist_ok=True)
-            for name, content in contents.items():
-                (unfinished / name).write_bytes(content)
-            if before:
-                for name in contents:
-                    (unfinished / name).replace(folder / name)
-            else:
-                unfinished.replace(folder)
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            # A new one each time: what a save that was killed has left may be another patient's. Inside of a folder
+            # that is there, for that may be a file system of its own, over whose border nothing is moved in one step.
+            place = folder if before else folder.parent
+            with TemporaryDirectory(prefix=".part-", dir=place, ignore_cleanup_errors=True) as room:
+                # A temporary folder is its owner's alone; the results are for whom the caller's umask says.
+                unfinished = Path(room) / "results"
+                unfinished.mkdir()
+                for name, content in contents.items():
+                    (unfinished / name).write_bytes(content)
+                if before:
+                    _replace_results(folder, unfinished, contents)
+                else:
+                    unfinished.replace(folder)
         except OSError as error:
             raise ResultsUnsavedError(error, folder, job_id=self.job.job_id) from error
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
         return tuple(folder / name for name in contents)
+
+
+def _replace_results(folder: Path, new: Path, names: Collection[str]) -> None:
+    """Move a result's files into a folder that may hold those of another one.
+
+    The report, by which a folder is known to hold results, goes first and comes last: whatever stops this, no report
+    stands beside files of another study.
+    """
+    for name in (REPORT_NAME, *(name for name in RESULT_NAMES if name not in names)):
+        (folder / name).unlink(missing_ok=True)
+    for name in sorted(names, key=REPORT_NAME.__eq__):
+        (new / name).replace(folder / name)
 
 
 def segmentation_from_proto(job: job_pb2.Job, files: dict[str, bytes]) -> Segmentation:

@@ -177,9 +177,10 @@ class CohortProgress:
         self._bar.stop()
 
     def ended(self, line: CohortLine) -> None:
-        """Count a study, and say at once why one failed."""
-        if line.outcome == "failed":
-            self._bar.console.print(f"{line.study}: {line.message} [{line.reason}]", style="red", markup=False)
+        """Count a study, and say at once why one failed, or took the place of another one."""
+        if line.reason:
+            style = "red" if line.outcome == "failed" else "yellow"
+            self._bar.console.print(f"{line.study}: {line.message} [{line.reason}]", style=style, markup=False)
         self._bar.advance(self._task)
         self.ended_studies += 1
 
@@ -219,8 +220,11 @@ def show_segmentation(segmentation: Segmentation, *, as_json: bool, paths: Itera
 
 def show_cohort(lines: Iterable[CohortLine], *, summary: Path) -> None:
     """Print what became of a cohort, and the file that tells it too."""
+    lines = tuple(lines)
     console = Console()
     console.print(cohort_table(lines))
+    if len({(line.software_version, line.networks) for line in lines if line.outcome != "failed"}) > 1:
+        console.print(f"Not all of one release or the same networks: {summary.name} says which", style="yellow")
     console.print(f"  {summary}", highlight=False, soft_wrap=True)
     console.print(f"[bold]{RESEARCH_USE_ONLY}[/bold]")
 

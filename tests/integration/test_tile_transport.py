@@ -106,6 +106,12 @@ async def test_a_tile_is_inferred_where_it_was_written(
         np.testing.assert_array_equal(answer, await infer(triton, model, expected))
 
 
+async def is_known(triton: InferenceServerClient, regions: set[Path]) -> bool:
+    """Return whether Triton knows any of some regions."""
+    status = await triton.get_system_shared_memory_status()
+    return any(region.name in status.regions for region in regions)
+
+
 async def test_tiles_at_a_time_do_not_mix(
     triton: InferenceServerClient, model: ModelContract, shared: SharedMemoryTransport
 ) -> None:
@@ -169,6 +175,24 @@ async def test_nothing_is_left_after_closing(
     assert regions_of(os.getpid()) == others
     status = await triton.get_system_shared_memory_status()
     assert region.name not in status.regions
+
+
+async def test_what_triton_still_reads_is_given_back_too(triton: InferenceServerClient, model: ModelContract) -> None:
+    """As of a study that was cancelled just before its worker stops: Triton refuses it until it has computed."""
+    transport = SharedMemoryTransport(triton)
+    shape = (len(model.tiles.sequences), model.tiles.depth + 2 * model.tiles.halo, 256, 256)
+    tile = np.zeros(shape, dtype=np.float32)
+    others = regions_of(os.getpid())
+    inferring = asyncio.create_task(infer(triton, model, tile, transport=transport))
+    async with asyncio.timeout(30):
+        while not await is_known(triton, regions := set(regions_of(os.getpid())) - set(others)):  # noqa: ASYNC110 -- Triton tells nobody
+            await asyncio.sleep(0.01)
+    # Triton reads it by now.
+    await asyncio.sleep(0.1)
+    inferring.cancel()
+    await asyncio.wait([inferring])
+    await transport.close()
+    assert not await is_known(triton, regions)
 
 
 def test_a_killed_worker_leaves_nothing(stack: RunningStack) -> None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tritonclient.grpc import InferInput
 from tritonclient.grpc.aio import InferenceServerClient
 
+from brainmets.gateway.deadline import Deadline, retry_while_unavailable
 from brainmets.gateway.inference import TileShape
 from brainmets.gateway.triton_connection import triton_errors
 from brainmets.imaging.errors import DependencyUnavailableError
@@ -157,21 +158,24 @@ class SharedMemoryTransport:
 
     async def _register(self, region: _Region) -> None:
         memory = region.memory
+        # Triton refuses a name that it knows, as after a call that broke off without its having been restarted.
+        await self._unregister(region)
         with triton_errors(memory.name):
-            # Triton refuses a name that it knows, as after a call that broke off without its having been restarted.
-            await self._client.unregister_system_shared_memory(memory.name, client_timeout=REGISTER_TIMEOUT_S)
             await self._client.register_system_shared_memory(
                 memory.name, memory.name, memory.size, client_timeout=REGISTER_TIMEOUT_S
             )
         region.known = True
 
+    async def _unregister(self, region: _Region) -> None:
+        with triton_errors(region.memory.name):
+            await self._client.unregister_system_shared_memory(region.memory.name, client_timeout=REGISTER_TIMEOUT_S)
+
     async def _drop(self, region: _Region) -> None:
         try:
             if region.known:
-                with suppress(DependencyUnavailableError), triton_errors(region.memory.name):
-                    await self._client.unregister_system_shared_memory(
-                        region.memory.name, client_timeout=REGISTER_TIMEOUT_S
-                    )
+                # Triton keeps what an inference reads, also for a moment after it has answered.
+                with suppress(DependencyUnavailableError):
+                    await retry_while_unavailable(lambda: self._unregister(region), Deadline.after(REGISTER_TIMEOUT_S))
         finally:
             region.memory.unlink()
             # An error's traceback may still hold the voxels: what it shows goes with it.

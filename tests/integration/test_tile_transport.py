@@ -177,8 +177,12 @@ async def test_nothing_is_left_after_closing(
     assert region.name not in status.regions
 
 
-async def test_what_triton_still_reads_is_given_back_too(triton: InferenceServerClient, model: ModelContract) -> None:
+async def test_what_triton_still_reads_is_given_back_too(
+    triton: InferenceServerClient, model: ModelContract, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As of a study that was cancelled just before its worker stops: Triton refuses it until it has computed."""
+    # A busy machine may compute for longer than a worker waits.
+    monkeypatch.setattr(tile_transport, "REGISTER_TIMEOUT_S", 60.0)
     transport = SharedMemoryTransport(triton)
     shape = (len(model.tiles.sequences), model.tiles.depth + 2 * model.tiles.halo, 256, 256)
     tile = np.zeros(shape, dtype=np.float32)

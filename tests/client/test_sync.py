@@ -32,6 +32,28 @@ async def test_a_study_is_segmented(bench: GatewayBench, study: Path) -> None:
     assert len(segmentation.lesions) == 1
 
 
+async def test_a_callback_that_calls_its_client_is_told(bench: GatewayBench, study: Path) -> None:
+    """It would wait for itself for ever."""
+
+    def work(client: Client) -> None:
+        client.segment(study, on_progress=lambda job: client.delete(job.job_id))
+
+    with pytest.raises(RuntimeError, match="got one from a callback"):
+        async with asyncio.timeout(30):
+            await call(bench, work)
+
+
+async def test_a_client_that_was_closed_says_so(bench: GatewayBench) -> None:
+    """As one in a forked process does, which has no thread either."""
+
+    def work(client: Client) -> None:
+        client.close()
+        client.models()
+
+    with pytest.raises(RuntimeError, match="after close"):
+        await call(bench, work)
+
+
 async def test_a_job_is_submitted_read_and_waited_for(bench: GatewayBench, study: Path) -> None:
     """The calls one by one."""
 

@@ -29,8 +29,9 @@ class Client:
         address: host:port of the gateway.
         tls: How the line is secured; plaintext when unset.
 
-    Every method raises `ServiceError` with the service's code, reason and details. Every call belongs to the span that
-    OpenTelemetry has active, where the caller uses it.
+    Every method raises `ServiceError` with the service's code, reason and details. Callbacks run in the client's own
+    thread, and cannot call it: `RuntimeError`. Every call belongs to the span that OpenTelemetry has active, where the
+    caller uses it.
     """
 
     def __init__(self, address: str = "127.0.0.1:8500", *, tls: Tls | None = None) -> None:
@@ -139,6 +140,14 @@ class Client:
             yield job
 
     def _run(self, call: Coroutine[object, object, Answer]) -> Answer:
+        # Nobody would ever answer: a callback runs in the thread that it would wait for, and no thread survives a fork.
+        if threading.current_thread() is self._thread or not self._thread.is_alive():
+            call.close()
+            message = (
+                "expected a call from the process that made the client, before it is closed, got one from a callback, "
+                "from a forked process, or after close(); make another Client for it"
+            )
+            raise RuntimeError(message)
         # Runs in a copy of the caller's context, so that a span that is active here is active there.
         future = asyncio.run_coroutine_threadsafe(call, self._loop)
         try:

@@ -1,8 +1,8 @@
 """Owns the connected components of a mask, found by the runs of voxels in its rows.
 
-Runs are joined where they touch. What the networks find has a sixth and a head a hundredth as many runs as voxels, and
-they take a fifth of the time that `ndimage.label` takes for the voxels of a box; specks of noise among zeros take two
-or three times it.
+Runs are joined where they touch. What the networks find has a twentieth and a head a hundredth as many runs as voxels,
+and they take a quarter of the time that `ndimage.label` takes for the voxels of a box; specks of noise among zeros take
+two or three times it.
 """
 
 from collections.abc import Iterable
@@ -22,7 +22,8 @@ class Components:
 
     Attributes:
         shape: The mask's, with its frame.
-        starts: (R,), the first voxel of each run, of all voxels one row after the other.
+        starts: (R,), the first voxel of each run, of all voxels one row after the other; the runs of one component
+            follow each other.
         stops: (R,), one past its last.
         of_run: (R,), which component it belongs to, from 0.
         voxel_counts: (N,), by component.
@@ -56,15 +57,18 @@ class Components:
         graph = coo_array((np.ones(len(i), dtype=np.bool_), (i, j)), shape=(len(starts), len(starts)))
         count, of_run = connected_components(graph, directed=False)
         voxel_counts = np.bincount(of_run, stops - starts, count).astype(np.intp)
-        return cls((depth, rows, columns), starts, stops, of_run, voxel_counts)
+        # Sorted once: to look all runs through for each of 135,609 specks took 20 s more (by hand, 2026-12-01).
+        order = np.argsort(of_run, kind="stable")
+        return cls((depth, rows, columns), starts[order], stops[order], of_run[order], voxel_counts)
 
-    def voxels(self, runs: NDArray[np.bool_]) -> NDArray[np.intp]:
+    def voxels(self, runs: NDArray[np.bool_] | slice) -> NDArray[np.intp]:
         """Return the voxels of some runs (R,), of all voxels one row after the other."""
-        return _ranges(self.starts[runs], (self.stops - self.starts)[runs])
+        return _ranges(self.starts[runs], self.stops[runs] - self.starts[runs])
 
     def cut_out(self, component: int) -> tuple[Box, NDArray[np.bool_]]:
         """Return the smallest box of the mask in its frame that holds a component, and which of its voxels are it."""
-        places = np.unravel_index(self.voxels(self.of_run == component), self.shape)
+        first, end = np.searchsorted(self.of_run, (component, component + 1)).tolist()
+        places = np.unravel_index(self.voxels(slice(first, end)), self.shape)
         box = _bounding_box(places)
         inside = np.zeros(box.shape, dtype=np.bool_)
         inside[tuple(place - start for place, start in zip(places, box.start, strict=True))] = True

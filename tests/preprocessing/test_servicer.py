@@ -73,6 +73,10 @@ async def test_a_sequence_of_a_rim_of_the_brain_is_no_channel(bench: Preparation
     assert list(header.sequences) == [study_pb2.SEQUENCE_T1C]
     told = [(finding.code, finding.sequence) for finding in header.findings if finding.sequence]
     assert (result_pb2.FINDING_CODE_SEQUENCE_DROPPED, study_pb2.SEQUENCE_T2F) in told
+    assert [(series.used, series.reason) for series in header.series] == [
+        (True, result_pb2.SERIES_REASON_CHOSEN),
+        (False, result_pb2.SERIES_REASON_LEFT_OUT),
+    ]
 
 
 async def test_every_planned_tile_is_sent_once_and_in_order(bench: PreparationBench, head: Head) -> None:

@@ -4,7 +4,8 @@ Free text of the input (`description`) serves the choice of sequences and goes n
 quotes it.
 """
 
-from dataclasses import dataclass
+from collections.abc import Container, Iterable
+from dataclasses import dataclass, replace
 from datetime import date
 from enum import StrEnum
 
@@ -85,6 +86,7 @@ class SeriesReason(StrEnum):
     OTHER_BODY_PART = "other_body_part"
     NOT_MR = "not_mr"
     UNUSED_SEQUENCE = "unused_sequence"
+    LEFT_OUT = "left_out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,15 @@ class SeriesUse:
     def used(self) -> bool:
         """Whether the networks saw it."""
         return self.reason is SeriesReason.CHOSEN
+
+
+def leave_out(series: Iterable[SeriesUse], *, seen: Container[Sequence | None]) -> tuple[SeriesUse, ...]:
+    """Return what became of series once it is known which sequences the networks see: not all that were chosen."""
+    message = "It was chosen, and left out for what its voxels showed; a finding says what."
+    return tuple(
+        replace(use, reason=SeriesReason.LEFT_OUT, message=message) if use.used and use.sequence not in seen else use
+        for use in series
+    )
 
 
 @dataclass(frozen=True, slots=True)

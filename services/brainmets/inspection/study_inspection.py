@@ -11,7 +11,7 @@ from brainmets.imaging.head_outline import outline_head
 from brainmets.imaging.normalization import normalize_study
 from brainmets.imaging.quality import assess_quality, refuse_severe
 from brainmets.imaging.sequence import Sequence
-from brainmets.imaging.series import SeriesAttributes, SeriesSelection, SeriesUse
+from brainmets.imaging.series import SeriesAttributes, SeriesSelection, SeriesUse, leave_out
 from brainmets.imaging.study import Study, align_study
 from brainmets.runtime.brain_weights import load_brain_network
 
@@ -68,6 +68,7 @@ def inspect_study(
         outline = outline_head(aligned.volumes[Sequence.T1C], load_brain_network())
         shown = drop_without_brain(aligned, outline.brain)
         findings += shown.findings
+        uses = leave_out(uses, seen=shown.volumes)
         normalized = normalize_study(shown, outline)
         on_step(next(steps))
         findings += assess_quality(aligned, normalized)

@@ -18,6 +18,7 @@ from brainmets.imaging.normalization import NormalizedVolume, normalize_study
 from brainmets.imaging.quality import assess_quality, refuse_severe
 from brainmets.imaging.resampling import grids_overlap
 from brainmets.imaging.sequence import Sequence
+from brainmets.imaging.series import leave_out
 from brainmets.imaging.study import AlignedStudy, Study, align_onto, align_t1c
 from brainmets.imaging.tiling import plan_tiles
 from brainmets.imaging.volume import Volume
@@ -66,7 +67,7 @@ async def prepare_study(order: StudyOrder, workshop: Workshop, *, max_study_byte
         grid=grid,
         midline=midline,
         t1c_file_index=read.file_indices[Sequence.T1C],
-        series=read.series,
+        series=leave_out(read.series, seen=normalized.sequences),
         brain=pack_brain(normalized.brain),
     )
     return PreparedStudy(header, normalized)

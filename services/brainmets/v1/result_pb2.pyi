@@ -178,6 +178,8 @@ class _SeriesReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SeriesRe
     """No MR image."""
     SERIES_REASON_UNUSED_SEQUENCE: _SeriesReason.ValueType  # 13
     """The networks do not use its sequence."""
+    SERIES_REASON_LEFT_OUT: _SeriesReason.ValueType  # 14
+    """Taken as `sequence`, and left out for what its voxels showed: the finding SEQUENCE_DROPPED says what."""
 
 class SeriesReason(_SeriesReason, metaclass=_SeriesReasonEnumTypeWrapper):
     """Why a series was taken or left."""
@@ -210,6 +212,8 @@ SERIES_REASON_NOT_MR: SeriesReason.ValueType  # 12
 """No MR image."""
 SERIES_REASON_UNUSED_SEQUENCE: SeriesReason.ValueType  # 13
 """The networks do not use its sequence."""
+SERIES_REASON_LEFT_OUT: SeriesReason.ValueType  # 14
+"""Taken as `sequence`, and left out for what its voxels showed: the finding SEQUENCE_DROPPED says what."""
 Global___SeriesReason: _TypeAlias = SeriesReason  # noqa: Y015
 
 class _OperatingPoint:

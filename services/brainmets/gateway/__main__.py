@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Coroutine
 
 from brainmets.imaging.errors import BrainmetsError
+from brainmets.runtime.imports import uncollected_imports
 from brainmets.runtime.logging import configure_logging
 from brainmets.runtime.settings import ApiSettings, SettingsError, WorkerSettings, load_settings
 from brainmets.runtime.shutdown import stop_on_signals
@@ -18,7 +19,8 @@ _WRONG_USAGE = 2
 
 async def _run_api() -> None:
     # Each process imports what is its own: the API starts without what images are measured with.
-    from brainmets.gateway.api import run_api  # noqa: PLC0415
+    with uncollected_imports():
+        from brainmets.gateway.api import run_api  # noqa: PLC0415
 
     settings = load_settings(ApiSettings, os.environ)
     configure_logging("gateway", settings.log_format)
@@ -27,7 +29,8 @@ async def _run_api() -> None:
 
 
 async def _run_worker() -> None:
-    from brainmets.gateway.crew import run_worker  # noqa: PLC0415
+    with uncollected_imports():
+        from brainmets.gateway.crew import run_worker  # noqa: PLC0415
 
     settings = load_settings(WorkerSettings, os.environ)
     configure_logging("worker", settings.log_format)

@@ -5,7 +5,7 @@ import os
 import sys
 
 from brainmets.imaging.errors import BrainmetsError
-from brainmets.preprocessing.app import run_preprocessing
+from brainmets.runtime.imports import uncollected_imports
 from brainmets.runtime.logging import configure_logging
 from brainmets.runtime.settings import PreprocessingSettings, SettingsError, load_settings
 from brainmets.runtime.shutdown import stop_on_signals
@@ -13,6 +13,9 @@ from brainmets.runtime.tracing import export_traces
 
 
 async def _main(settings: PreprocessingSettings) -> None:
+    with uncollected_imports():
+        from brainmets.preprocessing.app import run_preprocessing  # noqa: PLC0415
+
     with export_traces("preprocessing", settings.otlp_endpoint):
         await run_preprocessing(settings, stop_on_signals())
 

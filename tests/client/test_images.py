@@ -14,6 +14,9 @@ import SimpleITK
 from brainmets.client import AsyncClient, MissingLibraryError, StudyPathError, files_of_images
 from gateway_bench import GatewayBench, study_bytes
 
+AFFINE = np.eye(4)
+VOXELS = np.zeros((2, 3, 4), np.float32)
+
 
 def as_nibabel() -> nib.Nifti1Image:
     """Return the bench's head as nibabel has it."""
@@ -66,6 +69,25 @@ def test_what_is_no_study_is_one_sentence(images: dict[str, Any]) -> None:
         files_of_images(images)
 
 
+class ImageOfAnotherLibrary:
+    """What ITK and VTK have in common with SimpleITK."""
+
+    def GetSpacing(self) -> tuple[float, ...]:  # noqa: N802 -- their name
+        """Return the size of a voxel."""
+        return (1.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [nib.MGHImage(VOXELS, AFFINE), nib.Nifti1Pair(VOXELS, AFFINE), ImageOfAnotherLibrary()],
+    ids=["FreeSurfer", "two files", "neither library's"],
+)
+def test_an_image_that_is_sent_as_no_nifti_is_refused_here(image: Any) -> None:
+    """Before a byte is sent; the sentence says how to make one of it."""
+    with pytest.raises(StudyPathError, match=rf"got {type(image).__name__}; .*nibabel\.Nifti1Image\.from_image"):
+        files_of_images({"t1c": image})
+
+
 @pytest.mark.parametrize("kind", ["bool", "float16", "int64", "uint64", ">i8"])
 def test_voxels_of_a_type_that_nifti_lacks_are_sent_as_the_same_numbers(kind: str) -> None:
     """Or that its library writes only when told to: NumPy makes whole numbers of 64 bits unless told otherwise."""
@@ -73,10 +95,6 @@ def test_voxels_of_a_type_that_nifti_lacks_are_sent_as_the_same_numbers(kind: st
     (file,) = files_of_images({"t1c": (voxels, np.eye(4))})
     sent = nib.Nifti1Image.from_bytes(file.content)
     assert np.array_equal(np.asanyarray(sent.dataobj), voxels)
-
-
-AFFINE = np.eye(4)
-VOXELS = np.zeros((2, 3, 4))
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,13 @@ def test_another_kind_of_file_is_refused(tmp_path: Path, content: bytes) -> None
         find_study_files(folder_of(tmp_path, "slice.dcm", content=content) / "slice.dcm")
 
 
+@pytest.mark.parametrize("name", ["brain.mgz", "t1c.nrrd", "t1c.mha", "t1c.hdr"])
+def test_an_image_of_another_format_is_refused_with_how_to_convert_it(tmp_path: Path, name: str) -> None:
+    """Before it is sent; the libraries that read them write NIfTI."""
+    with pytest.raises(StudyPathError, match=rf"got {name}; convert"):
+        find_study_files(folder_of(tmp_path, name, content=bytes(600)) / name)
+
+
 def test_a_path_that_is_not_there_is_refused(tmp_path: Path) -> None:
     """The sentence names it."""
     with pytest.raises(StudyPathError, match="nowhere"):

@@ -33,7 +33,7 @@ def files_of_images(images: Mapping[str, Any]) -> tuple[StudyFile, ...]:
 
     Raises:
         StudyPathError: A sequence is unknown, or an image is none of these or no NIfTI file holds it.
-        MissingLibraryError: Arrays need nibabel to be written.
+        MissingLibraryError: Arrays need nibabel to be written, as images need their own library.
     """
     unknown = [sequence for sequence in images if sequence not in SEQUENCES]
     if unknown or "t1c" not in images:
@@ -48,16 +48,17 @@ def files_of_images(images: Mapping[str, Any]) -> tuple[StudyFile, ...]:
 
 
 def _encode(sequence: str, image: Any) -> bytes:  # Any: an image of a library that may be absent
-    if hasattr(image, "GetSpacing"):
+    # Others look alike: ITK's and VTK's images have a spacing, and FreeSurfer's are written as bytes that are no NIfTI.
+    if hasattr(image, "GetSpacing") and isinstance(image, load_library("SimpleITK").Image):
         return _encode_simpleitk(image)
     if isinstance(image, tuple) and len(image) == 2:  # noqa: PLR2004 -- array, affine
         return _encode_pair(sequence, *image)
-    if hasattr(image, "affine") and hasattr(image, "to_bytes"):
+    if hasattr(image, "affine") and isinstance(image, load_library("nibabel").Nifti1Image):
         content: bytes = image.to_bytes()
         return content
     raise StudyPathError(
         f"expected {sequence} as a nibabel NIfTI image, a SimpleITK image or a pair (array, affine), "
-        f"got {type(image).__name__}"
+        f"got {type(image).__name__}; load or convert it, as nibabel.load and nibabel.Nifti1Image.from_image do"
     )
 
 

@@ -111,7 +111,10 @@ def _single_file(path: Path) -> StudyFile:
         )
     if _is_marked(start):
         return StudyFile(path, None, FileFormat.DICOM)
-    raise StudyPathError(f"expected a NIfTI file, a DICOM file or a zip archive of DICOM files, got {path.name}")
+    raise StudyPathError(
+        f"expected a NIfTI file, a DICOM file or a zip archive of DICOM files, got {path.name}; "
+        "convert an image of another format to .nii.gz, as nibabel and SimpleITK can"
+    )
 
 
 def _files_of_folder(folder: Path) -> tuple[StudyFile, ...]:

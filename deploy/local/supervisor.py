@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 
 from brainmets.serving.running_programs import RunningPrograms
-from local.lifeline import tie
 from local.ports import Ports
 from local.processes import FOLDERS, Place, stack_processes
 from local.shared_memory import free_left_over_regions
@@ -34,7 +33,7 @@ def main(place: Place, *, alone: bool) -> int:
 
 async def _run(place: Place, *, alone: bool) -> str | None:
     """Return which process ended by itself."""
-    *needed, api, worker = map(tie, stack_processes(place))
+    *needed, api, worker = stack_processes(place)
     async with RunningPrograms([needed, [api], [worker]], lambda name, line: print(name, line, flush=True)) as running:
         if not alone:
             asyncio.get_running_loop().add_reader(_STANDARD_INPUT, _stop_with_input, running)

@@ -10,6 +10,7 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Self
 
+from brainmets.serving.lifeline import tie
 from brainmets.serving.program import Program
 
 # Longer than a service takes, which gives calls and studies under way 20 s.
@@ -23,7 +24,7 @@ _LONGEST_LINE_BYTES = 1 << 24
 
 
 class RunningPrograms:
-    """Runs programs while its `async with` block does.
+    """Runs programs while its `async with` block does; they end with this process, whatever ends it.
 
     Args:
         waves: Programs, in the order of their start. Whoever is in a later wave needs those in the waves before, and so
@@ -85,7 +86,7 @@ class RunningPrograms:
     async def _start(self, program: Program) -> None:
         with program.log.open("wb") if program.log else nullcontext(PIPE) as output:
             process = await asyncio.create_subprocess_exec(
-                *program.words,
+                *tie(program).words,
                 env=program.environment,
                 stdin=DEVNULL,
                 stdout=output,

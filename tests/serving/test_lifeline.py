@@ -9,19 +9,27 @@ from pathlib import Path
 import psutil
 import pytest
 
+from brainmets.serving.lifeline import tie
 from brainmets.serving.program import Program
 from local.layout import ROOT
-from local.lifeline import tie
 from orphans import has_ended
 
-# A parent that starts a tied program and says which process it became.
+# A parent that runs a program and passes on what it says.
 PARENT = """
-import os, subprocess, sys, time
+import asyncio, os, sys
 from brainmets.serving.program import Program
-from local.lifeline import tie
-program = tie(Program(sys.argv[1], (sys.executable, "-c", sys.argv[2]), os.environ))
-with subprocess.Popen(program.words, env=program.environment, start_new_session=True) as child:
-    time.sleep(60)
+from brainmets.serving.running_programs import RunningPrograms
+
+def tell(name, line):
+    if name != "system":
+        print(line, flush=True)
+
+async def run():
+    program = Program(sys.argv[1], (sys.executable, "-c", sys.argv[2]), os.environ)
+    async with RunningPrograms([[program]], tell) as running:
+        await running.wait()
+
+asyncio.run(run())
 """
 # What it does when it is told to end; it says when it can be.
 CHILD = """
@@ -37,7 +45,7 @@ AT_ONCE_S = 20.0
 def test_a_killed_parents_child_ends(name: str, tmp_path: Path, *, in_order: bool) -> None:
     """In order if it would leave something behind otherwise."""
     orderly = tmp_path / "orderly"
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'deploy'}:{ROOT / 'services'}", "ORDERLY": str(orderly)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "services"), "ORDERLY": str(orderly)}
     words = (sys.executable, "-c", PARENT, name, CHILD)
     with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
@@ -52,6 +60,13 @@ def test_a_killed_parents_child_ends(name: str, tmp_path: Path, *, in_order: boo
         if not has_ended(child):
             child.kill()
     assert orderly.exists() == in_order
+
+
+def test_without_setpriv_a_program_is_as_it_was(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It runs, untied: macOS has none."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    program = Program("api", ("echo", "begun"), os.environ)
+    assert tie(program) == program
 
 
 def test_an_orphan_does_not_begin() -> None:

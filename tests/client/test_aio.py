@@ -166,6 +166,22 @@ async def test_a_call_whose_time_is_up_cancels_the_job(client: AsyncClient, benc
     assert (await client.job(jobs[0].job_id)).state is JobState.CANCELLED
 
 
+@pytest.mark.usefixtures("_patient")
+async def test_a_callback_that_raises_cancels_the_job(idle: GatewayBench, study: Path) -> None:
+    """Its caller has the error as it is, and nobody waits for the result any more."""
+    error, jobs = OSError("a disk that is full"), list[Job]()
+
+    def changed(job: Job) -> None:
+        jobs.append(job)
+        raise error
+
+    async with AsyncClient(idle.address) as client:
+        with pytest.raises(OSError, match="full") as caught:
+            await client.segment(study, on_progress=changed)
+        assert caught.value is error
+        assert (await client.job(jobs[0].job_id)).state is JobState.CANCELLED
+
+
 async def test_a_job_can_be_cancelled_and_erased(client: AsyncClient, bench: GatewayBench, study: Path) -> None:
     """Then it is not found any more."""
     bench.triton.delay_s = 30.0

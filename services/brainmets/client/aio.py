@@ -106,7 +106,7 @@ class AsyncClient:
     ) -> Segmentation:
         """Segment one study and return its result with all artefacts.
 
-        Cancelling it, or its timeout, cancels the job.
+        Cancelling it, its timeout, and an error of a callback cancel the job.
 
         A connection that breaks is mended: before acceptance the call is repeated under the same request_id, after it
         the job is watched to its end.
@@ -138,7 +138,9 @@ class AsyncClient:
             try:
                 async with asyncio.timeout(timeout_s) as bound:
                     return await self._segment(conversation, start, files, on_sent)
-            except (asyncio.CancelledError, TimeoutError) as error:
+            except ServiceError:
+                raise
+            except (asyncio.CancelledError, Exception) as error:
                 ended = await self._give_up(conversation)
                 if isinstance(error, TimeoutError) and bound.expired():
                     raise TimeoutError(f"no result within {timeout_s:g} s; {ended}") from None

@@ -182,6 +182,37 @@ async def test_a_callback_that_raises_cancels_the_job(idle: GatewayBench, study:
         assert (await client.job(jobs[0].job_id)).state is JobState.CANCELLED
 
 
+@pytest.mark.usefixtures("_patient")
+async def test_a_client_that_is_closed_cancels_the_jobs_it_waits_for(idle: GatewayBench, study: Path) -> None:
+    """Its calls end, and what is called later is told in our words."""
+    async with AsyncClient(idle.address) as client:
+        accepted = asyncio.Event()
+        call = asyncio.create_task(client.segment(study, on_progress=lambda _: accepted.set()))
+        await accepted.wait()
+    # Which one is chance: what is heard first.
+    with pytest.raises((asyncio.CancelledError, ServiceError, RuntimeError)):
+        await call
+    with pytest.raises(RuntimeError, match="after close"):
+        await client.models()
+    async with AsyncClient(idle.address) as other:
+        assert [job.state async for job in other.jobs()] == [JobState.CANCELLED]
+
+
+async def test_a_client_that_is_closed_while_its_line_is_broken_ends_its_calls(
+    idle: GatewayBench, study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody can be told to cancel the job, and what gRPC says of a closed channel stays here."""
+    monkeypatch.setattr(aio, "GIVE_UP_TIMEOUT_S", 0.1)
+    async with FaultyLine(idle.address).open() as line, AsyncClient(line.address) as client:
+        accepted = asyncio.Event()
+        call = asyncio.create_task(client.segment(study, on_progress=lambda _: accepted.set()))
+        await accepted.wait()
+        line.cut()
+        await client.close()
+        with pytest.raises((asyncio.CancelledError, RuntimeError)):
+            await call
+
+
 async def test_a_job_can_be_cancelled_and_erased(client: AsyncClient, bench: GatewayBench, study: Path) -> None:
     """Then it is not found any more."""
     bench.triton.delay_s = 30.0

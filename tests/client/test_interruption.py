@@ -27,6 +27,15 @@ from brainmets.command import main
 main()
 """
 
+# A user's own, which does nothing about it.
+SCRIPT = """
+import signal, sys
+from brainmets.client import Client
+signal.signal(signal.SIGINT, signal.default_int_handler)
+with Client(sys.argv[1]) as client:
+    client.segment(sys.argv[2], on_progress=lambda job: print(job.state, flush=True))
+"""
+
 
 async def interrupt(command: Terminal, *, when: str) -> int:
     """Press Ctrl-C once something is shown, and return the exit code."""
@@ -113,6 +122,21 @@ async def test_an_interrupted_canary_takes_its_study_with_it(
         assert "is cancelled" in command.shown
         assert "Traceback" not in command.shown
     await reach(idle, [JobState.CANCELLED])
+
+
+async def test_an_interrupted_script_cancels_its_job(idle: GatewayBench, study: Path) -> None:
+    """It ends as every script that is interrupted, and once its job has."""
+    pipe = asyncio.subprocess.PIPE
+    script = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", SCRIPT, idle.address, str(study), stdout=pipe, stderr=pipe
+    )
+    assert script.stdout is not None
+    assert await script.stdout.readline() == b"queued\n"
+    script.send_signal(signal.SIGINT)
+    _, said = await asyncio.wait_for(script.communicate(), TIMEOUT_S)
+    assert await states(idle) == [JobState.CANCELLED]
+    assert said.endswith(b"KeyboardInterrupt\n")
+    assert b"Usage" not in said
 
 
 def test_an_interrupt_before_anything_can_be_said_is_no_traceback(tmp_path: Path) -> None:

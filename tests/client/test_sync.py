@@ -3,13 +3,12 @@
 import asyncio
 import inspect
 from collections.abc import Callable
-from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
 
-from brainmets.client import AsyncClient, Client, JobState, ServiceError
+from brainmets.client import AsyncClient, Client, JobState, ServiceError, aio
 from gateway_bench import GatewayBench
 
 Answer = TypeVar("Answer")
@@ -85,21 +84,27 @@ async def test_it_works_where_a_loop_already_runs(bench: GatewayBench) -> None:
     client.close()
 
 
-async def test_a_call_under_way_ends_with_its_client(idle: GatewayBench, study: Path) -> None:
-    """Whoever waits for it in another thread is told, and not left waiting for a loop that has stopped."""
+@pytest.mark.parametrize("name", ["segment", "wait"])
+async def test_a_call_under_way_ends_with_its_client(
+    idle: GatewayBench, study: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Whoever waits for it in another thread is told; the job ends with the call that began it, and no other does."""
+    monkeypatch.setattr(aio, "GIVE_UP_TIMEOUT_S", 30.0)
     client = await asyncio.to_thread(Client, idle.address)
-    job = await asyncio.to_thread(client.submit, study)
+    subject = study if name == "segment" else (await asyncio.to_thread(client.submit, study)).job_id
     watched = asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def wait() -> None:
-        with pytest.raises((ServiceError, CancelledError)):
-            client.wait(job.job_id, on_progress=lambda _: loop.call_soon_threadsafe(watched.set))
+        with pytest.raises(RuntimeError, match="until its calls have ended, got close"):
+            getattr(client, name)(subject, on_progress=lambda _: loop.call_soon_threadsafe(watched.set))
 
     waiting = asyncio.create_task(asyncio.to_thread(wait))
     await watched.wait()
     await asyncio.to_thread(client.close)
     await asyncio.wait_for(waiting, timeout=30.0)
+    (job,) = await call(idle, lambda another: tuple(another.jobs()))
+    assert job.state is (JobState.CANCELLED if name == "segment" else JobState.QUEUED)
 
 
 @pytest.mark.parametrize("name", [name for name in vars(Client) if not name.startswith("_")])

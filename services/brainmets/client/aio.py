@@ -80,6 +80,7 @@ class AsyncClient:
     def __init__(self, address: str = "127.0.0.1:8500", *, tls: Tls | None = None) -> None:
         self.patience: Patience | None = None
         self._address = address
+        self._conversations: set[Conversation] = set()
         self._channel = open_channel(address, tls)
         self._segmentation = carry_trace(segmentation_service_pb2_grpc.SegmentationServiceStub(self._channel))
         self._models = carry_trace(model_service_pb2_grpc.ModelServiceStub(self._channel))
@@ -91,7 +92,9 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connection; calls under way are cancelled."""
+        """Close the connection; calls under way are cancelled, and so are the jobs whose `segment` waits for them."""
+        # First: nothing can be called over a channel that is closed.
+        await asyncio.gather(*(self._give_up(conversation) for conversation in self._conversations))
         await self._channel.close(None)
 
     async def segment(
@@ -106,7 +109,7 @@ class AsyncClient:
     ) -> Segmentation:
         """Segment one study and return its result with all artefacts.
 
-        Cancelling it, its timeout, and an error of a callback cancel the job.
+        Cancelling it, its timeout, an error of a callback, and closing the client cancel the job.
 
         A connection that breaks is mended: before acceptance the call is repeated under the same request_id, after it
         the job is watched to its end.
@@ -136,6 +139,7 @@ class AsyncClient:
         conversation = Conversation(on_progress)
         with continued_trace(traceparent):
             try:
+                self._conversations.add(conversation)
                 async with asyncio.timeout(timeout_s) as bound:
                     return await self._segment(conversation, start, files, on_sent)
             except ServiceError:
@@ -145,6 +149,8 @@ class AsyncClient:
                 if isinstance(error, TimeoutError) and bound.expired():
                     raise TimeoutError(f"no result within {timeout_s:g} s; {ended}") from None
                 raise
+            finally:
+                self._conversations.discard(conversation)
 
     async def _segment(
         self,
@@ -195,7 +201,7 @@ class AsyncClient:
             answer = await self._segmentation.CancelJob(
                 segmentation_service_pb2.CancelJobRequest(job_id=job_id), timeout=GIVE_UP_TIMEOUT_S
             )
-        except grpc.aio.AioRpcError:
+        except (grpc.aio.AioRpcError, grpc.aio.UsageError):
             return f"job {job_id} may go on, for the service has not answered that it is cancelled"
         return f"job {job_id} is {job_from_proto(answer.job).state}"
 
@@ -421,7 +427,7 @@ def _number_from_struct(text: str) -> float:
 
 
 class _RpcErrors:
-    """Turns a failed RPC into a ServiceError."""
+    """Turns a failed RPC into a ServiceError, and one over a channel that is closed into a RuntimeError."""
 
     def __init__(self, address: str) -> None:
         self._address = address
@@ -432,6 +438,9 @@ class _RpcErrors:
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if isinstance(error, grpc.aio.AioRpcError):
             raise error_from_rpc(error, address=self._address) from error
+        if isinstance(error, grpc.aio.UsageError):
+            message = "expected a call before the client is closed, got one after close(); make another client for it"
+            raise RuntimeError(message) from error  # noqa: TRY004 -- no type of the caller's is wrong
 
 
 def _tell_progress(patience: Patience, on_sent: Callable[[int], None] | None) -> SentBytes:

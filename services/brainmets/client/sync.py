@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from brainmets.client.aio import STUDY_TIMEOUT_S, AsyncClient
@@ -47,7 +48,11 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the connection and end the thread."""
+        """Close the connection and end the thread.
+
+        Calls under way in other threads are cancelled and raise `RuntimeError` there; a job whose `segment` waits for
+        it is cancelled first, for which the service has two seconds.
+        """
         if self._loop.is_closed():
             return
         self._run(_close(self._client))
@@ -153,9 +158,12 @@ class Client:
         try:
             return future.result()
         except KeyboardInterrupt:
-            # Cancels the call, and does not wait: the service cancels a job for which nobody comes back.
+            # Cancels the call, and with it its job, and does not wait: `close` does.
             future.cancel()
             raise
+        except CancelledError:
+            message = "expected the client to stay open until its calls have ended, got close() before; close it last"
+            raise RuntimeError(message) from None
 
 
 async def _open(address: str, tls: Tls | None) -> AsyncClient:
@@ -164,12 +172,18 @@ async def _open(address: str, tls: Tls | None) -> AsyncClient:
 
 
 async def _close(client: AsyncClient) -> None:
-    """Close the client, and end what it began: a task that is left when its loop closes is told on the terminal."""
+    """Cancel all calls, close the client, and see all end: a task that its loop leaves is told on the terminal."""
+    _cancel_others()
+    # It cancels the jobs of these calls itself, so that none is lost where a call is cancelled for the second time.
     await client.close()
-    left = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in left:
+    await asyncio.gather(*_cancel_others(), return_exceptions=True)
+
+
+def _cancel_others() -> set[asyncio.Task[Any]]:  # Any: what each call answers
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
         task.cancel()
-    await asyncio.gather(*left, return_exceptions=True)
+    return others
 
 
 async def _next_or_none(jobs: AsyncIterator[Job]) -> Job | None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -40,6 +41,18 @@ async def test_a_callback_that_calls_its_client_is_told(bench: GatewayBench, stu
     with pytest.raises(RuntimeError, match="got one from a callback"):
         async with asyncio.timeout(30):
             await call(bench, work)
+
+
+async def test_a_callback_may_end_the_program(bench: GatewayBench, study: Path) -> None:
+    """Its `sys.exit` reaches the caller, the job is cancelled, and the client serves on."""
+
+    def work(client: Client) -> JobState:
+        with pytest.raises(SystemExit, match="enough"):
+            client.segment(study, on_progress=lambda _: sys.exit("enough"))
+        return next(client.jobs()).state
+
+    async with asyncio.timeout(30):
+        assert await call(bench, work) is JobState.CANCELLED
 
 
 async def test_a_client_that_was_closed_says_so(bench: GatewayBench) -> None:

@@ -144,7 +144,7 @@ class AsyncClient:
                     return await self._segment(conversation, start, files, on_sent)
             except ServiceError:
                 raise
-            except (asyncio.CancelledError, Exception) as error:
+            except BaseException as error:
                 ended = await self._give_up(conversation)
                 if isinstance(error, TimeoutError) and bound.expired():
                     raise TimeoutError(f"no result within {timeout_s:g} s; {ended}") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from concurrent.futures import CancelledError
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from brainmets.client.aio import STUDY_TIMEOUT_S, AsyncClient
@@ -37,7 +38,7 @@ class Client:
 
     def __init__(self, address: str = "127.0.0.1:8500", *, tls: Tls | None = None) -> None:
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="brainmets-client", daemon=True)
+        self._thread = threading.Thread(target=self._run_loop, name="brainmets-client", daemon=True)
         self._thread.start()
         self._client = self._run(_open(address, tls))
 
@@ -143,6 +144,12 @@ class Client:
     def _each(self, jobs: AsyncIterator[Job]) -> Iterator[Job]:
         while (job := self._run(_next_or_none(jobs))) is not None:
             yield job
+
+    def _run_loop(self) -> None:
+        """Run the loop until it is stopped; a callback's `sys.exit` leaves it on the way to the caller."""
+        while True:
+            with suppress(SystemExit):
+                return self._loop.run_forever()
 
     def _run(self, call: Coroutine[object, object, Answer]) -> Answer:
         # Nobody would ever answer: a callback runs in the thread that it would wait for, and no thread survives a fork.

@@ -122,6 +122,8 @@ def test_less_than_half_a_brain_is_severe(
     by_mm = 130.0 - size_mm / 2 + (1.0 - seen_fraction) * size_mm
     (finding,) = findings_of(field_of_view(directions=directions, cut=tilted_side, by_mm=by_mm), BRAIN_MM)
     assert (finding.code, finding.severity) == (FindingCode.CUT_FIELD_OF_VIEW, severity)
+    # The midline is found from what is seen.
+    assert ("sides near the midline are uncertain" in finding.message) == (side == "left")
 
 
 @pytest.mark.parametrize(

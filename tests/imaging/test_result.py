@@ -42,7 +42,7 @@ def test_no_lesion_is_stated_with_its_limit_and_operating_point() -> None:
     """An empty result names the smallest size, the networks and the threshold, and excludes nothing."""
     assert NOTHING_FOUND.statement == (
         "No lesion: none found above 3.0 mm at this operating point (nested_unet and attention_unet, "
-        "probability 0.50 or more); this does not exclude metastases."
+        "probability 0.5 or more); this does not exclude metastases."
     )
 
 
@@ -50,9 +50,16 @@ def test_lesions_are_stated_with_their_number_and_largest_size() -> None:
     """A result with lesions sums them up, and still excludes no others."""
     found = dataclasses.replace(NOTHING_FOUND, lesions=(LESION, LESION), models=NOTHING_FOUND.models[:1])
     assert found.statement == (
-        "2 lesions found above 3.0 mm at this operating point (nested_unet, probability 0.50 or more), "
+        "2 lesions found above 3.0 mm at this operating point (nested_unet, probability 0.5 or more), "
         "up to 14.2 mm in the axial plane; this does not exclude others."
     )
+
+
+@pytest.mark.parametrize(("threshold", "peak"), [(0.305, 0.995), (0.5, 0.9), (0.125, 0.9999)])
+def test_probabilities_are_stated_as_they_decided(threshold: float, peak: float) -> None:
+    """None is rounded to one that would have decided otherwise."""
+    result = dataclasses.replace(NOTHING_FOUND, threshold=threshold, min_peak_probability=peak)
+    assert f"probability {threshold} or more, {peak} at its peak)" in result.statement
 
 
 def test_one_lesion_is_stated_in_the_singular() -> None:

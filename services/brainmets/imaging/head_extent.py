@@ -106,7 +106,10 @@ def find_cuts(ends: tuple[FieldEnd, ...]) -> tuple[Finding, ...]:
     severe = any(end.extent_mm < HALF_BRAIN_MM[end.axis] for end in cutting)
     names = ", ".join(sorted(end.name for end in cutting))
     rest = "less than half of a brain is seen" if severe else "what lies outside was not looked at"
-    message = f"The field of view cuts the brain off ({names}): {rest}."
+    # The midline is found from what is seen: with half of the brain's width in view, it lay such that up to 13 % of
+    # the brain's voxels were given the other side.
+    beside = "; sides near the midline are uncertain" if any(end.axis == 0 for end in cutting) else ""
+    message = f"The field of view cuts the brain off ({names}): {rest}{beside}."
     severity = Severity.SEVERE if severe else Severity.WARNING
     return (Finding(FindingCode.CUT_FIELD_OF_VIEW, message, Sequence.T1C, severity),)
 

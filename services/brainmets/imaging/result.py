@@ -80,8 +80,8 @@ class SegmentationResult:
         """One sentence that sums the result up and says what it cannot say."""
         limit = f"{self.smallest_diameter_mm:.1f} mm"
         names = " and ".join(model.model_name for model in self.models)
-        peak = f", {self.min_peak_probability:.2f} at its peak" if self.min_peak_probability > self.threshold else ""
-        point = f"at this operating point ({names}, probability {self.threshold:.2f} or more{peak})"
+        peak = f", {self.min_peak_probability:g} at its peak" if self.min_peak_probability > self.threshold else ""
+        point = f"at this operating point ({names}, probability {self.threshold:g} or more{peak})"
         if not self.lesions:
             return f"No lesion: none found above {limit} {point}; this does not exclude metastases."
         longest_mm = max(lesion.longest_axial_diameter_mm for lesion in self.lesions)

@@ -475,6 +475,20 @@ async def test_the_file_that_an_error_is_about_is_named(bench: GatewayBench, stu
     assert "file 1" not in result.stderr
 
 
+@pytest.mark.parametrize("command", [("segment", "-o", "{out}"), ("submit",)], ids=["segment", "submit"])
+async def test_files_that_are_left_alone_are_told(
+    bench: GatewayBench, study: Path, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    """Beside what a script reads: nobody else would say that they are not in the result."""
+    for name in ("patient-seg.nii.gz", "patient-flair.nii"):
+        (study / name).write_bytes(study_bytes())
+    words = [word.format(out=tmp_path / "out") for word in command]
+    result = await run(*words, str(study), "--json", "--address", bench.address)
+    told = "Left alone, their names say no sequence: patient-flair.nii, patient-seg.nii.gz\n"
+    assert told in result.stderr
+    assert json.loads(result.stdout)
+
+
 async def test_a_path_with_nothing_to_send_is_one_sentence(tmp_path: Path) -> None:
     """No service is needed to know."""
     result = await run("segment", str(tmp_path), "--address", "127.0.0.1:1")

@@ -7,6 +7,7 @@ import pytest
 from brainmets.client import StudyPathError
 from brainmets.client.received_study import ReceivedStudy
 
+IMAGE = bytes(128) + b"DICM"
 NAMES = ["", ".", "..", "../../up", "..\\up", "/etc/passwd", "a\0b", "é" * 200, "t1c.nii.gz", "x" * 300, ".hidden"]
 
 
@@ -25,9 +26,44 @@ def test_a_name_leads_nowhere_else(name: str) -> None:
 def test_what_a_name_says_of_its_sequence_is_kept() -> None:
     """As the service would be told of a folder of one's own."""
     with ReceivedStudy() as received:
-        for name in ("study/../é-t1c.nii.gz", f"{'x' * 300}-t2f.nii.gz"):
+        for name in (f"study/../{'é' * 300}-t1c.nii.gz", f"{'é' * 300}-t2f.nii"):
             received.path_for(name).write_bytes(b"x")
         assert [file.sequence for file in received.files()] == ["t1c", "t2f"]
+
+
+def test_files_keep_the_order_in_which_they_came() -> None:
+    """The number of a file that an error is about is then the sender's own."""
+    with ReceivedStudy() as received:
+        for sequence in ("t2f", "t1n", "t1c"):
+            received.path_for(f"{sequence}.nii.gz").write_bytes(b"x")
+        assert [file.sequence for file in received.files()] == ["t2f", "t1n", "t1c"]
+
+
+def test_two_patients_whose_names_are_no_ascii_are_two() -> None:
+    """Though they are written under the same."""
+    with ReceivedStudy() as received:
+        for name in ("Müller-t1c.nii.gz", "Möller-t2f.nii.gz"):
+            received.path_for(name).write_bytes(b"x")
+        with pytest.raises(StudyPathError, match=r"got Müller-t1c\.nii\.gz, Möller-t2f"):
+            received.files()
+
+
+@pytest.mark.parametrize(
+    ("first", "other"),
+    [
+        (("head-t1c.nii.gz", b"x"), ("Zoë flair.nii.gz", b"x")),
+        (("head-t1c.nii.gz", b"x"), ("notes für alle.txt", b"x")),
+        (("IM1", IMAGE), ("notes.txt", b"x")),
+        (("IM1", IMAGE), ("study.zip", b"PK\x03\x04")),
+    ],
+)
+def test_a_file_that_would_not_be_used_is_refused(first: tuple[str, bytes], other: tuple[str, bytes]) -> None:
+    """By the name under which it came: each was given by hand, and a result would say nothing of it."""
+    with ReceivedStudy() as received:
+        for name, content in (first, other):
+            received.path_for(f"folder/{name}").write_bytes(content)
+        with pytest.raises(StudyPathError, match=rf"got {other[0]}"):
+            received.files()
 
 
 def test_files_of_one_name_stay_two() -> None:
@@ -41,7 +77,7 @@ def test_no_directory_that_lists_patients_is_sent_on() -> None:
     """Not the second one either, which gets another name."""
     with ReceivedStudy() as received:
         for name in ("first/DICOMDIR", "second/DICOMDIR", "third/dicomdir", "first/IM1"):
-            received.path_for(name).write_bytes(bytes(128) + b"DICM")
+            received.path_for(name).write_bytes(IMAGE)
         (file,) = received.files()
         assert [path.name for path in file.members] == ["IM1"]
 
@@ -60,6 +96,6 @@ def test_an_error_tells_nothing_of_the_folder(tmp_path: Path, monkeypatch: pytes
     with ReceivedStudy() as received:
         for name in ("notes.txt", "more.txt"):
             received.path_for(name).write_text("no image")
-        with pytest.raises(StudyPathError, match=r"in what was sent, got none") as raised:
+        with pytest.raises(StudyPathError, match=r"got notes\.txt, more\.txt among 2 files") as raised:
             received.files()
     assert str(tmp_path) not in str(raised.value)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from brainmets.client import FileFormat, StudyFile, StudyPathError, find_study_files
+from brainmets.client.study_files import list_names, names_left_alone
 
 DICOM = bytes(128) + b"DICM" + b"slice"
 
@@ -36,8 +37,32 @@ def test_a_file_may_be_called_as_its_sequence_is(tmp_path: Path) -> None:
 
 def test_a_folder_is_read_by_names(tmp_path: Path) -> None:
     """In the order of the networks' channels; other files are left alone."""
-    folder = folder_of(tmp_path, "a-t2f.nii.gz", "a-t1c.nii.gz", "b_T1N.nii", "a-seg.nii.gz", "notes.txt")
+    folder = folder_of(tmp_path, "a-t2f.nii.gz", "a-t1c.nii.gz", "A_T1N.nii", "a-seg.nii.gz", "notes.txt")
     assert [file.sequence for file in find_study_files(folder)] == ["t1c", "t1n", "t2f"]
+
+
+@pytest.mark.parametrize("names", [("PatA-t1c.nii.gz", "PatB-t2f.nii.gz"), ("PatA-t1c.nii.gz", "t2f.nii")])
+def test_files_of_two_examinations_are_no_study(tmp_path: Path, names: tuple[str, ...]) -> None:
+    """Nor is a bare name beside another: to rename a file is little work, another patient's image in a result is not.
+
+    Names that begin alike, whatever the case of their letters, are one examination's, and so are all that are bare.
+    """
+    with pytest.raises(StudyPathError, match=rf"one examination.*{names[0]}, {names[1]}; name them alike"):
+        find_study_files(folder_of(tmp_path, *names))
+
+
+def test_what_a_name_leaves_open_is_told(tmp_path: Path) -> None:
+    """Images alone, and of a folder; a single file is sent whatever it is called."""
+    folder = folder_of(tmp_path, "a-t1c.nii.gz", "a-seg.nii.gz", "flair.nii", "notes.txt")
+    assert names_left_alone(folder, find_study_files(folder)) == ("a-seg.nii.gz", "flair.nii")
+    lone = folder / "flair.nii"
+    assert names_left_alone(lone, find_study_files(lone)) == ()
+
+
+def test_a_sentence_lists_a_handful_of_names() -> None:
+    """And none that could command a terminal."""
+    assert list_names(["a", "b\x1b[2J"]) == "a, b_[2J"
+    assert list_names("abcdefgh") == "a, b, c, d, e and 3 more"
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,14 @@ def test_json_is_all_that_is_printed(head: Path) -> None:
     assert answer["series"][0]["used"]
 
 
+def test_files_that_are_left_alone_are_told(head: Path) -> None:
+    """As `segment` tells them, and beside what a script reads."""
+    head.with_name("head-t1c.nii.gz").write_bytes(study_bytes())
+    result = run(str(head.parent), "--json")
+    assert "Left alone, their names say no sequence: head.nii.gz\n" in result.stderr
+    assert len(json.loads(result.stdout)["series"]) == 1
+
+
 @pytest.mark.parametrize("content", [b"", b"no image", study_bytes()[:5000]], ids=["empty", "text", "cut"])
 def test_a_study_that_cannot_be_read_is_told_with_its_own_exit_code(head: Path, content: bytes) -> None:
     """It is what `segment` would end with."""

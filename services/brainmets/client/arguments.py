@@ -6,12 +6,18 @@ import os
 import re
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from brainmets.client.names import SEQUENCES
 from brainmets.client.options import SegmentationOptions
+from brainmets.client.study_files import find_study_files, list_names, names_left_alone
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from brainmets.client.study_files import StudyFile
 
 RESEARCH_USE_ONLY = "Research use only. Not for diagnosis."
 
@@ -153,6 +159,19 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tabl
 
 # The contract's field has 32 bits.
 _SELECTION = re.compile(r"(\w+)=(-?[0-9]{1,9})")
+
+
+def read_study(study: Path, console: Console) -> tuple[StudyFile, ...]:
+    """Return a study's files, and say which others of its folder look like some and are left alone.
+
+    Raises:
+        StudyPathError: The path holds nothing that can be sent.
+    """
+    files = find_study_files(study)
+    if names := names_left_alone(study, files):
+        text = f"Left alone, their names say no sequence: {list_names(names)}"
+        console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    return files
 
 
 def read_options(

@@ -37,6 +37,7 @@ from brainmets.client.arguments import (
     read_options,
     read_output,
     read_selections,
+    read_study,
 )
 from brainmets.client.canary import CanaryReport, send_canary
 from brainmets.client.doctor import Check, examine
@@ -47,7 +48,6 @@ from brainmets.client.interruption import cancel_job
 from brainmets.client.phantom import Phantom
 from brainmets.client.plain_help import PlainCommand, PlainGroup
 from brainmets.client.service_options import Service, calls_service
-from brainmets.client.study_files import find_study_files
 from brainmets.client.terminal import (
     StudyProgress,
     files_by_name,
@@ -108,7 +108,7 @@ def segment(  # noqa: PLR0913, PLR0917 -- the options of a command line
     )
     console = Console(stderr=True)
     with errors_end_the_command(console):
-        files = find_study_files(study)
+        files = read_study(study, console)
         progress = StudyProgress(console, total_bytes=sum(file.size_bytes for file in files))
     with errors_end_the_command(console, service, interrupted=lambda: cancel_job(service, progress.job, console)):
         with files_by_name(files), progress, service.client() as client:

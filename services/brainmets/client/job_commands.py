@@ -30,13 +30,13 @@ from brainmets.client.arguments import (
     check_output,
     read_options,
     read_output,
+    read_study,
 )
 from brainmets.client.cohort import SUMMARY_NAME, CohortLine, Outcome, find_studies, segment_cohort
 from brainmets.client.endings import ExitCode, errors_end_the_command
 from brainmets.client.interruption import Interruption, leave_job
 from brainmets.client.jobs import JobState
 from brainmets.client.service_options import Service, calls_service
-from brainmets.client.study_files import find_study_files
 from brainmets.client.terminal import (
     CohortProgress,
     StudyProgress,
@@ -104,7 +104,7 @@ def submit(  # noqa: PLR0913, PLR0917 -- the options of a command line
         )
     console = Console(stderr=True)
     with errors_end_the_command(console, service, interrupted=lambda: _sending_ended(service)):
-        files = find_study_files(study)
+        files = read_study(study, console)
         total_bytes = sum(file.size_bytes for file in files)
         progress = StudyProgress(console, total_bytes=total_bytes)
         with files_by_name(files), progress, service.client() as client:

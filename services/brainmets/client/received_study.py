@@ -7,8 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Self
 
-from brainmets.client.errors import StudyPathError
-from brainmets.client.study_files import find_study_files
+from brainmets.client.study_files import join_study_files
 
 if TYPE_CHECKING:
     from brainmets.client.study_files import StudyFile
@@ -20,12 +19,12 @@ _LONGEST_NAME = 100
 class ReceivedStudy:
     """Keeps files in a temporary folder, which is removed when the block ends, however it ends.
 
-    A name is a stranger's: of it nothing is kept but what `find_study_files` reads, so that no name leads elsewhere.
+    A name is a stranger's: on the disk nothing is kept of it that could lead elsewhere; it stays known for sentences.
     """
 
     def __init__(self) -> None:
         self._folder = TemporaryDirectory(prefix="brainmets-")
-        self._paths: list[Path] = []
+        self._names: dict[Path, str] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -38,19 +37,15 @@ class ReceivedStudy:
         last = re.split(r"[/\\]", file_name)[-1]
         name = re.sub(r"[^A-Za-z0-9._-]", "_", last)[-_LONGEST_NAME:].lstrip(".")
         folder = Path(self._folder.name)
-        while not name or folder / name in self._paths:
-            name = f"{len(self._paths)}-{name}"
-        self._paths.append(folder / name)
+        while not name or folder / name in self._names:
+            name = f"{len(self._names)}-{name}"
+        self._names[folder / name] = last
         return folder / name
 
     def files(self) -> tuple[StudyFile, ...]:
-        """Return the study that the files make; see `find_study_files`.
+        """Return the study that the files make; see `join_study_files`.
 
         Raises:
-            StudyPathError: They make none.
+            StudyPathError: They make none, or one of them would not be used.
         """
-        try:
-            return find_study_files(self._paths[0] if len(self._paths) == 1 else Path(self._folder.name))
-        except StudyPathError as error:
-            # Whoever sent the files knows nothing of a folder of this machine.
-            raise StudyPathError(str(error).replace(self._folder.name, "what was sent")) from error
+        return join_study_files(self._names)

@@ -16,7 +16,7 @@ from brainmets.client.names import SEQUENCES
 from brainmets.client.zip_stream import stream_zip, zip_size_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
 # The service takes up to 1 MiB. Smaller messages cost both ends more time, and larger ones the API more memory where
 # many uploads wait (docs/performance.md).
@@ -32,6 +32,7 @@ _DICOM_DIRECTORY_CLASS = b"\x02\x00\x02\x00UI\x14\x001.2.840.10008.1.3.10"
 # Enough for the mark, and the class behind it.
 _START_BYTES = 512
 _ZIP_MARK = b"PK\x03\x04"
+_MOST_NAMES_LISTED = 5
 
 
 class FileFormat(StrEnum):
@@ -83,7 +84,8 @@ def find_study_files(path: Path) -> tuple[StudyFile, ...]:
     It is one of: a NIfTI file; a folder of NIfTI files named `*-t1c.nii.gz *-t1n *-t2w *-t2f`, or `t1c.nii.gz` and so
     on; a zip archive of DICOM files; a DICOM file; a folder with DICOM files, however deep, which are sent as one
     archive without their names. A single NIfTI file is stated to be what its name says, and else left to the service.
-    Other files are left alone, and so is a DICOMDIR, which names patients.
+    In a folder, what stands before the sequence must be the same in all names. Other files are left alone, and so is a
+    DICOMDIR, which names patients.
 
     Raises:
         StudyPathError: Nothing is there, it is none of these or several, or it cannot be read.
@@ -92,19 +94,73 @@ def find_study_files(path: Path) -> tuple[StudyFile, ...]:
         if path.is_dir():
             return _files_of_folder(path)
         if path.is_file():
-            return (_single_file(path),)
+            return (_single_file(path, path.name),)
     except OSError as error:
         raise StudyPathError(f"expected files that can be read in {path}, got {error.strerror}") from error
     raise StudyPathError(f"expected a file or a folder, got nothing at {path}")
 
 
-def _single_file(path: Path) -> StudyFile:
-    if _is_nifti(path):
-        return StudyFile(path, _sequence_in_name(path))
+def join_study_files(names: Mapping[Path, str]) -> tuple[StudyFile, ...]:
+    """Return the study of files that were each given by hand; none is left alone, but a DICOMDIR beside DICOM files.
+
+    NIfTI files come back in the order in which they were given, so that their numbers are those of whoever gave them.
+
+    Args:
+        names: What each file is called by whoever gave it, in the order given; at least one.
+
+    Raises:
+        StudyPathError: They make no study, or one of them would not be used.
+    """
+    if len(names) == 1:
+        ((path, name),) = names.items()
+        return (_single_file(path, name),)
+    dicom = tuple(path for path in names if _is_dicom(path))
+    nifti = {path: name for path, name in names.items() if _is_nifti(name)}
+    unread = [name for path, name in names.items() if path not in dicom and path not in nifti]
+    if dicom:
+        # Whoever gives all of a CD means its images.
+        directories = {name for path, name in names.items() if _is_directory(name, _read_start(path))}
+        unread = [name for name in unread if name not in directories]
+    if unread:
+        raise StudyPathError(
+            f"expected NIfTI or DICOM files, and a zip archive alone, got {list_names(unread)} among "
+            f"{len(names)} files; leave out what is no image, or send the archive alone"
+        )
+    if dicom and nifti:
+        raise _two_kinds("what was sent", nifti=len(nifti), dicom=len(dicom), remedy="send one kind")
+    if dicom:
+        return (StudyFile(dicom[0], None, FileFormat.DICOM_ZIP, dicom),)
+    if unnamed := [name for name in nifti.values() if _sequence_in_name(name) is None]:
+        raise StudyPathError(
+            "expected NIfTI files whose names end with their sequence, as -t1c.nii.gz -t1n -t2w -t2f, "
+            f"got {list_names(unnamed)}; rename or leave out what says none"
+        )
+    return _files_by_sequence("what was sent", nifti)
+
+
+def names_left_alone(study: Path, files: Iterable[StudyFile]) -> tuple[str, ...]:
+    """Return the NIfTI files of a study's folder that are not of the study, because their names say no sequence."""
+    if not study.is_dir():
+        return ()
+    sent = {file.path for file in files}
+    return tuple(path.name for path in _nifti_of_folder(study) if path not in sent)
+
+
+def list_names(names: Iterable[str]) -> str:
+    """Return names for a sentence, a handful at most, without what could command a terminal."""
+    names = tuple(names)
+    shown = ("".join(each if each.isprintable() else "_" for each in name) for name in names[:_MOST_NAMES_LISTED])
+    more = len(names) - _MOST_NAMES_LISTED
+    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
+
+
+def _single_file(path: Path, name: str) -> StudyFile:
+    if _is_nifti(name):
+        return StudyFile(path, _sequence_in_name(name))
     start = _read_start(path)
     if start.startswith(_ZIP_MARK):
         return StudyFile(path, None, FileFormat.DICOM_ZIP)
-    if _is_directory(path, start):
+    if _is_directory(name, start):
         raise StudyPathError(
             "expected images, got a DICOMDIR, which holds none and lists those of its folder; "
             "give the folder or the images instead"
@@ -112,24 +168,32 @@ def _single_file(path: Path) -> StudyFile:
     if _is_marked(start):
         return StudyFile(path, None, FileFormat.DICOM)
     raise StudyPathError(
-        f"expected a NIfTI file, a DICOM file or a zip archive of DICOM files, got {path.name}; "
+        f"expected a NIfTI file, a DICOM file or a zip archive of DICOM files, got {list_names([name])}; "
         "convert an image of another format to .nii.gz, as nibabel and SimpleITK can"
     )
 
 
 def _files_of_folder(folder: Path) -> tuple[StudyFile, ...]:
     dicom = tuple(path for path in _walk(folder) if _is_dicom(path))
-    nifti = sorted(path for path in folder.iterdir() if path.is_file() and _is_nifti(path))
+    nifti = _nifti_of_folder(folder)
     if dicom and nifti:
-        raise StudyPathError(
-            f"expected NIfTI or DICOM files in {folder}, got {len(nifti)} NIfTI and {len(dicom)} DICOM files; "
-            "move one kind away"
-        )
+        raise _two_kinds(str(folder), nifti=len(nifti), dicom=len(dicom), remedy="move one kind away")
     if dicom:
         return (StudyFile(folder, None, FileFormat.DICOM_ZIP, dicom),)
     if not nifti:
         raise StudyPathError(f"expected NIfTI or DICOM files in {folder}, got none")
-    return _files_by_sequence(folder, nifti)
+    by_sequence = {file.sequence: file for file in _files_by_sequence(str(folder), {path: path.name for path in nifti})}
+    return tuple(by_sequence[sequence] for sequence in SEQUENCES if sequence in by_sequence)
+
+
+def _nifti_of_folder(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_file() and _is_nifti(path.name))
+
+
+def _two_kinds(place: str, *, nifti: int, dicom: int, remedy: str) -> StudyPathError:
+    return StudyPathError(
+        f"expected NIfTI or DICOM files in {place}, got {nifti} NIfTI and {dicom} DICOM files; {remedy}"
+    )
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -143,15 +207,15 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-def _is_nifti(path: Path) -> bool:
-    return path.name.lower().endswith(_NIFTI_SUFFIXES)
+def _is_nifti(name: str) -> bool:
+    return name.lower().endswith(_NIFTI_SUFFIXES)
 
 
 def _is_dicom(path: Path) -> bool:
     if not path.is_file():
         return False
     start = _read_start(path)
-    return _is_marked(start) and not _is_directory(path, start)
+    return _is_marked(start) and not _is_directory(path.name, start)
 
 
 def _read_start(path: Path) -> bytes:
@@ -163,27 +227,39 @@ def _is_marked(start: bytes) -> bool:
     return start[_DICOM_MARK_AT:].startswith(_DICOM_MARK)
 
 
-def _is_directory(path: Path, start: bytes) -> bool:
+def _is_directory(name: str, start: bytes) -> bool:
     # In lower case on a CD that Linux mounts; a `ReceivedStudy` puts a number before the name of a second one.
-    return path.name.upper().endswith(_DICOM_DIRECTORY) or _DICOM_DIRECTORY_CLASS in start
+    return name.upper().endswith(_DICOM_DIRECTORY) or _DICOM_DIRECTORY_CLASS in start
 
 
-def _sequence_in_name(path: Path) -> str | None:
-    match = _SEQUENCE_IN_NAME.search(path.name)
+def _sequence_in_name(name: str) -> str | None:
+    match = _SEQUENCE_IN_NAME.search(name)
     return match.group(1).lower() if match else None
 
 
-def _files_by_sequence(folder: Path, paths: list[Path]) -> tuple[StudyFile, ...]:
-    named = [(sequence, path) for path in paths if (sequence := _sequence_in_name(path))]
+def _files_by_sequence(place: str, names: Mapping[Path, str]) -> tuple[StudyFile, ...]:
+    """Return the files whose names say their sequence, in the order given."""
+    named = [(sequence, path) for path, name in names.items() if (sequence := _sequence_in_name(name))]
+    _check_beginnings(names[path] for _, path in named)
     for sequence, count in Counter(sequence for sequence, _ in named).items():
         if count > 1:
-            names = " and ".join(path.name for other, path in named if other == sequence)
-            raise StudyPathError(f"expected one {sequence} file in the folder, got {names}; move one away")
+            got = " and ".join(list_names([names[path]]) for other, path in named if other == sequence)
+            raise StudyPathError(f"expected one {sequence} file in {place}, got {got}; move one away")
     found = dict(named)
     if "t1c" not in found:
         got = f"only {', '.join(sorted(found))}" if found else "no name that ends so"
         raise StudyPathError(
-            f"expected a file named *-t1c.nii.gz in {folder}, got {got}; name the T1 after contrast medium so, and the "
-            "others *-t1n *-t2w *-t2f, or give that one file instead of the folder"
+            f"expected a file named *-t1c.nii.gz in {place}, got {got}; name the T1 after contrast medium so, and the "
+            "others *-t1n *-t2w *-t2f, or give that one file alone"
         )
-    return tuple(StudyFile(found[sequence], sequence) for sequence in SEQUENCES if sequence in found)
+    return tuple(StudyFile(path, sequence) for sequence, path in named)
+
+
+def _check_beginnings(names: Iterable[str]) -> None:
+    """Refuse files of two examinations: segmented as one, they would be a result of nobody."""
+    by_beginning = {_SEQUENCE_IN_NAME.split(name)[0].casefold(): name for name in names}
+    if len(by_beginning) > 1:
+        raise StudyPathError(
+            "expected files of one examination, their names alike before the sequence, "
+            f"got {list_names(by_beginning.values())}; name them alike if they belong together, or move the others away"
+        )

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from brainmets.client.arguments import read_study
 from brainmets.client.errors import StudyPathError
-from brainmets.client.study_files import FileFormat, find_study_files
+from brainmets.client.study_files import FileFormat
 from brainmets.client.study_files import StudyFile as LocalFile
 from brainmets.formats.study_reader import StudyFile
 from brainmets.imaging.media_type import MediaType
@@ -28,10 +29,11 @@ def inspect(path: Path, selections: Mapping[str, int], *, as_json: bool) -> bool
     Raises:
         StudyPathError: The path holds nothing that can be sent, or more than a service takes.
     """
-    local = find_study_files(path)
+    console = Console(stderr=True)
+    local = read_study(path, console)
     _check_size(local)
     chosen = tuple(SeriesSelection(Sequence(sequence), number) for sequence, number in selections.items())
-    with SlowProgress(Console(stderr=True), steps=len(STEPS)) as progress:
+    with SlowProgress(console, steps=len(STEPS)) as progress:
         files = tuple(_as_sent(file_index, file) for file_index, file in enumerate(local))
         inspection = inspect_study(files, selections=chosen, on_step=progress.begin)
     labels = {index: file.path.name for index, file in enumerate(local) if file.file_format is FileFormat.NIFTI}

@@ -181,6 +181,39 @@ async def test_a_broken_study_is_told_with_the_services_words(http: httpx.AsyncC
     assert "failed" in problem(await http.get(f"{path}/result"), httpx.codes.CONFLICT)["detail"]
 
 
+@pytest.mark.usefixtures("bench")
+async def test_a_broken_file_is_told_by_its_place_in_the_form(http: httpx.AsyncClient) -> None:
+    """Whatever the order; also to whoever asks for the job later."""
+    path = await submit(http, ("files", ("patient-t2f.nii.gz", study_bytes()[:5000])), T1C)
+    for told in ((await watch(http, path))[-1], (await http.get(path)).json()):
+        assert told["problem"]["metadata"]["file_index"] == "0"
+        assert "(file 0)" in told["problem"]["detail"]
+
+
+async def test_a_file_that_would_not_be_used_is_refused(http: httpx.AsyncClient) -> None:
+    """By the name under which it came, in letters that every answer can hold, before the service is asked."""
+    answer = await http.post("/v1/studies", files=[T1C, ("files", ("Zoë\u202e flair.nii.gz", study_bytes()))])
+    assert "got Zoë_ flair.nii.gz" in problem(answer, httpx.codes.UNPROCESSABLE_ENTITY)["detail"]
+    assert not (await http.get("/v1/jobs")).json()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"json": {"files": "study"}},
+        {"content": b"\0" * 400, "headers": {"Content-Type": "application/octet-stream"}},
+        {"data": {"files": "hello"}},
+        {"files": [T1C, ("files", (None, b"hello"))]},
+    ],
+    ids=["json", "bytes", "urlencoded", "text"],
+)
+async def test_a_study_comes_as_files_of_a_form(http: httpx.AsyncClient, body: dict[str, Any]) -> None:
+    """Whatever else comes is told how. Any: what httpx sends."""
+    told = problem(await http.post("/v1/studies", **body), httpx.codes.UNPROCESSABLE_ENTITY)["detail"]
+    assert "expected multipart/form-data" in told
+    assert "-F files=@study-t1c.nii.gz" in told
+
+
 @pytest.mark.parametrize(
     ("file_name", "fields"),
     [
@@ -296,7 +329,7 @@ async def test_a_name_leads_nowhere(http: httpx.AsyncClient, tmp_path: Path, spo
     """Whatever a file calls itself, it is written into the temporary folder or not at all."""
     before = paths_below(tmp_path)
     for name in ("../../out-t1c.nii.gz", f"{tmp_path}/out-t1c.nii.gz", "..\\out-t1c.nii.gz"):
-        await submit(http, ("files", (name, study_bytes())), T2F)
+        await submit(http, ("files", (name, study_bytes())), ("files", ("out-t2f.nii.gz", study_bytes())))
     assert paths_below(tmp_path) == before
     assert not paths_below(spool)
 

@@ -5,13 +5,12 @@ from http import HTTPStatus
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from brainmets import __version__
 from brainmets.client import AsyncClient
 from brainmets.client.arguments import RESEARCH_USE_ONLY
 from brainmets.rest.events import MAX_STREAMS
-from brainmets.rest.middlewares import MARKS, BoundedRequests, CutShort, OwnPages, ResearchUseOnly
+from brainmets.rest.middlewares import MARKS, BoundedRequests, CutShort, KnownHosts, OwnPages, ResearchUseOnly
 from brainmets.rest.problems import answer_problem, answer_problems
 from brainmets.rest.routes import routes
 from brainmets.rest.studies import MAX_FIELD_BYTES, MAX_FIELDS, MAX_FILES
@@ -40,9 +39,9 @@ def build_app(client: AsyncClient, *, host: str, max_study_bytes: int) -> FastAP
     app.state.client = client
     app.state.stopping = asyncio.Event()
     app.state.streams = asyncio.Semaphore(MAX_STREAMS)
-    hosts = ["*"] if host in _ANYWHERE else ["localhost", "127.0.0.1", host]
+    hosts = ["*"] if host in _ANYWHERE else list(dict.fromkeys(("localhost", "127.0.0.1", host)))
     app.add_middleware(OwnPages)
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)
+    app.add_middleware(KnownHosts, hosts=hosts)
     app.add_middleware(BoundedRequests, max_bytes=max_study_bytes)
     app.add_middleware(CutShort)
     app.add_middleware(ResearchUseOnly)

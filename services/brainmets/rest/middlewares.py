@@ -1,9 +1,11 @@
 """Owns what every request of the REST backend passes: bounds, whose page it comes from, and what each answer says."""
 
 import asyncio
+from collections.abc import Sequence
 from http import HTTPStatus
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from brainmets.client.arguments import RESEARCH_USE_ONLY
@@ -39,6 +41,32 @@ def _is_of_another_page(headers: Headers) -> bool:
         return site not in {"same-origin", "none"}
     # Browsers name no site to plain HTTP beyond this machine, and old ones never.
     return origin is not None and origin.partition("://")[2] != headers.get("host")
+
+
+class KnownHosts:
+    """Refuses what came under another name, as Starlette judges it, which would answer in plain text."""
+
+    def __init__(self, app: ASGIApp, *, hosts: Sequence[str]) -> None:
+        self._app = app
+        self._hosts = hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer 400 in its place, before its body is read."""
+        known = False
+
+        async def let_in(_: Scope, __: Receive, ___: Send) -> None:
+            nonlocal known
+            known = True
+
+        async def drop(_: Message) -> None:
+            return
+
+        await TrustedHostMiddleware(let_in, allowed_hosts=self._hosts, www_redirect=False)(scope, receive, drop)
+        if known:
+            await self._app(scope, receive, send)
+        else:
+            detail = f"expected a Host of {', '.join(self._hosts)}, got another; call it by one of these names"
+            await answer_problem(HTTPStatus.BAD_REQUEST, detail)(scope, receive, send)
 
 
 class BoundedRequests:

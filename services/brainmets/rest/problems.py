@@ -35,6 +35,12 @@ STATUSES: Final[Mapping[grpc.StatusCode, HTTPStatus]] = {
 }
 
 
+METADATA = (
+    "Such as expected, got, remedy, and file_index: which of the form's files it is about, from 0. Loose DICOM files "
+    "are sent as one archive, whose number is 0."
+)
+
+
 class Problem(BaseModel):
     """What went wrong, as RFC 9457 has it; `reason` and `metadata` are the service's own."""
 
@@ -43,7 +49,7 @@ class Problem(BaseModel):
     status: int
     detail: str = Field(description="One sentence: what was expected, what came and what to do.")
     reason: str = Field(description="A stable upper-case word.")
-    metadata: dict[str, str] = Field(default={}, description="Such as expected, got, remedy and file_index.")
+    metadata: dict[str, str] = Field(default={}, description=METADATA)
 
 
 class NoResultError(Exception):

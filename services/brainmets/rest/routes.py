@@ -13,7 +13,7 @@ from brainmets.client import AsyncClient, Job, JobState, Model, SegmentationOpti
 from brainmets.rest.events import hold_stream, job_events
 from brainmets.rest.problems import RESPONSES, NoResultError
 from brainmets.rest.records import JobRecord
-from brainmets.rest.studies import read_options, received_study, refuse_unknown_fields
+from brainmets.rest.studies import read_options, received_study, refuse_other_forms
 from brainmets.v1 import job_pb2
 
 REPORT = "report_json"
@@ -51,13 +51,16 @@ KnownJob = Annotated[Job, Depends(find_job)]
 routes = APIRouter(responses=RESPONSES)
 
 
-@routes.post("/v1/studies", status_code=HTTPStatus.ACCEPTED, dependencies=[Depends(refuse_unknown_fields)])
+@routes.post("/v1/studies", status_code=HTTPStatus.ACCEPTED, dependencies=[Depends(refuse_other_forms)])
 async def submit_study(
     response: Response,
     client: Caller,
     files: Annotated[
         list[UploadFile],
-        File(description="NIfTI files named *-t1c.nii.gz and so on, or DICOM files, loose or in a zip."),
+        File(
+            description="NIfTI files named *-t1c.nii.gz and so on, alike before it, or DICOM files, loose or in a zip; "
+            "one that would not be used is refused."
+        ),
     ],
     options: Annotated[SegmentationOptions, Depends(read_options)],
     request_id: Annotated[

@@ -8,7 +8,8 @@ from http import HTTPStatus
 from typing import Annotated
 
 import anyio
-from fastapi import Form, HTTPException, Request, UploadFile
+from fastapi import Form, HTTPException, Request
+from starlette.datastructures import UploadFile
 
 from brainmets.client import SegmentationOptions, StudyFile
 from brainmets.client.arguments import ModelName, PointName, read_selections
@@ -62,18 +63,26 @@ async def read_options(  # noqa: PLR0913, PLR0917 -- the fields of a form
     )
 
 
-async def refuse_unknown_fields(request: Request) -> None:
-    """Refuse a form with a field that nobody reads: one that is misspelt would go unnoticed.
+async def refuse_other_forms(request: Request) -> None:
+    """Refuse a form with a field that nobody reads: one that is misspelt would go unnoticed; and one without files.
 
     Raises:
-        HTTPException: There is one.
+        HTTPException: It is none of ours.
     """
     known = ("files", "request_id", *inspect.signature(read_options).parameters)
-    for name in await request.form():
+    form = await request.form()
+    for name in form:
         if name not in known:
             # It may hold what no answer can.
             detail = f"expected no fields but {', '.join(known)}, got {name[:_LONGEST_NAME]!a}; leave it out or mend it"
             raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
+    files = form.getlist("files")
+    if not files or not all(isinstance(file, UploadFile) for file in files):
+        detail = (
+            f"expected multipart/form-data with the study's files as files=…, got {'text there' if files else 'none'}; "
+            "send each as a file, as curl does with -F files=@study-t1c.nii.gz"
+        )
+        raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
 
 
 @asynccontextmanager
@@ -81,7 +90,7 @@ async def received_study(uploads: Sequence[UploadFile]) -> AsyncIterator[tuple[S
     """Keep uploads as files of a study while the block runs.
 
     Raises:
-        StudyPathError: They make no study.
+        StudyPathError: They make no study, or one of them would not be used.
     """
     with ReceivedStudy() as received:
         for upload in uploads:

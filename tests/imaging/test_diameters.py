@@ -1,12 +1,14 @@
 """Diameters are those of known solids, on any grid."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
 from brainmets.imaging.diameters import Diameters, measure_diameters
@@ -141,6 +143,20 @@ def test_a_straight_line_through_slices_is_short_in_the_plane() -> None:
     """The longest diameter may run from head to foot."""
     found = measure_diameters(np.ones((5, 1, 1), dtype=np.bool_), axial_geometry((5, 1, 1)))
     assert found == Diameters(1.0, 1.0, 5.0)
+
+
+@pytest.mark.parametrize("spacing_mm", [(1.0, 1.0, 1.0), (3.0, 0.9375, 0.9375), (1.2, 0.48828125, 0.48828125)])
+@given(seed=st.integers(0, 2**32 - 1))
+def test_the_order_of_storage_does_not_matter(seed: int, spacing_mm: tuple[float, float, float]) -> None:
+    """On a grid several chords are the longest, and the perpendicular must not depend on which comes first."""
+    noise = gaussian_filter(np.random.default_rng(seed).random((6, 14, 14)), 2.0)
+    voxels = noise > np.quantile(noise, 0.8)
+    geometry = make_geometry(voxels.shape, spacing_mm=spacing_mm)
+    found = dataclasses.astuple(measure_diameters(voxels, geometry))
+    for axes in ((0, 1, 2), (0, 2, 1)):
+        for flipped in itertools.chain.from_iterable(itertools.combinations(range(3), count) for count in range(4)):
+            turned = np.ascontiguousarray(np.flip(voxels.transpose(axes), flipped))
+            assert dataclasses.astuple(measure_diameters(turned, geometry)) == pytest.approx(found, abs=1e-6)
 
 
 @given(seed=st.integers(0, 2**32 - 1))

@@ -24,6 +24,8 @@ MAX_SAMPLES = 64
 HALF = 0.5
 # A corner this near to the longest diameter lies on it.
 ROUNDING_MM = 1e-9
+# Chords this near to the longest are as long: on a grid many are, and rounding would choose among them.
+TIE_MM = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,8 @@ class Diameters:
     Attributes:
         longest_axial_mm: The longest in any one axial plane: the acquired one where the series was angled
             (`Geometry.axial_axes`), else the patient's.
-        perpendicular_axial_mm: The longest that is perpendicular to that one in the same plane.
+        perpendicular_axial_mm: The longest that is perpendicular to that one in the same plane; where several are the
+            longest, to whichever it is longer.
         longest_mm: The longest in any direction.
 
     References:
@@ -58,27 +61,17 @@ class _AxialLesion:
     spacing_mm: NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
-class _Chord:
-    """The longest chord of a slice of a lesion.
-
-    Attributes:
-        hull_mm: (N, 2), the corners of the slice's convex hull.
-        ends: Which two of them the chord joins.
-        length_mm: Their distance.
-    """
-
-    hull_mm: NDArray[np.float64]
-    ends: tuple[int, int]
-    length_mm: float
-
-
 def measure_diameters(voxels: NDArray[np.bool_], geometry: Geometry) -> Diameters:
     """Return the diameters of a lesion, (D, H, W) on its own grid, which holds one voxel of it or more."""
     lesion = _align(voxels, geometry)
-    chords = [_longest_chord(corners[:, 1:], lesion.spacing_mm) for corners in _slice_corners(lesion.voxels)]
-    longest_axial_mm = max(chord.length_mm for chord in chords)
-    perpendicular_mm = max(_perpendicular(chord) for chord in chords if chord.length_mm == longest_axial_mm)
+    hulls_mm = [_find_hull(corners[:, 1:], lesion.spacing_mm) for corners in _slice_corners(lesion.voxels)]
+    distances_mm = [cdist(hull_mm, hull_mm) for hull_mm in hulls_mm]
+    longest_axial_mm = max(float(distances.max()) for distances in distances_mm)
+    perpendicular_mm = max(
+        _perpendicular(hull_mm, ends)
+        for hull_mm, distances in zip(hulls_mm, distances_mm, strict=True)
+        for ends in np.argwhere(np.triu(distances >= longest_axial_mm - TIE_MM))
+    )
     longest_mm = _longest_diameter(np.concatenate(_slice_corners(voxels)), geometry)
     # Sampling an oblique lesion may lengthen it by a fraction of a voxel; no diameter exceeds the longest.
     return Diameters(longest_axial_mm, perpendicular_mm, max(longest_mm, longest_axial_mm))
@@ -137,19 +130,16 @@ def _reach(corners: NDArray[np.int32]) -> NDArray[np.int32]:
     return middles.reshape(-1, axes)
 
 
-def _longest_chord(corners: NDArray[np.int32], spacing_mm: NDArray[np.float64]) -> _Chord:
-    """Return the longest chord of one slice."""
-    hull_mm = cv2.convexHull(_reach(corners))[:, 0] * spacing_mm / 2
-    distances_mm = cdist(hull_mm, hull_mm)
-    first, second = divmod(int(distances_mm.argmax()), len(hull_mm))
-    return _Chord(hull_mm, (first, second), float(distances_mm[first, second]))
+def _find_hull(corners: NDArray[np.int32], spacing_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the corners (N, 2) of the convex hull of a slice's voxels and their faces, mm."""
+    return np.asarray(cv2.convexHull(_reach(corners))[:, 0] * spacing_mm / 2, dtype=np.float64)
 
 
-def _perpendicular(chord: _Chord) -> float:
-    """Return the longest chord of a slice that is perpendicular to another, mm."""
-    start, end = chord.hull_mm[[*chord.ends]]
-    y, x = (end - start) / chord.length_mm
-    along, across = ((chord.hull_mm - start) @ np.array([[y, -x], [x, y]])).T
+def _perpendicular(hull_mm: NDArray[np.float64], ends: NDArray[np.intp]) -> float:
+    """Return the longest chord of a hull (N, 2) that is perpendicular to the one between two corners (2,) of it, mm."""
+    start, end = hull_mm[ends]
+    y, x = (end - start) / np.linalg.norm(end - start)
+    along, across = ((hull_mm - start) @ np.array([[y, -x], [x, y]])).T
     # The diameter parts the hull into two chains between its own ends. The distance between them is concave
     # and piecewise linear along it, so that it is largest at a corner.
     upper, lower = (_interpolate_chain(along, across, chain=sign * across >= -ROUNDING_MM) for sign in (1.0, -1.0))

@@ -179,6 +179,18 @@ def test_another_t1_without_a_label_is_no_t1n(other: SeriesAttributes) -> None:
     assert reasons(choice)[0] is SeriesReason.ANOTHER_PREFERRED
 
 
+@pytest.mark.parametrize(
+    ("agent", "words"), [(True, "contrast medium speaks for another"), (None, "covers more, is finer")]
+)
+def test_a_series_that_is_left_hears_what_decided(words: str, *, agent: bool | None) -> None:
+    """Contrast medium before slices: to a finer series it is not said that another one is finer."""
+    coarser = slice_grid(25, 6.0) if agent else slice_grid(3, 10.0)
+    choice = choose_sequences((mprage(12), mprage(9, contrast_agent=agent, geometry=coarser)))
+    (left,) = (use for use in choice.uses if not use.used)
+    assert left.series_index == (0 if agent else 1)
+    assert words in left.message
+
+
 def test_a_selection_wins_over_everything() -> None:
     """Chosen by its number, a thick derived series is the T1c, and what it is is said."""
     choice = choose_sequences(EXAMINATION, selections=(SeriesSelection(Sequence.T1C, 8),))

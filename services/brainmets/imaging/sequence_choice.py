@@ -24,6 +24,7 @@ _SENTENCES = {
     SeriesReason.UNRECOGNIZED: "Neither its attributes nor its labels say which sequence it is.",
     SeriesReason.UNUSED_SEQUENCE: "The networks do not use this sequence.",
 }
+_MEDIUM_PREFERRED = "What is known of contrast medium speaks for another series of this sequence."
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ def choose_sequences(
     }
     return SequenceChoice(
         by_sequence={sequence: candidate.index for sequence, candidate in chosen.items()},
-        uses=tuple(_use(candidate, _reason(candidate, winners, known)) for candidate in candidates),
+        uses=tuple(_use(candidate, winners, known) for candidate in candidates),
         findings=(*_find_dropped(winners, known), *find_about_choice(chosen)),
     )
 
@@ -102,25 +103,33 @@ def _reason_of_loser(loser: Candidate, winner: Candidate) -> SeriesReason:
     return SeriesReason.DERIVED if derived else SeriesReason.ANOTHER_PREFERRED
 
 
-def _use(candidate: Candidate, reason: SeriesReason) -> SeriesUse:
+def _use(candidate: Candidate, winners: dict[Sequence, Candidate], known: tuple[Sequence, ...]) -> SeriesUse:
     geometry = candidate.series.geometry
+    reason = _reason(candidate, winners, known)
     return SeriesUse(
         series_index=candidate.index,
         file_index=candidate.series.file_index,
         series_number=candidate.series.series_number,
         sequence=candidate.sequence,
         reason=reason,
-        message=_sentence(candidate, reason),
+        message=_sentence(candidate, reason, winners),
         shape=None if geometry is None else geometry.shape,
         spacing_mm=None if geometry is None else geometry.spacing_mm,
     )
 
 
-def _sentence(candidate: Candidate, reason: SeriesReason) -> str:
+def _sentence(candidate: Candidate, reason: SeriesReason, winners: dict[Sequence, Candidate]) -> str:
     if reason is SeriesReason.CHOSEN:
         return f"Taken as {candidate.sequence}: {candidate.grounds}."
     if reason is SeriesReason.UNUSABLE_GEOMETRY:
         return f"Its slices make no volume: {candidate.series.fault or 'no reason is known'}."
+    if (
+        reason is SeriesReason.ANOTHER_PREFERRED
+        and candidate.sequence is not None
+        # Weighed before coverage and the rest, in which the series that is left may be the better one.
+        and winners[candidate.sequence].medium_fits > candidate.medium_fits
+    ):
+        return _MEDIUM_PREFERRED
     return _SENTENCES.get(reason) or f"It shows {candidate.evidence.shows}."
 
 

@@ -84,6 +84,14 @@ def test_nothing_is_shown_behind_an_option_without_a_value(name: str) -> None:
     assert "<bool>" not in shown("--help")
 
 
+@pytest.mark.parametrize("words", [("segment", "study", "--model", "foo"), ("completion", "foo")])
+def test_a_name_that_is_none_is_refused_in_plain_words(words: tuple[str, ...]) -> None:
+    """With those that there are, and nothing of the library that read it."""
+    result = CliRunner().invoke(app, list(words), env={"COLUMNS": "200", "TERMINAL_WIDTH": "200"})
+    assert result.exit_code == 2
+    assert ": 'foo' is not one of '" in result.stderr
+
+
 @pytest.mark.parametrize("name", list(ShellName))
 def test_a_shell_is_taught_to_complete(shell: dict[str, str], name: str) -> None:
     """What is printed asks the command itself, which knows its commands and the values of its options."""

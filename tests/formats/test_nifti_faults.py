@@ -57,7 +57,8 @@ def claims(*sizes: int) -> bytes:
 
 
 FAULTS = {
-    "nothing": (b"", UnsupportedFormatError),
+    "nothing": (b"", MalformedFileError),
+    "gzip of nothing": (compressed(b""), MalformedFileError),
     "another format": (b"PK\x03\x04" + bytes(1000), UnsupportedFormatError),
     "text": (b"no head at all " * 100, UnsupportedFormatError),
     "header broken off": (nifti_file()[:200], MalformedFileError),
@@ -123,6 +124,13 @@ def test_a_fault_is_told_as_what_it_is(fault: str) -> None:
     assert caught.value.expected
     assert caught.value.got
     assert caught.value.remedy
+
+
+@pytest.mark.parametrize("content", [b"", compressed(b"")], ids=["nothing", "gzip of nothing"])
+def test_an_empty_file_is_called_empty(content: bytes) -> None:
+    """Such as a copy that was begun on a full disk; its format is not at fault."""
+    with pytest.raises(MalformedFileError, match=r"The file is empty .*got 0 bytes"):
+        read_nifti(content, file_index=7)
 
 
 def test_one_voxel_of_every_value_is_a_volume() -> None:

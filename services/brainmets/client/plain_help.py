@@ -1,9 +1,10 @@
-"""Commands whose help shows nothing behind an option that takes no value."""
+"""Commands whose help shows nothing behind an option that takes no value, and whose refusals are in plain words."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from typer import BadParameter
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 
@@ -15,8 +16,20 @@ def _plain(parameters: list[Any]) -> list[Any]:
     return parameters
 
 
+# What pydantic, by which typer reads values, puts before what was wrong with one.
+_PREFIX = "Value error, "
+
+
 class PlainCommand(TyperCommand):
     """A command."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read a command line."""
+        try:
+            return super().parse_args(ctx, args)
+        except BadParameter as error:
+            error.message = error.message.removeprefix(_PREFIX)
+            raise
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Return its parameters."""

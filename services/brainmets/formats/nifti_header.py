@@ -146,6 +146,8 @@ class _Checks:
         self._file_index = file_index
 
     def recognize(self, beginning: bytes) -> tuple[_Kind, Nifti1Header]:
+        if not beginning:
+            raise self._malformed("The file is empty", expected="a NIfTI header and voxels", got="0 bytes")
         for kind in _KINDS:
             for order, endianness in (("little", "<"), ("big", ">")):
                 if beginning[:4] == kind.size_bytes.to_bytes(4, order):  # type: ignore[arg-type]  # a str of two

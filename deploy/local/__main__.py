@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from local.engine_kind import read_kind
 from local.errors import StackError
 from local.layout import LOGS, MODEL_REPOSITORY, PYTHON, ROOT, VENV
 from local.ports import Ports
@@ -32,7 +33,7 @@ def run(study: Path | None, output: Path) -> int:
     """Segment a study, by default the demonstration's, on a stack that lives as long as that takes."""
     _check_models()
     _check_study(study)
-    with _running_stack() as stack:
+    with _running_stack("run") as stack:
         if study is not None:
             return _segment(stack, study, output)
         from local.demonstration import load_demonstration
@@ -49,7 +50,7 @@ def run(study: Path | None, output: Path) -> int:
 def up() -> int:
     """Start a stack and leave it running."""
     _check_models()
-    stack = Stack.find() or _start(alone=True)
+    stack = Stack.find() or _start("up", alone=True)
     address = stack.place.api_address
     print(f"The service is at {address}; `make down` stops it. Logs: {LOGS}")
     print(f"Call it: {(VENV / 'bin/brainmets').relative_to(ROOT)} segment STUDY --address {address}")
@@ -71,7 +72,7 @@ def bench(study: Path | None) -> int:
     """Measure a study, by default the demonstration's."""
     _check_models()
     _check_study(study)
-    with _running_stack() as stack:
+    with _running_stack("bench") as stack:
         if study is None:
             from local.demonstration import load_demonstration
 
@@ -82,27 +83,29 @@ def bench(study: Path | None) -> int:
 def load(options: list[str]) -> int:
     """Send phantoms at a steady rate by k6."""
     _check_models()
-    with _running_stack() as stack:
+    with _running_stack("load") as stack:
         return _call(stack, ROOT / "tests/load/study_load.py", *options)
 
 
 @contextmanager
-def _running_stack() -> Iterator[Stack]:
-    """Yield the stack that was left running, else one for the time of the block."""
+def _running_stack(target: str) -> Iterator[Stack]:
+    """Yield the stack that was left running, else one for the time of the block, which a make target asked for."""
     found = Stack.find()
     if found is not None:
         yield found
         return
-    stack = _start(alone=False)
+    stack = _start(target, alone=False)
     try:
         yield stack
     finally:
         stack.stop()
 
 
-def _start(*, alone: bool) -> Stack:
+def _start(target: str, *, alone: bool) -> Stack:
+    # Here too: Triton would say it in a wall of its settings.
+    read_kind(os.environ)
     ports = Ports.from_environment(os.environ)
-    ports.check_free()
+    ports.check_free(target=target)
     print("Starting Redis, Triton, preprocessing, API and worker ...", end=" ", flush=True)
     began_s = time.monotonic()
     stack = Stack.start(Place(ports), alone=alone)
@@ -148,7 +151,9 @@ def _terminate(*_: object) -> None:
 
 def _check_study(study: Path | None) -> None:
     if study is not None and not study.exists():
-        raise StackError(f"There is nothing at {study}; expected a NIfTI file or a folder of them.")
+        raise StackError(
+            f"There is nothing at {study}; expected a NIfTI or DICOM file, a folder of them, or a zip archive of DICOM."
+        )
 
 
 def _check_models() -> None:

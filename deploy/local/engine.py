@@ -10,7 +10,6 @@ import itertools
 import math
 import os
 from collections.abc import Mapping
-from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
@@ -20,8 +19,8 @@ import onnxruntime
 import openvino
 
 from brainmets.imaging.tile_contract import INPUT_NAME
+from local.engine_kind import EngineKind, read_kind
 
-VARIABLE = "BRAINMETS_ENGINE"
 # Instructions that multiply bytes and add them up in one step; without them int8 is slower and may saturate.
 INT8_INSTRUCTIONS = {"avx512_vnni", "avx_vnni", "amx_int8"}
 PROCESSORS = Path("/proc/cpuinfo")
@@ -36,15 +35,6 @@ MIN_LOGIT_CORRELATION = 0.99
 SURE = 1e-6
 
 Array = npt.NDArray[np.float32]
-
-
-class EngineKind(StrEnum):
-    """What can run a network."""
-
-    ONNXRUNTIME = "onnxruntime"
-    OPENVINO_F32 = "openvino-f32"
-    OPENVINO_BF16 = "openvino-bf16"
-    OPENVINO_INT8 = "openvino-int8"
 
 
 class Engine(Protocol):
@@ -111,14 +101,9 @@ def choose_kind(environment: Mapping[str, str], model: Path) -> EngineKind:
     """Return the engine that BRAINMETS_ENGINE names, else the fastest on this processor for a network's ONNX file.
 
     Raises:
-        ValueError: The variable names none.
+        StackError: The variable names none.
     """
-    name = environment.get(VARIABLE, "")
-    if not name:
-        return _choose_fastest(model)
-    if name not in set(EngineKind):
-        raise ValueError(f"{VARIABLE}: expected one of {', '.join(EngineKind)}, got {name}")
-    return EngineKind(name)
+    return read_kind(environment) or _choose_fastest(model)
 
 
 def _choose_fastest(model: Path) -> EngineKind:

@@ -67,8 +67,11 @@ class Ports:
         """Return the first part and port that something listens on, or None."""
         return next(((part, port) for part, port in self.named() if places.find_fault(HOST, port)), None)
 
-    def check_free(self) -> None:
+    def check_free(self, *, target: str) -> None:
         """Return when every port is free.
+
+        Args:
+            target: The make target that needs them, for what to do.
 
         Raises:
             StackError: One is not.
@@ -80,7 +83,7 @@ class Ports:
             other = other if other <= _HIGHEST_FIRST_PORT else DEFAULT_FIRST_PORT
             raise StackError(
                 f"Port {port} ({part.replace('_', ' ')}) is in use. Stop what listens there (`make down` stops "
-                f"a stack left running), or take other ports: {VARIABLE}={other} make run."
+                f"a stack left running), or take other ports: {VARIABLE}={other} make {target}."
             )
 
     def named(self) -> Iterator[tuple[str, int]]:

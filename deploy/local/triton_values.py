@@ -11,13 +11,13 @@ from brainmets.imaging.tile_contract import INPUT_NAME, OUTPUT_NAME
 from brainmets.runtime.network_version import find_graphs
 from local.engine import (
     Array,
-    EngineKind,
     choose_kind,
     engine_file,
     find_disagreement,
     open_engine,
     sample_tile,
 )
+from local.engine_kind import EngineKind
 from local.errors import StackError
 
 INFERENCE_TIMEOUT_S = 30.0

@@ -12,9 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from brainmets.training.quantization import round_graph
 from local.engine import (
     PIECE_DEPTH,
-    VARIABLE,
     Array,
-    EngineKind,
     choose_kind,
     engine_file,
     find_disagreement,
@@ -23,6 +21,8 @@ from local.engine import (
     open_engine,
     sample_tile,
 )
+from local.engine_kind import VARIABLE, EngineKind
+from local.errors import StackError
 
 CHANNELS = 4
 
@@ -156,7 +156,7 @@ def test_the_variable_chooses_the_engine(network: Path) -> None:
 
 def test_an_unknown_engine_is_refused(network: Path) -> None:
     """The sentence lists those that there are."""
-    with pytest.raises(ValueError, match="openvino-bf16"):
+    with pytest.raises(StackError, match="openvino-bf16"):
         choose_kind({VARIABLE: "abacus"}, network)
 
 

@@ -17,7 +17,8 @@ from brainmets.imaging.tiling import crop_tile, plan_tiles, spread_tile
 from brainmets.runtime.brain_weights import load_brain_network
 from brainmets.runtime.network_version import find_graph
 from local.demonstration import Demonstration
-from local.engine import EngineKind, open_engine
+from local.engine import open_engine
+from local.engine_kind import EngineKind
 from local.layout import MODEL_REPOSITORY
 
 MODELS = ("nested_unet", "attention_unet")

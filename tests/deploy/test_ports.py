@@ -35,15 +35,16 @@ def test_the_last_hundred_has_room(monkeypatch: pytest.MonkeyPatch) -> None:
     assert max(port for _, port in ports.named()) < 65_536
     monkeypatch.setattr(Ports, "find_busy", lambda ports: ("api", ports.api))
     with pytest.raises(StackError) as caught:
-        ports.check_free()
+        ports.check_free(target="run")
     Ports.from_environment({VARIABLE: str(caught.value).partition(f"{VARIABLE}=")[2].split()[0]})
 
 
 def test_a_busy_port_is_named_with_what_to_do() -> None:
-    """Which port, whose, and which variable takes others."""
+    """Which port, whose, and which variable takes others for the same target."""
     ports = free_ports()
     with socket.create_server((HOST, ports.redis)), pytest.raises(StackError) as caught:
-        ports.check_free()
+        ports.check_free(target="bench")
     assert str(ports.redis) in str(caught.value)
     assert "redis" in str(caught.value)
     assert VARIABLE in str(caught.value)
+    assert str(caught.value).endswith(" make bench.")

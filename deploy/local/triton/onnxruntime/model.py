@@ -21,7 +21,6 @@ from brainmets.imaging.tile_contract import INPUT_NAME, OUTPUT_NAME
 from local.engine import (
     Array,
     Engine,
-    EngineKind,
     choose_kind,
     engine_file,
     find_disagreement,
@@ -30,6 +29,7 @@ from local.engine import (
     open_engine,
     sample_tile,
 )
+from local.engine_kind import EngineKind
 from local.replacement import end_once_replaced
 
 DEFAULT_FILE_NAME = "model.onnx"

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from brainmets.client import aio
 from brainmets.client.commands import app
 from brainmets.client.endings import ExitCode, errors_end_the_command
-from brainmets.client.errors import ResultsUnsavedError
+from brainmets.client.errors import ResultsUnsavedError, StudyPathError
 from brainmets.client.service_options import Service
 
 ELSEWHERE = Service("gateway:1", ca_file=Path("our ca.pem"))
@@ -45,6 +45,15 @@ def test_results_that_could_not_be_written_can_be_fetched(capsys: pytest.Capture
     sentence, command = capsys.readouterr().err.splitlines()
     assert sentence.endswith("got “No space left on device”: my out; once that is mended, fetch them with")
     assert command == "  brainmets fetch a --output 'my out' --address gateway:1 --ca-file 'our ca.pem'"
+
+
+def test_a_file_name_commands_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever names a file writes into the sentence about it."""
+    assert end(StudyPathError("got x\x1b[31mRED\x07\n.foo")) == ExitCode.BAD_STUDY
+    assert capsys.readouterr().err == "brainmets: got x [31mRED  .foo\n"
+    full = OSError(errno.ENOSPC, "No space left on device")
+    end(ResultsUnsavedError(full, Path("\x1b[31mout"), job_id="a"))
+    assert "\x1b" not in capsys.readouterr().err
 
 
 def test_what_goes_on_without_an_answer_is_listed_by_the_same_service(capsys: pytest.CaptureFixture[str]) -> None:

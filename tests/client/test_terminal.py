@@ -1,4 +1,4 @@
-"""What a terminal of 80 columns shows: nothing cut that is measured or typed next, and no bar that falls back."""
+"""What a terminal shows: nothing cut that is measured or typed next, and no bar that falls back."""
 
 import io
 import re
@@ -14,8 +14,19 @@ from rich.live import Live
 from brainmets.client.cohort import CohortLine, Outcome
 from brainmets.client.errors import ServiceError
 from brainmets.client.jobs import Job, JobState
-from brainmets.client.results import Lesion, segmentation_from_proto
-from brainmets.client.terminal import CohortProgress, StudyProgress, job_table, lesion_table, show_cohort
+from brainmets.client.models import Model, OperatingPoint
+from brainmets.client.results import Lesion, SeriesUse, segmentation_from_proto
+from brainmets.client.terminal import (
+    CohortProgress,
+    StudyProgress,
+    cohort_table,
+    job_table,
+    lesion_table,
+    model_table,
+    series_table,
+    show_cohort,
+    show_segmentation,
+)
 from brainmets.v1 import job_pb2
 from terminal import HIDE_CURSOR, SHOW_CURSOR
 
@@ -59,29 +70,59 @@ LESIONS = (
 )
 
 
-def shown(renderable: RenderableType) -> str:
-    """Return what a terminal of 80 columns shows, without what only pads."""
-    console = Console(file=io.StringIO(), width=WIDTH)
+WIDEST = Lesion(10, 123450.0, 98.0, 97.1, 118.0, (-192.0, -307.0, -177.0), "unspecified", 0.93, 0.99)
+POINTS = (OperatingPoint("sensitive", 0.25, 5.0, 0.5), OperatingPoint("specific", 0.375, 20.0, 0.912))
+MODEL = Model("attention_unet", "1", "", ("t1c",), 0.3, POINTS, "", "", ready=True)
+SERIES = SeriesUse(0, 0, 12, "t1c", True, "chosen", "Taken as t1c.", (176, 256, 256), (0.98, 0.5, 0.5))
+
+
+def shown(renderable: RenderableType, *, width: int = WIDTH) -> str:
+    """Return what a terminal shows, without what only pads."""
+    console = Console(file=io.StringIO(), width=width)
     console.print(renderable)
     return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines())  # type: ignore[attr-defined]
 
 
-def lesions_shown(*lesions: Lesion) -> str:
+def lesions_shown(*lesions: Lesion, width: int = WIDTH) -> str:
     """Return the table of lesions."""
-    return shown(
-        lesion_table(
-            replace(segmentation_from_proto(job_pb2.Job(state=job_pb2.JOB_STATE_SUCCEEDED), {}), lesions=lesions)
-        )
-    )
+    none = segmentation_from_proto(job_pb2.Job(state=job_pb2.JOB_STATE_SUCCEEDED), {})
+    return shown(lesion_table(replace(none, lesions=lesions)), width=width)
 
 
 def test_the_table_of_a_large_lesion_is_whole() -> None:
     """With the longest words and numbers that a head can hold, no cell ends in an ellipsis."""
-    widest = Lesion(10, 123450.0, 98.0, 97.1, 118.0, (-192.0, -307.0, -177.0), "unspecified", 0.93, 0.99)
-    table = lesions_shown(widest)
+    table = lesions_shown(WIDEST)
     assert "…" not in table
-    assert "123.45" in table
+    assert "│ 10 │ unknown │ 123.45 │ 98.0 x 97.1 │ 118.0 │ -192, -307, -177 │        0.93 │" in table
     assert "probability" in table
+
+
+@pytest.mark.parametrize("width", [40, 60, 72, 80, 120])
+def test_nothing_measured_is_cut_in_any_terminal(width: int) -> None:
+    """What has no room beside each other stands below, each value behind its heading."""
+    tables = {
+        lesions_shown(WIDEST, width=width): ("123.45", "98.0 x 97.1", "118.0", "-192, -307, -177", "0.93"),
+        shown(job_table((FAILED, RUNNING)), width=width): (FAILED.job_id, "MALFORMED_FILE", "2026-11-28 13:58:59"),
+        shown(model_table([MODEL]), width=width): ("attention_unet", "0.25", "0.375", "0.912", "specific"),
+        shown(series_table([SERIES]), width=width): ("176 x 256 x 256", "0.98 x 0.50 x 0.50"),
+        shown(cohort_table([replace(DONE, study="s" * 30, lesions=12)]), width=width): ("s" * 30, "12", "0.02"),
+    }
+    for table, told in tables.items():
+        assert "…" not in table
+        assert all(len(line) <= width for line in table.splitlines())
+        assert all(words in " ".join(table.split()) for words in told)
+
+
+def test_a_row_without_room_is_told_with_its_headings() -> None:
+    """Lines of one heading are one; what is empty is left out."""
+    assert shown(job_table((FAILED, SUCCEEDED)), width=60).splitlines() == [
+        f"Job: {FAILED.job_id} · State: failed,",
+        "MALFORMED_FILE · Accepted (UTC): 2026-11-28 13:58:59",
+        f"Job: {SUCCEEDED.job_id} · State: succeeded ·",
+        "Accepted (UTC): 2026-11-28 13:56:56",
+    ]
+    assert shown(cohort_table([replace(DONE, study="s" * 60)])).splitlines()[0] == "Cohort"
+    assert "Why" not in shown(cohort_table([replace(DONE, study="s" * 60)]))
 
 
 def test_the_table_of_jobs_holds_whole_identifiers_and_reasons() -> None:
@@ -176,6 +217,21 @@ def test_a_study_that_took_anothers_place_is_told() -> None:
         progress.ended(replace(DONE, study="second"))
     assert "first: they were of other files [STUDY_CHANGED]" in shown.getvalue()
     assert "second" not in shown.getvalue()
+
+
+def test_a_name_commands_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """Files are named by others: neither a control sequence nor Rich's own marks do anything."""
+    line = CohortLine("\x1b[31m[red]x", Outcome.FAILED, reason="STUDY_PATH", message="got \x1b[31mx\x07")
+    shown = io.StringIO()
+    with CohortProgress(Console(file=shown, width=WIDTH), studies=1) as progress:
+        progress.ended(line)
+    assert " [31m[red]x: got  [31mx  [STUDY_PATH]" in shown.getvalue()
+    none = segmentation_from_proto(job_pb2.Job(state=job_pb2.JOB_STATE_SUCCEEDED), {})
+    show_cohort([line], summary=Path("\x1b[31m[red]out/summary.csv"))
+    show_segmentation(none, as_json=False, paths=[Path("\x1b[31m[red]out/mask.nii.gz")])
+    printed = capsys.readouterr().out
+    assert "\x1b" not in printed
+    assert all(name in printed for name in ("│  [31m[red]x", "   [31m[red]out/summary.csv", " [31m[red]out/mask"))
 
 
 @pytest.mark.parametrize("other", [{"software_version": "0.2"}, {"networks": "a@2"}])

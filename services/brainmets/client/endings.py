@@ -17,6 +17,7 @@ from brainmets.client.errors import (
     TlsFileError,
 )
 from brainmets.client.interruption import Interruption
+from brainmets.client.printable import printable
 from brainmets.client.service_options import Service
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class errors_end_the_command:  # noqa: N801 - reads as a sentence where it is us
             case MissingExtraError() | TlsFileError():
                 self._end(str(error), ExitCode.FAILED)
             case ServiceError() if error.reason == QUALITY_REFUSED:
-                self._end(f"{error.message} [{error.reason}]\n{_FORCE_HINT}", ExitCode.BAD_STUDY)
+                self._end(f"{error.message} [{error.reason}]", ExitCode.BAD_STUDY, hint=_FORCE_HINT)
             case ServiceError() if error.code in _BAD_STUDY_CODES:
                 self._end(f"{error.message} [{error.reason}]", ExitCode.BAD_STUDY)
             case ServiceError() if error.is_transient or error.reason in {TLS_REASON, UNREACHED_REASON}:
@@ -111,9 +112,11 @@ class errors_end_the_command:  # noqa: N801 - reads as a sentence where it is us
             self._end(f"{sentence}; once that is mended, fetch them with", ExitCode.FAILED, commands=(command,))
         self._end(sentence, ExitCode.FAILED)
 
-    def _end(self, sentence: str, code: int, *, commands: tuple[str, ...] = ()) -> None:
-        self._console.print(f"brainmets: {sentence}", style="red", markup=False, highlight=False)
+    def _end(self, sentence: str, code: int, *, hint: str = "", commands: tuple[str, ...] = ()) -> None:
+        for line in (f"brainmets: {sentence}", hint) if hint else (f"brainmets: {sentence}",):
+            # A sentence may hold the name of a file, and that anything.
+            self._console.print(printable(line), style="red", markup=False, highlight=False)
         for command in commands:
             # Not broken into lines: it is there to be copied.
-            self._console.print(f"  {command}", markup=False, highlight=False, soft_wrap=True)
+            self._console.print(f"  {printable(command)}", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(code)

@@ -23,6 +23,8 @@ from rich.text import Text
 
 from brainmets.client.arguments import RESEARCH_USE_ONLY
 from brainmets.client.errors import ServiceError
+from brainmets.client.printable import printable
+from brainmets.client.whole_table import WholeTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -180,7 +182,8 @@ class CohortProgress:
         """Count a study, and say at once why one failed, or took the place of another one."""
         if line.reason:
             style = "red" if line.outcome == "failed" else "yellow"
-            self._bar.console.print(f"{line.study}: {line.message} [{line.reason}]", style=style, markup=False)
+            words = printable(f"{line.study}: {line.message} [{line.reason}]")
+            self._bar.console.print(words, style=style, markup=False)
         self._bar.advance(self._task)
         self.ended_studies += 1
 
@@ -214,7 +217,7 @@ def show_segmentation(segmentation: Segmentation, *, as_json: bool, paths: Itera
     console = Console()
     console.print(segmentation_report(segmentation))
     for path in paths:
-        console.print(f"  {path}", highlight=False, soft_wrap=True)
+        _print_path(console, path)
     console.print(f"[bold]{RESEARCH_USE_ONLY}[/bold]")
 
 
@@ -225,8 +228,13 @@ def show_cohort(lines: Iterable[CohortLine], *, summary: Path) -> None:
     console.print(cohort_table(lines))
     if len({(line.software_version, line.networks) for line in lines if line.outcome != "failed"}) > 1:
         console.print(f"Not all of one release or the same networks: {summary.name} says which", style="yellow")
-    console.print(f"  {summary}", highlight=False, soft_wrap=True)
+    _print_path(console, summary)
     console.print(f"[bold]{RESEARCH_USE_ONLY}[/bold]")
+
+
+def _print_path(console: Console, path: Path) -> None:
+    # Not broken into lines: it is there to be copied.
+    console.print(f"  {printable(path)}", markup=False, highlight=False, soft_wrap=True)
 
 
 def segmentation_json(segmentation: Segmentation) -> str:
@@ -253,13 +261,13 @@ def check_table(checks: Iterable[Check]) -> Table:
     for check in checks:
         mark = ("ok", "green") if not check.remedy else ("no", "bold red") if check.needed else ("-", "yellow")
         remedy = Text(f"\n→ {check.remedy}", style=mark[1]) if check.remedy else Text()
-        table.add_row(Text(*mark), check.name, Text(check.found) + remedy)
+        table.add_row(Text(*mark), check.name, Text(printable(check.found)) + remedy)
     return table
 
 
 def cohort_table(lines: Iterable[CohortLine]) -> Table:
     """Lay a cohort out, by study."""
-    table = Table(title="Cohort", title_justify="left")
+    table = WholeTable(title="Cohort", title_justify="left")
     table.add_column("Study", no_wrap=True)
     table.add_column("Outcome", no_wrap=True)
     for heading in ("Lesions", "Volume, mL"):
@@ -267,7 +275,7 @@ def cohort_table(lines: Iterable[CohortLine]) -> Table:
     table.add_column("Why", overflow="fold")
     for line in sorted(lines, key=lambda each: each.study):
         table.add_row(
-            line.study,
+            Text(printable(line.study)),
             str(line.outcome),
             "" if line.lesions is None else str(line.lesions),
             "" if line.volume_mm3 is None else f"{line.volume_mm3 / 1000:.2f}",
@@ -305,8 +313,8 @@ def _point(segmentation: Segmentation) -> str:
 
 def lesion_table(segmentation: Segmentation) -> Table:
     """Lay a result's lesions out, largest first."""
-    table = Table(title="Lesions", title_justify="left")
-    # Units stand below, so that rows fit 80 columns; nothing that is measured may be cut.
+    table = WholeTable(title="Lesions", title_justify="left")
+    # Units stand below, so that rows fit 80 columns.
     for heading in ("\n#", "\nSide", "Volume\nmL", "Axial\nmm", "3-D\nmm", "Centroid\nLPS mm", "Mean\nprobability"):
         table.add_column(heading, justify="left" if heading == "\nSide" else "right", no_wrap=True)
     for lesion in segmentation.lesions:
@@ -324,7 +332,7 @@ def lesion_table(segmentation: Segmentation) -> Table:
 
 def series_table(series: Iterable[SeriesUse]) -> Table:
     """Lay out which series were taken, and why the others were not."""
-    table = Table(title="Series", title_justify="left")
+    table = WholeTable(title="Series", title_justify="left")
     table.add_column("No", justify="right", no_wrap=True)
     table.add_column("What became of it", overflow="fold")
     table.add_column("Voxels", no_wrap=True)
@@ -347,7 +355,7 @@ def finding_line(finding: Finding) -> Text:
 
 def job_table(jobs: Iterable[Job]) -> Table:
     """Lay jobs out, newest first."""
-    table = Table()
+    table = WholeTable()
     # An identifier is what a user types next: it is never cut.
     table.add_column("Job", no_wrap=True)
     table.add_column("State", overflow="fold")
@@ -381,7 +389,7 @@ def model_report(models: Iterable[Model]) -> Group:
 
 def model_table(models: Iterable[Model]) -> Table:
     """Lay models out with their operating points, the most sensitive first."""
-    table = Table()
+    table = WholeTable()
     for heading in ("\nModel", "\nVersion", "\nReady", "Operating\npoint"):
         table.add_column(heading, no_wrap=True)
     for heading in ("\nBorder", "\nPeak", "Smallest\nmm³"):

@@ -11,6 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from brainmets.client.printable import printable
 from brainmets.imaging.errors import BrainmetsError
 from brainmets.imaging.findings import Finding, Severity
 from brainmets.imaging.geometry import Geometry
@@ -48,7 +49,7 @@ def _name_file(refusal: BrainmetsError, labels: Labels) -> str:
     """Return the refusal with the label of the file that it is about in place of its number."""
     number = refusal.file_index
     label = None if number is None else labels.get(number)
-    return str(refusal) if label is None else str(refusal).replace(f"(file {number})", f"({_printable(label)})")
+    return str(refusal) if label is None else str(refusal).replace(f"(file {number})", f"({printable(label)})")
 
 
 def _rows(inspection: Inspection) -> Iterator[_Row]:
@@ -65,7 +66,7 @@ def _series_table(inspection: Inspection, labels: Labels) -> Table:
     for series, use in _rows(inspection):
         table.add_row(
             "" if series.series_number is None else str(series.series_number),
-            Text("\n").join([Text(_printable(_describe(series, labels)), style="bold"), _verdict(series, use)]),
+            Text("\n").join([Text(printable(_describe(series, labels)), style="bold"), _verdict(series, use)]),
             _geometry_cell(series),
             _acquisition_cell(series),
         )
@@ -118,11 +119,6 @@ def _acquisition_cell(series: SeriesAttributes) -> str:
     }
     told = [f"{name} {time_ms:g}" for name, time_ms in times_ms.items() if time_ms is not None]
     return "\n".join([", ".join(told[:2]), *told[2:], f"contrast {_CONTRAST[read_evidence(series).medium]}"]).strip()
-
-
-def _printable(text: str) -> str:
-    """Return a text without what could command a terminal."""
-    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def inspection_json(inspection: Inspection, labels: Labels) -> dict[str, Any]:  # Any: JSON's values

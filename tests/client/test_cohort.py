@@ -11,10 +11,13 @@ import pytest
 
 from brainmets import __version__
 from brainmets.client import AsyncClient, SegmentationOptions, find_study_files, patience
-from brainmets.client.cohort import CohortLine, Outcome, find_studies, segment_cohort
+from brainmets.client.cohort import CohortLine, Outcome, find_studies, segment_cohort, write_summary
 from brainmets.client.study_digest import digest_study
 from faulty_line import FaultyLine
 from gateway_bench import GatewayBench, running_gateway, study_bytes
+
+# What the table says of results.
+TOLD = ("lesions", "volume_mm3", "operating_point", "software_version", "networks")
 
 
 async def send(
@@ -95,6 +98,24 @@ async def test_the_table_tells_release_and_networks(bench: GatewayBench, cohort:
         assert re.fullmatch(r"nested_unet@[0-9a-f]{12} attention_unet@[0-9a-f]{12}", row["networks"])
 
 
+@pytest.mark.parametrize("name", ["=HYPERLINK(1)", "+1", "-1", "@SUM(1)", "\t=1"])
+def test_a_spreadsheet_computes_no_name(tmp_path: Path, name: str) -> None:
+    """Behind an apostrophe it is text; other cells are as they are."""
+    write_summary([CohortLine(name, Outcome.SEGMENTED, 1, 20.5), CohortLine("a=1", Outcome.FAILED)], tmp_path / "a.csv")
+    rows = list(csv.reader((tmp_path / "a.csv").read_text(encoding="utf-8").splitlines()))
+    assert sorted(row[:4] for row in rows[1:]) == [[f"'{name}", "segmented", "1", "20.5"], ["a=1", "failed", "", ""]]
+
+
+async def test_a_study_whose_name_is_a_formula_is_done_before(
+    bench: GatewayBench, cohort: Path, tmp_path: Path
+) -> None:
+    """It is known by its folder, which bears its own name."""
+    (cohort / "first").rename(cohort / "=1")
+    for outcome in (Outcome.SEGMENTED, Outcome.DONE_BEFORE):
+        assert (await send(bench.address, cohort, tmp_path / "out"))["=1"].outcome is outcome
+    assert [row["study"] for row in read_summary(tmp_path / "out")] == ["'=1"]
+
+
 async def test_another_try_is_found_again_too(idle: GatewayBench, cohort: Path, tmp_path: Path) -> None:
     """What failed is tried once more, and not twice where that run is stopped before its end."""
     (cohort / "first" / "patient-t1c.nii.gz").write_bytes(study_bytes()[:5000])
@@ -116,10 +137,12 @@ async def test_another_try_is_found_again_too(idle: GatewayBench, cohort: Path, 
 async def test_results_of_other_options_are_not_taken_for_those_asked_for(
     bench: GatewayBench, cohort: Path, tmp_path: Path
 ) -> None:
-    """They stay as they are, and the table says what they are."""
+    """They stay as they are, and so does what the table says of them, beside why they are not those asked for."""
     out = tmp_path / "out"
     await send(bench.address, cohort, out)
-    assert [line["operating_point"] for line in read_summary(out)] == ["balanced"]
+    (row,) = read_summary(out)
+    told = {name: row[name] for name in TOLD}
+    assert (told["lesions"], told["operating_point"]) == ("1", "balanced")
     for other, words in (
         (SegmentationOptions(operating_point="specific"), "operating point specific"),
         (SegmentationOptions(threshold=0.3), "threshold 0.3"),
@@ -130,6 +153,8 @@ async def test_results_of_other_options_are_not_taken_for_those_asked_for(
         line = (await send(bench.address, cohort, out, other))["first"]
         assert (line.outcome, line.reason) == (Outcome.FAILED, "OTHER_OPTIONS")
         assert f"expected results of {words}, got those of " in line.message
+        (row,) = read_summary(out)
+        assert {name: row[name] for name in TOLD} == told
     for same in (SegmentationOptions(), SegmentationOptions(operating_point="balanced")):
         assert (await send(bench.address, cohort, out, same))["first"].outcome is Outcome.DONE_BEFORE
 

@@ -35,6 +35,8 @@ SUMMARY_NAME = "summary.csv"
 # Studies under way: enough that the service always has one to go on with.
 STUDIES_AT_A_TIME = 4
 _NAMESPACE = uuid.UUID("8c4a2f3e-6b0d-4a55-9a0e-2f0c8d3e7b11")
+# What a spreadsheet computes where a cell begins with it (OWASP, CSV injection).
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 # Of a network's SHA-256, as many digits as tell networks apart.
 _DIGEST_DIGITS = 12
 
@@ -54,7 +56,8 @@ class CohortLine:
     Attributes:
         study: Its file's or folder's name in the cohort.
         outcome: What became of it.
-        lesions: How many were found; None where it failed.
+        lesions: How many were found; None where it failed, but with OTHER_OPTIONS: then, as all below, what those found
+            that lie there.
         volume_mm3: Their volume together.
         reason: The service's word for why it failed; STUDY_CHANGED where results of other files were replaced.
         message: The sentence that goes with it.
@@ -146,9 +149,15 @@ def write_summary(lines: Iterable[CohortLine], path: Path) -> None:
         table = csv.writer(file)
         table.writerow(names)
         for line in sorted(lines, key=lambda each: each.study):
-            values = (getattr(line, name) for name in names)
-            table.writerow("" if value is None else value for value in values)
+            table.writerow(_cell(getattr(line, name)) for name in names)
     unfinished.replace(path)
+
+
+def _cell(value: str | float | None) -> str | float:
+    """Return what a spreadsheet shows as it is: text that it would take for a formula stands behind an apostrophe."""
+    if value is None:
+        return ""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA_STARTS) else value
 
 
 async def _segment(client: AsyncClient, study: Path, options: SegmentationOptions, *, output: Path) -> CohortLine:
@@ -164,8 +173,12 @@ async def _segment(client: AsyncClient, study: Path, options: SegmentationOption
         segmentation = await client.wait(job.job_id)
     except (EarlierResultsError, StudyPathError, ServiceError, OSError, ValueError) as error:
         line = _describe_failure(study.name, error)
-        if earlier is None or isinstance(error, EarlierResultsError):
+        if earlier is None:
             return line
+        if isinstance(error, EarlierResultsError):
+            # They stay, and so does what the table says of them.
+            told = _describe(study.name, Outcome.FAILED, earlier)
+            return replace(told, reason=line.reason, message=line.message)
         return replace(line, message=f"{line.message.rstrip('.')}; the results in {output} are of an earlier run")
     segmentation.save(output)
     line = _describe(study.name, Outcome.SEGMENTED, segmentation.report)

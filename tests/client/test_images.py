@@ -126,3 +126,14 @@ def test_an_absent_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib, "import_module", refuse)
     with pytest.raises(MissingLibraryError, match="pip install nibabel"):
         files_of_images({"t1c": (np.zeros((2, 2, 2)), np.eye(4))})
+
+
+@pytest.mark.parametrize(
+    ("study", "got"), [(as_nibabel(), "Nifti1Image"), (["a-t1c.nii.gz"], "list of str"), (7, "int")]
+)
+async def test_what_is_no_study_is_refused_before_anything_is_sent(study: Any, got: str) -> None:
+    """Such as an image without its sequence: what is expected is said, and not an error of its library."""
+    async with AsyncClient("127.0.0.1:1") as client:
+        for call in (client.segment, client.submit):
+            with pytest.raises(StudyPathError, match=rf"expected a path, .*\{{\"t1c\": image\}}; got {got}$"):
+                await call(study)

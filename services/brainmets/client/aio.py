@@ -16,7 +16,7 @@ from google.protobuf import json_format
 
 from brainmets.client.channel import open_channel
 from brainmets.client.conversation import Conversation, check_sha256
-from brainmets.client.errors import ServiceError, error_from_rpc
+from brainmets.client.errors import ServiceError, StudyPathError, error_from_rpc
 from brainmets.client.images import files_of_images
 from brainmets.client.jobs import Job, job_from_proto
 from brainmets.client.models import Model, model_from_proto
@@ -124,7 +124,7 @@ class AsyncClient:
             traceparent: The W3C trace that the study belongs to; unset: that of the active span, if there is one.
 
         Raises:
-            StudyPathError: The path holds nothing that can be sent.
+            StudyPathError: The path holds nothing that can be sent, or it is none of these.
             OSError: A file could not be read while it was sent.
             TimeoutError: The wait was over; the job is cancelled.
             ValueError: The traceparent is none.
@@ -417,7 +417,22 @@ class AsyncClient:
 def _find_files(study: StudyLike) -> tuple[StudyFile, ...]:
     if isinstance(study, str | Path):
         return find_study_files(Path(study))
-    return files_of_images(study) if isinstance(study, Mapping) else tuple(study)
+    if isinstance(study, Mapping):
+        return files_of_images(study)
+    given: Any = study  # Any: a caller without a type checker may give something else, as an image alone
+    if not isinstance(given, Sequence):
+        raise _no_study(type(given).__name__)
+    for file in given:
+        if not isinstance(file, StudyFile):
+            raise _no_study(f"{type(given).__name__} of {type(file).__name__}")
+    return tuple(given)
+
+
+def _no_study(got: str) -> StudyPathError:
+    return StudyPathError(
+        'expected a path, files with their sequences (StudyFile), or images by sequence, as {"t1c": image}; '
+        f"got {got}"
+    )
 
 
 def _number_from_struct(text: str) -> float:

@@ -40,6 +40,14 @@ def test_scalers_ask_for_metrics_that_there_are(installation: Installation) -> N
         assert match[1] == SCALED_BY[scaler["metadata"]["name"]]
 
 
+def test_an_outage_of_prometheus_takes_no_pod_away(installation: Installation) -> None:
+    """What was enough a minute ago stays, though nobody can say whether it still is."""
+    for scaler in installation.of_kind("ScaledObject"):
+        fallback = scaler["spec"]["fallback"]
+        assert fallback["replicas"] == scaler["spec"]["minReplicaCount"]
+        assert fallback.get("behavior") == "currentReplicasIfHigher"
+
+
 def test_all_metrics_are_scraped(installation: Installation) -> None:
     """One monitor selects every pod, by the port that all of them name alike."""
     for monitor in installation.of_kind("PodMonitor"):
@@ -70,3 +78,5 @@ def test_high_availability_survives_a_zone(component: str) -> None:
     assert pod.workload["spec"].get("replicas", scalers.get(component, 1)) >= 2
     zones = [item for item in pod.spec["topologySpreadConstraints"] if item["topologyKey"].endswith("zone")]
     assert [item["whenUnsatisfiable"] for item in zones] == ["DoNotSchedule"]
+    # Else a zone that is lost, tainted and without a pod, forbids pods to all others.
+    assert [item.get("nodeTaintsPolicy") for item in zones] == ["Honor"]

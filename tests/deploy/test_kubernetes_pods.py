@@ -53,6 +53,14 @@ def test_pods_keep_restricted_pod_security(installation: Installation) -> None:
             assert not any("hostPort" in port for port in container.get("ports", ()))
 
 
+def test_volumes_change_their_group_once(installation: Installation) -> None:
+    """Not at each start, file by file: a full volume would keep its pod waiting for long."""
+    for pod in installation.pods.values():
+        context = pod.spec["securityContext"]
+        assert ("fsGroup" in context) == ("fsGroupChangePolicy" in context)
+        assert context.get("fsGroupChangePolicy", "OnRootMismatch") == "OnRootMismatch"
+
+
 def test_the_namespace_enforces_it(installation: Installation) -> None:
     """So that a change by hand is refused."""
     (namespace,) = installation.of_kind("Namespace")

@@ -6,6 +6,7 @@ import re
 import pytest
 from obstore.store import S3Store
 
+from brainmets.runtime.grpc_server import PUBLIC_LIMITS
 from brainmets.runtime.settings import PREFIX, PreprocessingSettings, ProcessSettings, load_settings, variable_name
 from installations import NEEDS_KUBECTL, SETTINGS, find_unknown_variables, is_tracing
 from local.triton_server import tracing_words
@@ -13,6 +14,8 @@ from manifests import EVERYTHING, KUBERNETES, Installation, combine, render
 
 pytestmark = NEEDS_KUBECTL
 
+# About what a call that uploads holds at most; and the process without a call, with room to spare.
+CALL_BYTES, IDLE_BYTES = 3_400_000, 256 * 1024**2
 # What no manifest sets: an installation's own wish, and its default is right until there is one (docs/operations.md).
 LEFT_AT_DEFAULT = {
     "decoding_memory_bytes",
@@ -50,6 +53,14 @@ def test_preprocessing_has_the_memory_that_its_settings_allow(installation: Inst
     study_bytes = settings.max_study_bytes + settings.decoding_memory_bytes
     most = settings.max_studies * study_bytes + settings.decoders * settings.decoding_memory_bytes
     limit = re.fullmatch(r"(\d+)Gi", pod.main["resources"]["limits"]["memory"])
+    assert limit is not None
+    assert int(limit[1]) * 1024**3 > most
+
+
+def test_the_api_has_the_memory_that_its_calls_may_hold(installation: Installation) -> None:
+    """All that it takes at once, and each of them an upload."""
+    most = PUBLIC_LIMITS.max_concurrent_rpcs * CALL_BYTES + IDLE_BYTES
+    limit = re.fullmatch(r"(\d+)Gi", installation.pods["api"].main["resources"]["limits"]["memory"])
     assert limit is not None
     assert int(limit[1]) * 1024**3 > most
 

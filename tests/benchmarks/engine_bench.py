@@ -14,7 +14,8 @@ from study_bench import MODELS, ROOT, describe_machine, prepare
 from brainmets.imaging.evaluation import overlap
 from brainmets.runtime.network_version import find_graph
 from brainmets.training.heads import HALF
-from local.engine import EngineKind, engine_file, open_engine
+from local.engine import engine_file, open_engine
+from local.engine_kind import EngineKind
 
 NETWORKS = MODELS["mean"]
 REPETITIONS = 3

@@ -42,7 +42,8 @@ from brainmets.training.model_card import CARD_NAME, load_facts
 from brainmets.training.served_contract import TILES
 from brainmets.wire.tiles import tile_to_proto
 from load import cpu_seconds, find_supervisor, measure_load, uncached_options
-from local.engine import EngineKind, choose_kind, infer_in_pieces, open_engine
+from local.engine import choose_kind, infer_in_pieces, open_engine
+from local.engine_kind import EngineKind
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = {

@@ -11,7 +11,8 @@ from nibabel.nifti1 import Nifti1Image
 from brainmets.client import SegmentationOptions, ServiceError
 from brainmets.runtime.network_version import find_graph
 from integration.running_stack import RunningStack
-from local.engine import EngineKind, choose_kind, engine_file, find_disagreement, open_engine
+from local.engine import choose_kind, engine_file, find_disagreement, open_engine
+from local.engine_kind import EngineKind
 from local.layout import MODEL_REPOSITORY
 from local.triton_values import infer, sample_model_tile
 from preparation_bench import head_voxels, nifti_bytes

@@ -110,6 +110,17 @@ async def test_a_sweep_ends_and_forgets_what_is_due_and_memory_falls(
     assert await client.zscore(tenant_key(DEFAULT_TENANT, "inputs"), ended.job_id) is None
 
 
+async def test_an_erasure_that_fails_can_be_put_off(
+    jobs: RedisJobStore, client: redis.asyncio.Redis, fill: Fill
+) -> None:
+    """Else it would keep those after it."""
+    await client.zadd(tenant_key(DEFAULT_TENANT, "erasures"), {"jobs/a/": 1})
+    await fill()
+    (erasure,) = await jobs.due_erasures(DEFAULT_TENANT)
+    await jobs.postpone_erasure(DEFAULT_TENANT, erasure)
+    assert await jobs.due_erasures(DEFAULT_TENANT) == ()
+
+
 async def test_a_worker_that_looks_for_work_ends_what_is_overdue(
     jobs: RedisJobStore, new_job: MakeNewJob, client: redis.asyncio.Redis, fill: Fill
 ) -> None:

@@ -157,6 +157,38 @@ async def test_erasure_is_repeated_until_confirmed(
     assert await jobs.due_erasures(DEFAULT_TENANT) == ()
 
 
+async def test_an_erasure_that_fails_is_put_off_for_longer_each_time(
+    jobs: RedisJobStore, client: redis.asyncio.Redis
+) -> None:
+    """By as long as it has been overdue, ten minutes at most; how long that is in all stays known until it is done."""
+    index = "brainmets:{default}:erasures"
+    seconds, microseconds = await client.time()
+    now_ms = seconds * 1000 + microseconds // 1000
+    await client.zadd(index, {"jobs/a/": now_ms - 60_000, "jobs/b/": now_ms - 3_600_000})
+    for erasure in await jobs.due_erasures(DEFAULT_TENANT):
+        await jobs.postpone_erasure(DEFAULT_TENANT, erasure)
+    assert await jobs.due_erasures(DEFAULT_TENANT) == ()
+    assert await client.zscore(index, "jobs/a/") == pytest.approx(now_ms + 60_000, abs=30_000)
+    assert await client.zscore(index, "jobs/b/") == pytest.approx(now_ms + 600_000, abs=30_000)
+    assert (await jobs.queue_depth(DEFAULT_TENANT)).erasure_overdue_s == pytest.approx(3600, abs=30)
+    await client.zadd(index, {"jobs/a/": 1, "jobs/b/": 1})
+    for erasure in await jobs.due_erasures(DEFAULT_TENANT):
+        await jobs.confirm_erased(DEFAULT_TENANT, erasure)
+    assert (await jobs.queue_depth(DEFAULT_TENANT)).erasure_overdue_s == 0
+
+
+async def test_an_erasure_that_was_put_on_the_list_again_is_not_put_off(
+    jobs: RedisJobStore, client: redis.asyncio.Redis
+) -> None:
+    """Another process has erased it, or somebody wants it erased anew."""
+    index = "brainmets:{default}:erasures"
+    await client.zadd(index, {"jobs/a/": 1})
+    (erasure,) = await jobs.due_erasures(DEFAULT_TENANT)
+    await client.zadd(index, {"jobs/a/": 2})
+    await jobs.postpone_erasure(DEFAULT_TENANT, erasure)
+    assert await client.zscore(index, "jobs/a/") == 2
+
+
 def test_whoever_writes_to_an_erased_prefix_has_stopped_when_it_is_erased_at_last() -> None:
     """The last beat within a lease may be slow to connect and to answer; what is under way then has as long again."""
     grace = re.search(r"ERASURE_GRACE_MS = (\d+)", read_script("sweep"))

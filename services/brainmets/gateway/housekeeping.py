@@ -57,10 +57,12 @@ async def _erase_due(jobs: RedisJobStore, artifacts: ArtifactStore) -> None:
 async def _erase(erasure: Erasure, jobs: RedisJobStore, artifacts: ArtifactStore) -> None:
     try:
         await artifacts.delete_prefix(erasure.prefix)
-        await jobs.confirm_erased(DEFAULT_TENANT, erasure)
     except BrainmetsError as error:
-        # It stays due, and must not keep those after it.
         _log.warning("erasure_failed", prefix=erasure.prefix, reason=error.reason, got=error.got)
+        # Else those that fail would soon be all that is looked at.
+        await jobs.postpone_erasure(DEFAULT_TENANT, erasure)
+    else:
+        await jobs.confirm_erased(DEFAULT_TENANT, erasure)
 
 
 async def _search_strays(jobs: RedisJobStore, artifacts: ArtifactStore) -> None:

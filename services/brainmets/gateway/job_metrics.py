@@ -9,6 +9,7 @@ from prometheus_client.registry import Collector
 from brainmets.gateway.job_ledger import JobEnd, JobLedger, Turnarounds
 from brainmets.gateway.jobs import FailureReason, JobState, QueueDepth
 from brainmets.runtime.metric_contract import (
+    ERASURE_OLDEST_OVERDUE,
     JOB_TURNAROUND,
     JOBS_ACCEPTED,
     JOBS_ENDED,
@@ -43,6 +44,7 @@ class JobMetrics(Collector):
         self._outstanding = JOBS_OUTSTANDING.gauge(registry, service)
         self._overdue = JOBS_OVERDUE.gauge(registry, service)
         self._oldest_age = QUEUE_OLDEST_AGE.gauge(registry, service)
+        self._erasure_overdue = ERASURE_OLDEST_OVERDUE.gauge(registry, service)
         self._ledger: JobLedger | None = None
         registry.register(self)
 
@@ -53,6 +55,7 @@ class JobMetrics(Collector):
         self._outstanding.set(depth.queued + depth.running)
         self._overdue.set(depth.overdue)
         self._oldest_age.set(depth.oldest_age_s)
+        self._erasure_overdue.set(depth.erasure_overdue_s)
         self._ledger = ledger
 
     def collect(self) -> Iterator[Metric]:

@@ -274,10 +274,11 @@ class QueueDepth:
 
     A job that nobody holds is queued, also one that was given back or whose worker is gone. `oldest_age_s` is the age
     of the oldest of them, 0 without one; `overdue` counts jobs past their deadline that have not ended, which the next
-    sweep ends.
+    sweep ends. `erasure_overdue_s` is how long the erasure that waits longest has been due, 0 without one.
     """
 
     queued: int
     running: int
     oldest_age_s: float
     overdue: int = 0
+    erasure_overdue_s: float = 0.0

@@ -316,10 +316,16 @@ class RedisJobStore:
 
     async def queue_depth(self, tenant: str) -> QueueDepth:
         """Return how much work there is."""
-        queued, running, oldest_age_ms, overdue = await self._scripts.run(
+        queued, running, oldest_age_ms, overdue, erasure_overdue_ms = await self._scripts.run(
             "queue_depth", tenant, _milliseconds(self._limits.lease_s)
         )
-        return QueueDepth(queued=queued, running=running, oldest_age_s=oldest_age_ms / 1000, overdue=overdue)
+        return QueueDepth(
+            queued=queued,
+            running=running,
+            oldest_age_s=oldest_age_ms / 1000,
+            overdue=overdue,
+            erasure_overdue_s=erasure_overdue_ms / 1000,
+        )
 
     async def ledger(self, tenant: str) -> JobLedger:
         """Return how many jobs were accepted, and how, why and when they ended."""
@@ -330,13 +336,17 @@ class RedisJobStore:
         await self._scripts.run("sweep", tenant, SWEEP_LIMIT)
 
     async def due_erasures(self, tenant: str) -> tuple[Erasure, ...]:
-        """Return what is due to be erased, again and again until somebody confirms it."""
+        """Return what is due to be erased, again and again until somebody confirms it or puts it off."""
         reply = await self._scripts.run("due_erasures", tenant, SWEEP_LIMIT)
         return tuple(Erasure(prefix.decode(), int(due_ms)) for prefix, due_ms in pair_fields(reply).items())
 
     async def confirm_erased(self, tenant: str, erasure: Erasure) -> None:
         """Take a prefix that was due and that is erased now off the list."""
         await self._scripts.run("confirm_erased", tenant, erasure.prefix, erasure.due_time_ms)
+
+    async def postpone_erasure(self, tenant: str, erasure: Erasure) -> None:
+        """Put off a prefix that was due and cannot be erased now, for longer each time, ten minutes at most."""
+        await self._scripts.run("postpone_erasure", tenant, erasure.prefix, erasure.due_time_ms)
 
     async def forget_strays(self, tenant: str, folders: tuple[str, ...]) -> int:
         """Put folders of the artefact store that are of no upload and no job on the list of erasures, and count them.

@@ -115,6 +115,13 @@ JOBS_OVERDUE = Metric("jobs_overdue", Kind.GAUGE, "Jobs that are past their dead
 QUEUE_OLDEST_AGE = Metric(
     "queue_oldest_age", Kind.GAUGE, "Age of the job that waits longest.", _GATEWAY, unit="seconds"
 )
+ERASURE_OLDEST_OVERDUE = Metric(
+    "erasure_oldest_overdue",
+    Kind.GAUGE,
+    "For how long files have been due to be erased that are not: those that wait longest.",
+    _GATEWAY,
+    unit="seconds",
+)
 JOBS_ACCEPTED = Metric("jobs_accepted", Kind.COUNTER, "Jobs accepted.", _GATEWAY)
 JOBS_ENDED = Metric(
     "jobs_ended",

@@ -3,14 +3,25 @@
 import io
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
+from scipy.spatial.transform import Rotation
 
-from brainmets.formats.overlay import LESION_COLORS, MARGIN, PAPER, TEXT_SIZE, WARNING, render_overlay
+from brainmets.formats.overlay import (
+    LESION_COLORS,
+    MARGIN,
+    PAPER,
+    SMALL_SIZE,
+    TEXT_SIZE,
+    WARNING,
+    render_overlay,
+)
 from brainmets.formats.overlay_slices import MAX_SLICES, WANTED_SLICES, choose_slices
 from brainmets.imaging.findings import Finding, FindingCode
+from brainmets.imaging.geometry import Geometry
 from brainmets.imaging.lesions import LesionMask, find_lesions
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.volume import Volume
@@ -20,11 +31,13 @@ from result_cases import make_result
 # As preprocessing makes it: index and LPS coordinates rise together.
 HEAD_GRID = make_geometry((60, 80, 70), origin_mm=(-35.0, -40.0, -30.0))
 
+# Correlation of words with their like; another digit leaves 0.95.
+SAME_WORDS = 0.999
 
-def head() -> Volume:
-    """Return grey noise on the network's grid."""
-    voxels = np.random.default_rng(0).normal(1.0, 0.1, HEAD_GRID.shape).astype(np.float32)
-    return Volume(voxels, HEAD_GRID)
+
+def head(grid: Geometry = HEAD_GRID) -> Volume:
+    """Return grey noise on the network's grid, or another one."""
+    return Volume(np.random.default_rng(0).normal(1.0, 0.1, grid.shape).astype(np.float32), grid)
 
 
 def ball(
@@ -57,6 +70,34 @@ def warned(pixels: NDArray[np.int16]) -> int:
 def colored(pixels: NDArray[np.int16]) -> NDArray[np.bool_]:
     """Return which pixels have the first lesion's colour."""
     return np.abs(pixels - np.array(LESION_COLORS[0])).max(axis=2) < 40
+
+
+def shows(pixels: NDArray[np.int16], words: str, *, size: int) -> bool:
+    """Return whether a picture shows words, brighter than what is behind them."""
+    font = ImageFont.load_default(size)
+    _, _, width, height = (round(edge) for edge in font.getbbox(words))
+    expected = Image.new("L", (width, height))
+    ImageDraw.Draw(expected).text((0, 0), words, 255, font)
+    # What is black all over is like nothing; a little noise keeps it from being like anything.
+    grey = pixels.mean(axis=2).astype(np.float32) + np.random.default_rng(0).random(pixels.shape[:2], dtype=np.float32)
+    found = cv2.matchTemplate(grey, np.asarray(expected, dtype=np.float32), cv2.TM_CCOEFF_NORMED)
+    return bool(found.max() > SAME_WORDS)
+
+
+def angled_grid(angle_deg: float) -> Geometry:
+    """Return the grid of a head whose slices lean, the middle of its middle voxel at (0, 0, 0)."""
+    directions = Rotation.from_euler("x", angle_deg, degrees=True).as_matrix() @ AXIAL
+    origin_mm = directions @ np.array([-30.0, -40.0, -35.0])
+    return make_geometry((61, 81, 71), directions=directions, origin_mm=tuple(origin_mm.tolist()))
+
+
+def angled_picture(mask: LesionMask) -> NDArray[np.int16]:
+    """Return the picture of a head on a mask's grid."""
+    t1c = head(mask.geometry)
+    # So that nothing lies behind the words there.
+    t1c.voxels[:, 70:, :35] = 0.0
+    png = render_overlay(t1c, find_lesions(mask, min_volume_mm3=0.0), make_result(mask))
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(np.int16)
 
 
 def slices_of(mask: LesionMask) -> tuple[int, ...]:
@@ -110,6 +151,17 @@ def test_the_number_of_slices_is_bounded() -> None:
     assert len(slices_of(LesionMask(voxels, HEAD_GRID))) == MAX_SLICES
 
 
+def test_no_lesion_is_left_out_for_one_that_is_shown_better() -> None:
+    """Twelve large ones do not keep a slice from being taken that shows hundreds of small ones."""
+    voxels = np.zeros(HEAD_GRID.shape, dtype=np.bool_)
+    for large in range(12):
+        voxels[4 * large, 10 : 10 + 20, 10:20] = True
+    voxels[55, 2:78:4, 2:68:4] = True
+    chosen = slices_of(LesionMask(voxels, HEAD_GRID))
+    assert 55 in chosen
+    assert len(chosen) == MAX_SLICES
+
+
 def test_slices_come_from_foot_to_head() -> None:
     """As a reader scrolls."""
     shown = slices_of(ball((0.0, 0.0, 0.0), diameter_mm=40.0))
@@ -119,6 +171,44 @@ def test_slices_come_from_foot_to_head() -> None:
 def test_no_lesion_is_a_tour_of_the_head() -> None:
     """A reader sees what was looked at."""
     assert len(slices_of(empty())) == WANTED_SLICES
+
+
+@pytest.mark.parametrize("angle_deg", [0.0, 12.0, -25.0])
+@pytest.mark.parametrize("index", [(30, 40, 35), (35, 65, 40), (22, 10, 30)])
+def test_a_slice_lies_where_the_lesion_in_it_does(angle_deg: float, index: tuple[int, int, int]) -> None:
+    """Its z is that of the table, also where the slices are angled and rise by centimetres within the head."""
+    grid = angled_grid(angle_deg)
+    centre_mm = grid.index_to_world(np.array([index]))[0]
+    pixels = angled_picture(ball_mask(4.5, geometry=grid, centre_mm=centre_mm))
+    assert shows(pixels, f"z {round(centre_mm[2])} mm", size=SMALL_SIZE)
+    assert not shows(pixels, f"z {round(centre_mm[2] + 10.0)} mm", size=SMALL_SIZE)
+
+
+@pytest.mark.parametrize("angle_deg", [0.0, 12.0, -25.0])
+def test_a_slice_without_lesions_lies_where_its_middle_does(angle_deg: float) -> None:
+    """The first one of a tour lies a fifth of the head from its lower end."""
+    grid = angled_grid(angle_deg)
+    pixels = angled_picture(LesionMask(np.zeros(grid.shape, dtype=np.bool_), grid))
+    assert shows(pixels, f"z {round(-18.0 * np.cos(np.deg2rad(angle_deg)))} mm", size=SMALL_SIZE)
+
+
+@pytest.mark.parametrize(("angle_deg", "is_said"), [(0.0, False), (0.9, False), (-25.0, True), (12.0, True)])
+def test_angled_slices_are_said_to_be(angle_deg: float, *, is_said: bool) -> None:
+    """Once, below the slices."""
+    grid = angled_grid(angle_deg)
+    pixels = angled_picture(LesionMask(np.zeros(grid.shape, dtype=np.bool_), grid))
+    assert shows(pixels, f"Slices angled by {abs(angle_deg):.0f}°", size=SMALL_SIZE) == is_said
+
+
+@pytest.mark.parametrize(("lesions", "outlined"), [(5, 5), (20, MAX_SLICES)])
+def test_lesions_that_are_not_outlined_are_told_of(lesions: int, outlined: int) -> None:
+    """A reader does not take twelve slices for all of them."""
+    voxels = np.zeros(HEAD_GRID.shape, dtype=np.bool_)
+    voxels[1 : 3 * lesions : 3, 30:32, 30:32] = True
+    said = shows(
+        picture(LesionMask(voxels, HEAD_GRID)), f"{outlined} of {lesions} lesions are outlined here", size=TEXT_SIZE
+    )
+    assert said == (outlined < lesions)
 
 
 @pytest.mark.parametrize("mask", [ball((0.0, 0.0, 0.0)), empty()], ids=["lesion", "none"])

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from brainmets.imaging.errors import SingularAffineError
 from brainmets.imaging.geometry import Box, Geometry
@@ -85,3 +86,18 @@ def test_a_grid_cannot_be_changed() -> None:
     """Voxels never lose their place by a write to the affine."""
     with pytest.raises(ValueError, match="read-only"):
         axial_geometry((2, 2, 2)).affine[0, 3] = 1.0
+
+
+@pytest.mark.parametrize("angle_deg", [0.0, 0.001, 4.0, 25.0])
+@pytest.mark.parametrize("plane", [AXIAL, SAGITTAL, CORONAL], ids=["axial", "sagittal", "coronal"])
+@pytest.mark.parametrize("axis", ["x", "y"])
+def test_slices_are_angled_by_the_lean_of_their_normal(angle_deg: float, plane: NDArray[np.float64], axis: str) -> None:
+    """In whatever plane the series was acquired."""
+    leaning = Rotation.from_euler(axis, -angle_deg, degrees=True).as_matrix() @ plane
+    assert make_geometry((4, 5, 6), directions=leaning).angulation_deg == pytest.approx(angle_deg, abs=1e-9)
+
+
+@pytest.mark.parametrize("directions", [Rotation.from_euler("z", 20.0, degrees=True).as_matrix() @ AXIAL, STEEP])
+def test_slices_across_the_patient_are_not_angled(directions: NDArray[np.float64]) -> None:
+    """A head turned within them is not, nor are the patient's own slices, which stand in for steep ones."""
+    assert make_geometry((4, 5, 6), directions=directions).angulation_deg == pytest.approx(0.0, abs=1e-9)

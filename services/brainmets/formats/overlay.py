@@ -55,6 +55,8 @@ HALF = 0.5
 TITLE_SIZE, TEXT_SIZE, SMALL_SIZE = 24, 15, 13
 # Mean width of a character of the built-in font, as a fraction of its size.
 CHARACTER_WIDTH = 0.5
+# Slices that lean by less count as straight: over a head it is 2 mm.
+MIN_ANGULATION_DEG = 1.0
 # From line to line, as a fraction of the size.
 LINE_SPACING = 1.45
 
@@ -72,12 +74,14 @@ def render_overlay(t1c: Volume, instances: InstanceMap, result: SegmentationResu
     t1c = t1c if shown is None else t1c.crop(shown)
     views = list(_views(t1c, choose_slices(instances, t1c.geometry)))
     lesions = [_place(lesion, instances, views[0].grid) for lesion in result.lesions]
-    panels = [_draw_panel(view, lesions) for view in views]
+    outlines = [_outline_lesions(view, lesions) for view in views]
+    panels = [_draw_panel(view, drawn) for view, drawn in zip(views, outlines, strict=True)]
     # As few rows as there can be, all of about one length.
     rows = -(-len(panels) // MAX_COLUMNS)
     columns = -(-len(panels) // rows)
     width = max(MIN_WIDTH, columns * (panels[0].width + MARGIN) + MARGIN)
-    head, foot = _draw_head(result, width), _draw_foot(result, width)
+    outlined = len({outline.lesion.label for drawn in outlines for outline in drawn})
+    head, foot = _draw_head(result, width, outlined=outlined), _draw_foot(result, width)
     height = head.height + rows * (panels[0].height + MARGIN) + foot.height
     sheet = np.empty((height, width, 3), dtype=np.uint8)
     # A row at a time: `np.full` of three bytes for every pixel takes fifty times as long.
@@ -162,17 +166,30 @@ def _place(lesion: Lesion, instances: InstanceMap, grid: Geometry) -> _PlacedLes
     return _PlacedLesion(lesion, inside, around.inverse_affine @ grid.affine, places.min(axis=0), places.max(axis=0))
 
 
-def _draw_panel(view: _View, lesions: list[_PlacedLesion]) -> Image.Image:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Outline:
+    """A lesion in a slice.
+
+    Attributes:
+        lesion: What is measured of it.
+        lines: Its outlines, each (N, 1, 2) of pixels (x, y).
+        inside: Pixels (N, 2) within them, as (row, column).
+    """
+
+    lesion: Lesion
+    lines: list[NDArray[np.int32]]
+    inside: NDArray[np.intp]
+
+
+def _draw_panel(view: _View, outlines: list[_Outline]) -> Image.Image:
     picture = np.asarray(cv2.cvtColor(view.pixels, cv2.COLOR_GRAY2RGB), dtype=np.uint8)
     numbers: list[tuple[Lesion, tuple[int, int]]] = []
-    for placed in lesions:
-        outline = _outline(view, placed)
-        if outline:
-            cv2.polylines(picture, outline, True, _color(placed.lesion), LINE_WIDTH, cv2.LINE_AA)
-            points = np.concatenate(outline)[:, 0]
-            # Beside the corner that lies furthest to the upper right.
-            x, y = points[(points[:, 0] - points[:, 1]).argmax()].tolist()
-            numbers.append((placed.lesion, (x, y)))
+    for outline in outlines:
+        cv2.polylines(picture, outline.lines, True, _color(outline.lesion), LINE_WIDTH, cv2.LINE_AA)
+        points = np.concatenate(outline.lines)[:, 0]
+        # Beside the corner that lies furthest to the upper right.
+        x, y = points[(points[:, 0] - points[:, 1]).argmax()].tolist()
+        numbers.append((outline.lesion, (x, y)))
     panel = Image.fromarray(picture)
     pen = ImageDraw.Draw(panel)
     for lesion, (x, y) in numbers:
@@ -186,21 +203,33 @@ def _draw_panel(view: _View, lesions: list[_PlacedLesion]) -> Image.Image:
             stroke_width=2,
             stroke_fill=(0, 0, 0),
         )
-    _draw_marks(pen, view, size=panel.size)
+    _draw_marks(pen, view, size=panel.size, height_mm=_height_mm(view, outlines))
     return panel
 
 
-def _outline(view: _View, placed: _PlacedLesion) -> list[NDArray[np.int32]]:
-    """Return a lesion's outlines in a slice, each (N, 1, 2) of pixels (x, y)."""
-    if not placed.first[0] <= view.index <= placed.last[0]:
-        return []
+def _outline_lesions(view: _View, lesions: list[_PlacedLesion]) -> list[_Outline]:
+    """Return the lesions that a slice cuts."""
+    near = (placed for placed in lesions if placed.first[0] <= view.index <= placed.last[0])
+    return [outline for outline in (_outline(view, placed) for placed in near) if outline.lines]
+
+
+def _outline(view: _View, placed: _PlacedLesion) -> _Outline:
     top, left = (np.floor((placed.first[1:] + HALF) * view.scale).astype(int) - 1).tolist()
     bottom, right = (np.ceil((placed.last[1:] + HALF) * view.scale).astype(int) + 1).tolist()
     to_inside = placed.to_inside @ _to_voxels(view, top=top, left=left)
     size = (1, bottom + 1 - top, right + 1 - left)
     mask = (affine_transform(placed.inside, to_inside, output_shape=size, order=1)[0] >= HALF).astype(np.uint8)
-    outlines, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=(left, top))
-    return [np.asarray(outline, dtype=np.int32) for outline in outlines]
+    lines, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=(left, top))
+    inside = np.argwhere(mask) + np.array((top, left))
+    return _Outline(placed.lesion, [np.asarray(line, dtype=np.int32) for line in lines], inside)
+
+
+def _height_mm(view: _View, outlines: list[_Outline]) -> float:
+    """Return the mean z of what is outlined in a slice, which may be angled; of its middle where nothing is."""
+    row, column = (np.array(view.grid.shape[1:]) - 1) / 2
+    if outlines:
+        row, column = (np.concatenate([each.inside for each in outlines]).mean(axis=0) + HALF) / view.scale - HALF
+    return float(view.grid.index_to_world(np.array([[view.index, row, column]]))[0, 2])
 
 
 def _to_voxels(view: _View, *, top: int, left: int) -> NDArray[np.float64]:
@@ -214,7 +243,7 @@ def _to_voxels(view: _View, *, top: int, left: int) -> NDArray[np.float64]:
     return matrix
 
 
-def _draw_marks(pen: ImageDraw.ImageDraw, view: _View, *, size: tuple[int, int]) -> None:
+def _draw_marks(pen: ImageDraw.ImageDraw, view: _View, *, size: tuple[int, int], height_mm: float) -> None:
     width, height = size
     font = _font(SMALL_SIZE)
     for letter, place, anchor in (
@@ -224,20 +253,21 @@ def _draw_marks(pen: ImageDraw.ImageDraw, view: _View, *, size: tuple[int, int])
         ("P", (width // 2, height - 4), "md"),
     ):
         pen.text(place, letter, FAINT, font, anchor=anchor)
-    height_mm = float(view.grid.index_to_world(np.array([[view.index, 0, 0]]))[0, 2])
-    pen.text((6, height - 5), f"z {height_mm:.0f} mm", FAINT, font, anchor="ld")
+    pen.text((6, height - 5), f"z {round(height_mm)} mm", FAINT, font, anchor="ld")
     bar = round(SCALE_BAR_MM / view.grid.spacing_mm[1] * view.scale)
     pen.line((width - 6 - bar, height - 7, width - 6, height - 7), INK, 2)
     pen.text((width - 6 - bar // 2, height - 10), f"{SCALE_BAR_MM:.0f} mm", FAINT, font, anchor="md")
 
 
-def _draw_head(result: SegmentationResult, width: int) -> Image.Image:
+def _draw_head(result: SegmentationResult, width: int, *, outlined: int) -> Image.Image:
     count = len(result.lesions)
     title = "No lesion found" if count == 0 else "1 lesion found" if count == 1 else f"{count} lesions found"
     lines: list[Line] = [
         (title, INK, TITLE_SIZE),
         *((line, FAINT, TEXT_SIZE) for line in _wrap(result.statement, width)),
     ]
+    if outlined < count:
+        lines.append((f"{outlined} of {count} lesions are outlined here; the table has all", WARNING, TEXT_SIZE))
     for finding in result.findings:
         about = f"{finding.sequence}: " if finding.sequence else ""
         lines += [(line, WARNING, TEXT_SIZE) for line in _wrap(about + finding.message, width)]
@@ -250,7 +280,10 @@ def _draw_foot(result: SegmentationResult, width: int) -> Image.Image:
     if len(result.lesions) > len(listed):
         lines.append((f"and {len(result.lesions) - len(listed)} more in the lesion table", FAINT, TEXT_SIZE))
     sequences = ", ".join(result.sequences_used)
+    angulation_deg = result.geometry.angulation_deg
+    angled = f" Slices angled by {angulation_deg:.0f}°: z is that of what is outlined."
     origin = f"brainmets {result.software_version}, sequences {sequences}. {CONVENTION}"
+    origin += angled if angulation_deg > MIN_ANGULATION_DEG else ""
     lines += [(line, FAINT, SMALL_SIZE) for line in _wrap(origin, width)]
     text = _draw_lines([*lines, (INTENDED_USE, WARNING, TEXT_SIZE)], width)
     columns = width // LISTED_WIDTH

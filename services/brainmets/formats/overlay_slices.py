@@ -1,4 +1,4 @@
-"""Owns which axial slices a picture of a study shows: every lesion where it is largest, or a tour of an empty head."""
+"""Owns which axial slices a picture of a study shows: as many lesions as can be, or a tour of an empty head."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ MAX_SLICES = 12
 WANTED_SLICES = 6
 # Slices nearer to each other than this show the same.
 MIN_DISTANCE_MM = 4.0
-# A further slice is worth showing when it has this share of the largest area.
+# A slice is worth showing for a lesion of which it has this share of the largest area.
 WORTH_FRACTION = 0.2
 # A lesion that a chosen slice already cuts at this share of its largest area needs no slice of its own.
 SHOWN_FRACTION = 0.7
@@ -29,13 +29,32 @@ def choose_slices(instances: InstanceMap, grid: Geometry) -> tuple[int, ...]:
     if instances.count == 0:
         return _tour(grid)
     areas = _measure_areas(instances, grid)
-    chosen: list[int] = []
-    for lesion_areas in areas:
-        if len(chosen) == MAX_SLICES:
-            break
-        if not chosen or lesion_areas[chosen].max() < SHOWN_FRACTION * lesion_areas.max():
-            chosen.append(int(lesion_areas.argmax()))
+    chosen = _cover(areas / areas.max(axis=1, keepdims=True))
     return tuple(sorted(_spread(chosen, areas.sum(axis=0), spacing_mm=grid.spacing_mm[0])))
+
+
+def _cover(shares: NDArray[np.float64]) -> list[int]:
+    """Return slices that show as many lesions as can be.
+
+    Each in turn shows the most lesions that the slices before it do not show, and of such the most where they are
+    large; the first one shows the largest lesion.
+
+    Args:
+        shares: (lesion, slice), areas in fractions of each lesion's largest.
+    """
+    # A lesion seen for the first time counts more than all that are seen better.
+    more = len(shares) + 1
+    seen = np.where(shares >= WORTH_FRACTION, more, 0.0)
+    well_seen = np.where(shares >= SHOWN_FRACTION, shares, 0.0)
+    chosen = [int(shares[0].argmax())]
+    while len(chosen) < MAX_SLICES:
+        unseen = shares[:, chosen].max(axis=1) < WORTH_FRACTION
+        unwell = shares[:, chosen].max(axis=1) < SHOWN_FRACTION
+        gains = seen[unseen].sum(axis=0) + well_seen[unwell].sum(axis=0)
+        if not gains.any():
+            break
+        chosen.append(int(gains.argmax()))
+    return chosen
 
 
 def _tour(grid: Geometry) -> tuple[int, ...]:

@@ -128,6 +128,18 @@ class Geometry:
         return None if sheared or leaning else (z, y, x)
 
     @cached_property
+    def angulation_deg(self) -> float:
+        """The angle between the normal of the grid's axial slices and the patient's z.
+
+        0 where no slices of the grid can be called axial, and the patient's own are meant.
+        """
+        if self.axial_axes is None:
+            return 0.0
+        x, y, z = np.abs(self.directions[:, self.axial_axes[0]]).tolist()
+        # An arc cosine would lose half of its digits near 0.
+        return float(np.rad2deg(np.arctan2(np.hypot(x, y), z)))
+
+    @cached_property
     def inverse_affine(self) -> NDArray[np.float64]:
         """(4, 4) from LPS millimetres to an index (slice, row, column, 1)."""
         inverse: NDArray[np.float64] = np.linalg.inv(self.affine).astype(np.float64)

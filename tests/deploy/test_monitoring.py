@@ -144,6 +144,25 @@ def test_prometheus_keeps_what_objectives_look_back_on() -> None:
     assert int(kept[1]) >= max(windows_d) + 7
 
 
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.get("alert") or rule["record"])
+def test_a_rule_tells_installations_apart(rule: Rule) -> None:
+    """By their namespace: beside one that is well, a sum or a maximum of both would hide an outage."""
+    words = re.findall(r"\b(?:sum|max|min|count|avg|group)\s*(\(|by\s*\([^)]*\)|without\s*\([^)]*\))", rule["expr"])
+    joins = re.findall(r"\bon\s*\(([^)]*)\)\s*(group_left|absent)?", rule["expr"])
+    assert all(word.startswith("without") or "namespace" in word for word in words)
+    assert all("namespace" in labels or kept for labels, kept in joins)
+
+
+@pytest.mark.parametrize("path", sorted(DASHBOARDS.glob("*.json")), ids=lambda path: path.stem)
+def test_a_dashboard_shows_one_installation(path: Path) -> None:
+    """The one that is chosen; objectives have the same budget everywhere."""
+    queries = [query for asker, query in load_panels() if asker.startswith(f"{path.stem}: ")]
+    for query in queries:
+        for name in metric_names(query) - {"brainmets:objective_budget:ratio"}:
+            chosen = rf'(?<![\w:]){name}\b(?!:)(?!\{{[^}}]*namespace="\$namespace")'
+            assert re.search(chosen, query) is None, query
+
+
 def test_jobs_are_those_that_are_scraped() -> None:
     """Rules and panels know a process by its job's name."""
     scraped = {
@@ -208,6 +227,8 @@ def test_inhibition_and_routing_name_alerts_that_exist() -> None:
     """A name that is gone would inhibit nothing."""
     config = yaml.safe_load((PROMETHEUS / "alertmanager.yaml").read_text())
     for rule in config["inhibit_rules"]:
+        # What another installation has lost is no reason for silence in this one.
+        assert "namespace" in rule.get("equal", ())
         for matcher in rule["source_matchers"] + rule["target_matchers"]:
             pattern = re.search(r'^alertname=~?"(.+)"$', matcher)
             assert pattern is not None

@@ -60,7 +60,7 @@ def _objectives() -> list[Panel]:
         build_figure(
             "Last right canary",
             "s",
-            {"{{namespace}}": "time() - brainmets:canary_succeeded_timestamp_seconds:max"},
+            {"ago": "time() - brainmets:canary_succeeded_timestamp_seconds:max"},
             note="How long ago. Kubernetes only, with the component canary. More than an hour is a page.",
         ),
         build_graph(

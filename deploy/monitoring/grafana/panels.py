@@ -1,12 +1,13 @@
 """Owns how a panel and a dashboard look; what they ask is in the six modules beside it."""
 
+import re
 from collections.abc import Sequence
 
 from grafana_foundation_sdk.builders import bargauge, common, dashboard, prometheus, stat, text, timeseries
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.cog.variants import Dataquery
 from grafana_foundation_sdk.models.common import DataSourceRef, GraphDrawStyle, LegendDisplayMode, StackingMode
-from grafana_foundation_sdk.models.dashboard import DashboardLinkType, Threshold, VariableOption
+from grafana_foundation_sdk.models.dashboard import DashboardLinkType, Threshold, VariableOption, VariableRefresh
 from grafana_foundation_sdk.models.text import TextMode
 
 # Chosen on the dashboard; the provisioned data source is the first one.
@@ -16,6 +17,14 @@ GRAPH_WIDTH, GRAPH_HEIGHT = 12, 8
 FIGURE_WIDTH, FIGURE_HEIGHT = 6, 4
 NOTE_HEIGHT = 5
 COLUMNS = 24
+# Of the installation that is chosen on the dashboard. Where Prometheus knows no namespaces there is none to choose, and
+# an empty one selects what has none.
+INSTALLATION = 'namespace="$namespace"'
+# One for all of them.
+BUDGET = "brainmets:objective_budget:ratio"
+_SELECTOR = re.compile(
+    r"(?<![\w:])((?:[a-z_]+:)?(?:brainmets|process|redis|nv|kubelet)[_:][\w:]+|up|ALERTS)(?![\w:(])(?:\{([^}]*)\})?"
+)
 
 Panel = timeseries.Panel | stat.Panel | bargauge.Panel | text.Panel | dashboard.Row
 Price = dashboard.TextBoxVariable
@@ -101,6 +110,7 @@ def build_dashboard(
         .readonly()
         .link(others.as_dropdown(True).keep_time(True))
         .with_variable(dashboard.DatasourceVariable("datasource").label("Data source").type("prometheus"))
+        .with_variable(_installation())
     )
     for price in prices:
         board.with_variable(price)
@@ -122,8 +132,29 @@ def build_price(name: str, label: str, default: str) -> Price:
     )
 
 
+def _installation() -> dashboard.QueryVariable:
+    return (
+        dashboard.QueryVariable("namespace")
+        .label("Installation")
+        .datasource(DATA_SOURCE)
+        .query('label_values(up{job=~"brainmets-.+"}, namespace)')
+        .refresh(VariableRefresh.ON_DASHBOARD_LOAD)
+        .current(VariableOption(selected=True, text="", value=""))
+    )
+
+
+def choose_installation(query: str) -> str:
+    """Return a query of the chosen installation: with its namespace in each selector."""
+
+    def choose(found: re.Match[str]) -> str:
+        matchers = ", ".join(filter(None, (INSTALLATION, found[2])))
+        return found[0] if found[1] == BUDGET else f"{found[1]}{{{matchers}}}"
+
+    return _SELECTOR.sub(choose, query)
+
+
 def _targets(queries: Queries) -> list[Builder[Dataquery]]:
     return [
-        prometheus.Dataquery().expr(expression).legend_format(legend).ref_id(chr(ord("A") + index))
+        prometheus.Dataquery().expr(choose_installation(expression)).legend_format(legend).ref_id(chr(ord("A") + index))
         for index, (legend, expression) in enumerate(queries.items())
     ]

@@ -131,10 +131,7 @@ def _volumes() -> list[Panel]:
         build_graph(
             "Room left",
             "percentunit",
-            {
-                "{{persistentvolumeclaim}}": 'kubelet_volume_stats_available_bytes{namespace=~"brainmets.*"} '
-                '/ kubelet_volume_stats_capacity_bytes{namespace=~"brainmets.*"}'
-            },
+            {"{{persistentvolumeclaim}}": "kubelet_volume_stats_available_bytes / kubelet_volume_stats_capacity_bytes"},
             note="Kubernetes only. Tickets below 15 %, pages below 5 %.",
         ),
     ]

@@ -128,7 +128,12 @@ async def running_gateway(redis_url: str, artifact_url: str, **limits: float) ->
         worker_settings = WorkerSettings.model_validate({**common, "triton_address": triton_address, **limits})
         stores = await stack.enter_async_context(open_stores(api_settings, asyncio.Event()))
         client = await stack.enter_async_context(connect_triton(triton_address))
-        uploads = RedisUploadStore(stores.client, upload_lifetime_s=60, max_study_bytes=api_settings.max_study_bytes)
+        uploads = RedisUploadStore(
+            stores.client,
+            upload_lifetime_s=60,
+            max_study_bytes=api_settings.max_study_bytes,
+            max_open_uploads=api_settings.max_open_uploads,
+        )
         desk = StudyDesk(stores.jobs, uploads, stores.artifacts)
         api = build_api(api_settings, stores, client, desk=desk, uploads=uploads, registry=registry)
         stack.push_async_callback(stop_server, api)

@@ -24,6 +24,7 @@ LEFT_AT_DEFAULT = {
     "lease_s",
     "log_format",
     "max_attempts",
+    "max_open_uploads",
     "max_queued_jobs",
     "models",
     "result_lifetime_s",

@@ -44,6 +44,11 @@ class MemoryUploads:
     """Keeps one upload as `RedisUploadStore` keeps many, which the same tests show."""
 
     files: dict[int, UploadedFile] = field(default_factory=dict)
+    lifetime_s: float = float("inf")
+
+    def short_lived(self, _most_s: float) -> "MemoryUploads":
+        """Return itself: nothing expires."""
+        return self
 
     async def create_upload(self, tenant: str) -> Upload:
         """Begin the upload afresh."""

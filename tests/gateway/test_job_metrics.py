@@ -69,8 +69,11 @@ def test_turnarounds_add_up_below_each_bound(
 
 def test_outstanding_is_queued_and_running(registry: CollectorRegistry, metrics: JobMetrics) -> None:
     """Workers are scaled on one number."""
-    metrics.note(QueueDepth(queued=3, running=2, oldest_age_s=4.5, overdue=1, erasure_overdue_s=7.5), JobLedger())
+    metrics.note(
+        QueueDepth(queued=3, running=2, oldest_age_s=4.5, overdue=1, erasure_overdue_s=7.5, uploads_open=6), JobLedger()
+    )
     assert registry.get_sample_value("brainmets_gateway_jobs_outstanding") == 5
     assert registry.get_sample_value("brainmets_gateway_jobs_overdue") == 1
     assert registry.get_sample_value("brainmets_gateway_queue_oldest_age_seconds") == 4.5
     assert registry.get_sample_value("brainmets_gateway_erasure_oldest_overdue_seconds") == 7.5
+    assert registry.get_sample_value("brainmets_gateway_uploads_open") == 6

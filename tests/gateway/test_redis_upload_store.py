@@ -9,7 +9,7 @@ import redis.asyncio
 
 from brainmets.gateway.jobs import DEFAULT_TENANT, NewJob, Upload, UploadedFile
 from brainmets.gateway.redis_job_store import RedisJobStore
-from brainmets.gateway.redis_upload_store import MAX_OPEN_UPLOADS, RedisUploadStore
+from brainmets.gateway.redis_upload_store import RedisUploadStore
 from brainmets.imaging.errors import (
     InvalidArgumentError,
     InvalidJobStateError,
@@ -177,10 +177,13 @@ async def test_a_file_costs_the_same_however_many_there_are(
     assert costs[99] < 1.1 * costs[1]
 
 
-async def test_open_uploads_are_bounded(uploads: RedisUploadStore, client: redis.asyncio.Redis) -> None:
+async def test_open_uploads_are_bounded_and_counted(client: redis.asyncio.Redis, jobs: RedisJobStore) -> None:
     """Abandoned uploads cannot fill the store."""
-    await client.zadd("brainmets:{default}:uploads", {str(index): 9e15 for index in range(MAX_OPEN_UPLOADS)})
-    with pytest.raises(OverloadedError):
+    uploads = RedisUploadStore(client, upload_lifetime_s=60, max_study_bytes=1000, max_open_uploads=2)
+    for count in range(2):
+        assert (await jobs.queue_depth(DEFAULT_TENANT)).uploads_open == count
+        await uploads.create_upload(DEFAULT_TENANT)
+    with pytest.raises(OverloadedError, match="fewer than 2"):
         await uploads.create_upload(DEFAULT_TENANT)
 
 
@@ -216,6 +219,18 @@ async def test_deleted_upload_leaves_an_erasure(uploads: RedisUploadStore, uploa
     assert erasure.prefix == upload.prefix
     with pytest.raises(UnknownUploadError):
         await uploads.read_upload(DEFAULT_TENANT, upload.upload_id)
+
+
+async def test_a_renewed_upload_lives_on(client: redis.asyncio.Redis, uploads: RedisUploadStore) -> None:
+    """For its lifetime from now, in the store that renews it; what has ended cannot be renewed."""
+    upload = await uploads.short_lived(1.0).create_upload(DEFAULT_TENANT)
+    await uploads.renew_upload(DEFAULT_TENANT, upload.upload_id)
+    renewed = await uploads.read_upload(DEFAULT_TENANT, upload.upload_id)
+    assert renewed.expire_time_ms == pytest.approx(upload.expire_time_ms + 59_000, abs=10_000)
+    assert await client.zscore("brainmets:{default}:uploads", upload.upload_id) == renewed.expire_time_ms
+    await uploads.delete_upload(DEFAULT_TENANT, upload.upload_id)
+    with pytest.raises(UnknownUploadError):
+        await uploads.renew_upload(DEFAULT_TENANT, upload.upload_id)
 
 
 async def test_abandoned_upload_expires(client: redis.asyncio.Redis, jobs: RedisJobStore) -> None:

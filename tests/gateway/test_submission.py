@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+import redis.asyncio
 
 from brainmets.gateway import submission
 from brainmets.gateway.jobs import (
@@ -21,10 +22,11 @@ from brainmets.gateway.jobs import (
     StoredArtifact,
     Upload,
 )
+from brainmets.gateway.redis_connection import tenant_key
 from brainmets.gateway.redis_job_store import RedisJobStore
 from brainmets.gateway.redis_upload_store import RedisUploadStore
 from brainmets.gateway.study_upload import FileClosing, FileOpening, UploadPiece
-from brainmets.gateway.submission import StudyDesk, SubmissionOrder, find_artifact
+from brainmets.gateway.submission import CALL_UPLOAD_LIFETIME_S, StudyDesk, SubmissionOrder, find_artifact
 from brainmets.imaging.errors import (
     DataLossError,
     DependencyUnavailableError,
@@ -102,6 +104,57 @@ async def test_same_request_with_other_bytes_is_refused(desk: StudyDesk) -> None
     await desk.accept(DEFAULT_TENANT, study(None), order)
     with pytest.raises(RequestIdReusedError):
         await desk.accept(DEFAULT_TENANT, study(None, content=b"other", said=b"other"), order)
+
+
+async def open_uploads(client: redis.asyncio.Redis) -> dict[bytes, float]:
+    """Return when each open upload expires, Unix time in seconds."""
+    listed = await client.zrange(tenant_key(DEFAULT_TENANT, "uploads"), 0, -1, withscores=True)
+    return {upload_id: expire_time_ms / 1000 for upload_id, expire_time_ms in listed}
+
+
+async def test_a_call_that_is_killed_leaves_an_upload_for_minutes_alone(
+    jobs: RedisJobStore, client: redis.asyncio.Redis, artifacts: ArtifactStore
+) -> None:
+    """Nobody can go on with it, and it counts against those that may be open; one that was created lives on."""
+    uploads = RedisUploadStore(client, upload_lifetime_s=3600, max_study_bytes=1000)
+    created = await uploads.create_upload(DEFAULT_TENANT)
+
+    async def lives_s() -> list[float]:
+        now_s, _ = await client.time()
+        return sorted(expires_s - now_s for expires_s in (await open_uploads(client)).values())
+
+    async def pieces() -> AsyncIterator[UploadPiece]:
+        async for piece in study(None):
+            yield piece
+            seen.append(await lives_s())
+
+    seen: list[list[float]] = []
+    await StudyDesk(jobs, uploads, artifacts).accept(DEFAULT_TENANT, pieces(), ORDER)
+    assert seen[-1] == pytest.approx([CALL_UPLOAD_LIFETIME_S, 3600], abs=30)
+    assert list(await open_uploads(client)) == [created.upload_id.encode()]
+
+
+@pytest.mark.parametrize("created", [True, False])
+async def test_a_study_that_comes_slowly_keeps_its_upload(
+    *, created: bool, jobs: RedisJobStore, client: redis.asyncio.Redis, artifacts: ArtifactStore
+) -> None:
+    """Its bytes are not stored before there are many, and it is swept meanwhile."""
+    uploads = RedisUploadStore(client, upload_lifetime_s=1.0, max_study_bytes=1000)
+    desk = StudyDesk(jobs, uploads, artifacts)
+
+    async def pieces() -> AsyncIterator[UploadPiece]:
+        yield FileOpening(0, MediaType.NIFTI, None, 0)
+        for byte in b"voxels":
+            await asyncio.sleep(0.4)
+            await jobs.sweep(DEFAULT_TENANT)
+            yield bytes([byte])
+        yield FileClosing(hashlib.sha256(b"voxels").digest())
+
+    if created:
+        upload = await uploads.create_upload(DEFAULT_TENANT)
+        assert (await desk.write(DEFAULT_TENANT, upload.upload_id, pieces())).is_complete
+    else:
+        assert (await desk.accept(DEFAULT_TENANT, pieces(), ORDER)).state is JobState.QUEUED
 
 
 async def test_refused_study_leaves_nothing(desk: StudyDesk, artifacts: ArtifactStore) -> None:

@@ -70,7 +70,10 @@ async def run_api(settings: ApiSettings, stopping: asyncio.Event) -> None:
         triton = await stack.enter_async_context(connect_triton(settings.triton_address))
         dependencies = (redis_dependency(stores.client), store_dependency(stores.artifacts), triton_dependency(triton))
         uploads = RedisUploadStore(
-            stores.client, upload_lifetime_s=settings.upload_lifetime_s, max_study_bytes=settings.max_study_bytes
+            stores.client,
+            upload_lifetime_s=settings.upload_lifetime_s,
+            max_study_bytes=settings.max_study_bytes,
+            max_open_uploads=settings.max_open_uploads,
         )
         desk = StudyDesk(stores.jobs, uploads, stores.artifacts)
         server = build_api(settings, stores, triton, desk=desk, uploads=uploads, registry=registry)

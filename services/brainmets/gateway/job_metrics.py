@@ -19,6 +19,7 @@ from brainmets.runtime.metric_contract import (
     JOBS_RUNNING,
     QUEUE_OLDEST_AGE,
     TURNAROUND_BUCKETS_S,
+    UPLOADS_OPEN,
 )
 
 _PHASES = (JobState.QUEUED, JobState.RUNNING)
@@ -45,6 +46,7 @@ class JobMetrics(Collector):
         self._overdue = JOBS_OVERDUE.gauge(registry, service)
         self._oldest_age = QUEUE_OLDEST_AGE.gauge(registry, service)
         self._erasure_overdue = ERASURE_OLDEST_OVERDUE.gauge(registry, service)
+        self._uploads_open = UPLOADS_OPEN.gauge(registry, service)
         self._ledger: JobLedger | None = None
         registry.register(self)
 
@@ -56,6 +58,7 @@ class JobMetrics(Collector):
         self._overdue.set(depth.overdue)
         self._oldest_age.set(depth.oldest_age_s)
         self._erasure_overdue.set(depth.erasure_overdue_s)
+        self._uploads_open.set(depth.uploads_open)
         self._ledger = ledger
 
     def collect(self) -> Iterator[Metric]:

@@ -274,7 +274,8 @@ class QueueDepth:
 
     A job that nobody holds is queued, also one that was given back or whose worker is gone. `oldest_age_s` is the age
     of the oldest of them, 0 without one; `overdue` counts jobs past their deadline that have not ended, which the next
-    sweep ends. `erasure_overdue_s` is how long the erasure that waits longest has been due, 0 without one.
+    sweep ends. `erasure_overdue_s` is how long the erasure that waits longest has been due, 0 without one, and
+    `uploads_open` counts uploads that are no jobs yet.
     """
 
     queued: int
@@ -282,3 +283,4 @@ class QueueDepth:
     oldest_age_s: float
     overdue: int = 0
     erasure_overdue_s: float = 0.0
+    uploads_open: int = 0

@@ -316,7 +316,7 @@ class RedisJobStore:
 
     async def queue_depth(self, tenant: str) -> QueueDepth:
         """Return how much work there is."""
-        queued, running, oldest_age_ms, overdue, erasure_overdue_ms = await self._scripts.run(
+        queued, running, oldest_age_ms, overdue, erasure_overdue_ms, uploads_open = await self._scripts.run(
             "queue_depth", tenant, _milliseconds(self._limits.lease_s)
         )
         return QueueDepth(
@@ -325,6 +325,7 @@ class RedisJobStore:
             oldest_age_s=oldest_age_ms / 1000,
             overdue=overdue,
             erasure_overdue_s=erasure_overdue_ms / 1000,
+            uploads_open=uploads_open,
         )
 
     async def ledger(self, tenant: str) -> JobLedger:

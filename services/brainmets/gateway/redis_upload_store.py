@@ -1,6 +1,8 @@
 """Owns uploads in Redis: which bytes of which file are stored where, until a job takes them over."""
 
 import uuid
+from copy import copy
+from typing import Self
 
 import redis.asyncio
 
@@ -18,17 +20,28 @@ from brainmets.gateway.store_refusals import (
 from brainmets.imaging.media_type import MediaType
 from brainmets.imaging.sequence import Sequence
 
-# Open uploads of one tenant. A hospital sends a few at a time; this only bounds what abandoned ones can take.
-MAX_OPEN_UPLOADS = 1000
-
 
 class RedisUploadStore:
     """Keeps the records of uploads; the bytes themselves lie in the artefact store."""
 
-    def __init__(self, client: redis.asyncio.Redis, *, upload_lifetime_s: float, max_study_bytes: int) -> None:
+    def __init__(
+        self,
+        client: redis.asyncio.Redis,
+        *,
+        upload_lifetime_s: float,
+        max_study_bytes: int,
+        max_open_uploads: int = 1000,
+    ) -> None:
         self._scripts = TenantScripts(client)
-        self._lifetime_ms = round(upload_lifetime_s * 1000)
+        self.lifetime_s = upload_lifetime_s
         self._max_study_bytes = max_study_bytes
+        self._max_open_uploads = max_open_uploads
+
+    def short_lived(self, most_s: float) -> Self:
+        """Return this store, where an upload lives for `most_s` at most without being written to."""
+        store = copy(self)
+        store.lifetime_s = min(self.lifetime_s, most_s)
+        return store
 
     async def create_upload(self, tenant: str) -> Upload:
         """Open an upload.
@@ -37,9 +50,11 @@ class RedisUploadStore:
             OverloadedError: Too many are open.
         """
         upload_id = uuid.uuid4().hex
-        word, found = await self._scripts.run("create_upload", tenant, upload_id, self._lifetime_ms, MAX_OPEN_UPLOADS)
+        word, found = await self._scripts.run(
+            "create_upload", tenant, upload_id, self._lifetime_ms, self._max_open_uploads
+        )
         if word == b"overloaded":
-            raise too_many_uploads(found, most=MAX_OPEN_UPLOADS)
+            raise too_many_uploads(found, most=self._max_open_uploads)
         return upload_from_fields(tenant, upload_id, pair_fields(found))
 
     async def read_upload(self, tenant: str, upload_id: str) -> Upload:
@@ -53,6 +68,18 @@ class RedisUploadStore:
         if not fields:
             raise unknown_upload()
         return upload_from_fields(tenant, upload_id, fields)
+
+    async def renew_upload(self, tenant: str, upload_id: str) -> None:
+        """Let an upload live as long as if something had been written to it.
+
+        Raises:
+            UnknownUploadError: It does not exist or has expired.
+            InvalidJobStateError: It was submitted.
+        """
+        check_identifier(upload_id, unknown_upload)
+        (word,) = await self._scripts.run("renew_upload", tenant, upload_id, self._lifetime_ms)
+        if word != b"open":
+            raise upload_refused(word)
 
     async def open_file(
         self,
@@ -125,6 +152,10 @@ class RedisUploadStore:
         if word != b"erased":
             raise upload_refused(word)
         return tuple(Erasure(prefix.decode(), due_ms) for prefix, due_ms in rest[0])
+
+    @property
+    def _lifetime_ms(self) -> int:
+        return round(self.lifetime_s * 1000)
 
     async def _change_file(
         self, script: str, tenant: str, upload_id: str, file_index: int, *args: str | bytes | int

@@ -1,6 +1,7 @@
 """Owns the steps by which a study is accepted, followed to its end, handed out and erased."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -31,6 +32,10 @@ MAX_REQUEST_ID_LENGTH = 128
 # A client whose line broke comes back within this, or has given its study up. Both ends notice a line that is dead
 # without a word within 30 s of each other (keepalive).
 RETURN_GRACE_S = 30.0
+# An upload within a call is nobody's once the call is gone; a process that is killed leaves as many as it had calls.
+CALL_UPLOAD_LIFETIME_S = 300.0
+# A slow line takes long to bring what is stored at once: so often an upload is renewed meanwhile.
+RENEWALS_PER_LIFETIME = 3
 
 _log = structlog.get_logger(__name__)
 
@@ -68,6 +73,7 @@ class StudyDesk:
     def __init__(self, jobs: RedisJobStore, uploads: RedisUploadStore, artifacts: ArtifactStore) -> None:
         self._jobs = jobs
         self._uploads = uploads
+        self._call_uploads = uploads.short_lived(CALL_UPLOAD_LIFETIME_S)
         self._artifacts = artifacts
         self._upload_memory = UploadMemory()
         self._draining = False
@@ -80,11 +86,17 @@ class StudyDesk:
     async def write(self, tenant: str, upload_id: str, pieces: AsyncIterator[UploadPiece]) -> Upload:
         """Write files into an upload and return it as it is then; raises as `write_upload`."""
         upload = await self._uploads.read_upload(tenant, upload_id)
-        await self._write(upload, pieces)
+        await self._write(upload, pieces, uploads=self._uploads)
         return await self._uploads.read_upload(tenant, upload_id)
 
-    async def _write(self, upload: Upload, pieces: AsyncIterator[UploadPiece]) -> None:
-        await write_upload(upload, pieces, uploads=self._uploads, artifacts=self._artifacts, memory=self._upload_memory)
+    async def _write(self, upload: Upload, pieces: AsyncIterator[UploadPiece], *, uploads: RedisUploadStore) -> None:
+        await write_upload(
+            upload,
+            _renewing(upload, pieces, uploads),
+            uploads=uploads,
+            artifacts=self._artifacts,
+            memory=self._upload_memory,
+        )
 
     async def submit(self, tenant: str, upload_id: str, order: SubmissionOrder) -> Job:
         """Accept an upload; once this returns the study outlives the loss of any one process.
@@ -107,11 +119,11 @@ class StudyDesk:
 
     async def accept(self, tenant: str, pieces: AsyncIterator[UploadPiece], order: SubmissionOrder) -> Job:
         """Upload and submit a study at once; what was stored is erased again unless it becomes a job."""
-        upload = await self._uploads.create_upload(tenant)
+        upload = await self._call_uploads.create_upload(tenant)
         job = None
         is_left = False
         try:
-            await self._write(upload, pieces)
+            await self._write(upload, pieces, uploads=self._call_uploads)
             job = await self.submit(tenant, upload.upload_id, order)
         except asyncio.CancelledError:
             is_left = not self._draining
@@ -200,6 +212,18 @@ class StudyDesk:
             length_bytes=min(length_bytes or left_bytes, left_bytes),
         ):
             yield piece
+
+
+async def _renewing(
+    upload: Upload, pieces: AsyncIterator[UploadPiece], uploads: RedisUploadStore
+) -> AsyncIterator[UploadPiece]:
+    """Yield pieces, and renew their upload while they come."""
+    renewed = time.monotonic()
+    async for piece in pieces:
+        if time.monotonic() - renewed > uploads.lifetime_s / RENEWALS_PER_LIFETIME:
+            await uploads.renew_upload(upload.tenant, upload.upload_id)
+            renewed = time.monotonic()
+        yield piece
 
 
 def find_artifact(job: Job, kind: ArtifactKind) -> StoredArtifact:

@@ -122,6 +122,7 @@ ERASURE_OLDEST_OVERDUE = Metric(
     _GATEWAY,
     unit="seconds",
 )
+UPLOADS_OPEN = Metric("uploads_open", Kind.GAUGE, "Uploads that are no jobs yet, abandoned ones included.", _GATEWAY)
 JOBS_ACCEPTED = Metric("jobs_accepted", Kind.COUNTER, "Jobs accepted.", _GATEWAY)
 JOBS_ENDED = Metric(
     "jobs_ended",

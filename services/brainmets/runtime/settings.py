@@ -185,6 +185,7 @@ class ApiSettings(GatewaySettings):
     Attributes:
         listen_address: Where the published contract is served.
         max_study_bytes: Largest study, bytes as sent.
+        max_open_uploads: Uploads that may be open, abandoned ones included; one more is told to come back.
         certificate_file: PEM file with the certificate that clients see, whoever ends TLS; its expiry is told.
     """
 
@@ -192,6 +193,8 @@ class ApiSettings(GatewaySettings):
     health_address: Address = "127.0.0.1:8580"
     metrics_address: Address = "127.0.0.1:8590"
     max_study_bytes: Count = _GIB
+    # A hospital sends a few at a time; this only bounds what abandoned ones can take.
+    max_open_uploads: Count = 1000
     certificate_file: Path | None = None
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -13,9 +14,10 @@ from brainmets.client import AsyncClient
 from brainmets.client.arguments import RESEARCH_USE_ONLY
 from brainmets.client.service_options import Service
 from brainmets.webapp.command import PAGE
-from brainmets.webapp.page import progress_of, read_service
+from brainmets.webapp.page import FORCE_WORDS, progress_of, read_service
 from free_addresses import free_addresses
-from gateway_bench import GatewayBench, study_bytes
+from gateway_bench import GatewayBench, study_bytes, study_voxels
+from preparation_bench import nifti_bytes
 
 TIMEOUT_S = 60.0
 OpenPage = Callable[[str], Awaitable[AppTest]]
@@ -43,6 +45,13 @@ async def segment(page: AppTest, *uploads: Upload) -> AppTest:
     return page
 
 
+def told(page: AppTest) -> str:
+    """Return the error that a person reads, of which the page shows every character as it is."""
+    markdown = page.error[0].value
+    assert not re.search(r"[!-/:-@\[-`{-~]", re.sub(r"\\.", "", markdown))
+    return re.sub(r"\\(.)", r"\1", markdown)
+
+
 async def test_a_study_goes_in_and_its_lesions_come_out(bench: GatewayBench, open_page: OpenPage) -> None:
     """The statement, the table and every file, as the client has them; with the words that must not be missing."""
     page = await segment(await open_page(bench.address), T1C, T2F)
@@ -59,17 +68,32 @@ async def test_a_study_goes_in_and_its_lesions_come_out(bench: GatewayBench, ope
     assert not page.error
 
 
+async def test_a_result_says_what_it_is_of_and_what_decided(bench: GatewayBench, open_page: OpenPage) -> None:
+    """Files, job, every series and why, candidates, and the point at which was decided, as the command line does."""
+    page = await segment(await open_page(bench.address), T2F, T1C)
+    async with AsyncClient(bench.address) as client:
+        (job,) = [job async for job in client.jobs()]
+        segmentation = await client.wait(job.job_id)
+    assert page.text[0].value == f"Result of: patient-t2f.nii.gz, patient-t1c.nii.gz\nJob: {job.job_id}"
+    assert page.text[1].value.endswith(f"outside the brain: {segmentation.candidates_outside_brain}")
+    rows = page.dataframe[1].value
+    assert list(rows["Series"]) == ["patient-t2f.nii.gz", "patient-t1c.nii.gz"]
+    assert list(rows["Why"]) == [use.message for use in segmentation.series]
+    assert f"(threshold {segmentation.threshold:g}, " in page.caption[0].value
+    assert "Sequences: t1c, t2f (as their file names say)" in page.caption[0].value
+
+
 async def test_the_bar_goes_forward_to_its_end(bench: GatewayBench, tmp_path: Path) -> None:
     """Through every change of a job, the last of which is no waiting."""
     study = tmp_path / "head-t1c.nii.gz"
     study.write_bytes(study_bytes())
     async with AsyncClient(bench.address) as client:
         job = await client.submit(study)
-        told = [progress_of(changed) async for changed in client.watch(job.job_id)]
-    shares = [share for share, _ in told]
+        shown = [progress_of(changed) async for changed in client.watch(job.job_id)]
+    shares = [share for share, _ in shown]
     assert shares == sorted(shares)
-    assert told[-1] == (1.0, "Done")
-    assert any("parts" in words for _, words in told)
+    assert shown[-1] == (1.0, f"Done · job {job.job_id}")
+    assert any(words.endswith(f"parts · job {job.job_id}") for _, words in shown)
 
 
 async def test_what_is_chosen_reaches_the_service(bench: GatewayBench, open_page: OpenPage) -> None:
@@ -87,6 +111,8 @@ async def test_what_is_chosen_reaches_the_service(bench: GatewayBench, open_page
     [
         ((), "choose one first"),
         ((("notes.txt", b"no image", "text/plain"),), "expected a NIfTI file"),
+        ((T1C, ("![Zoë](x) flair.nii.gz", study_bytes(), "application/gzip")), "got ![Zoë](x) flair.nii.gz"),
+        ((("Zoë-t2f.nii.gz", study_bytes()[:5000], ""), ("Zoë-t1c.nii.gz", study_bytes(), "")), "(Zoë-t2f.nii.gz)"),
         ((("head-t1c.nii.gz", study_bytes()[:5000], "application/gzip"),), "expected"),
     ],
 )
@@ -95,22 +121,45 @@ async def test_what_is_no_study_is_told(
 ) -> None:
     """In a sentence, here or by the service, and nothing is shown as a result."""
     page = await segment(await open_page(bench.address), *uploads)
-    assert words in page.error[0].value
+    assert words in told(page)
     assert not page.subheader
 
 
-async def test_a_result_is_not_shown_beside_another_study(bench: GatewayBench, open_page: OpenPage) -> None:
-    """Once something else was sent, whatever became of it."""
-    page = await segment(await open_page(bench.address), T1C)
+async def test_a_study_refused_for_its_quality_is_told_of_the_box(bench: GatewayBench, open_page: OpenPage) -> None:
+    """By the words that stand beside it; the page has no field of another name."""
+    small = ("head-t1c.nii.gz", nifti_bytes(study_voxels(), spacing_mm=0.5), "application/gzip")
+    page = await segment(await open_page(bench.address), small)
+    assert f"or tick “{FORCE_WORDS}” and read" in told(page)
+    page.checkbox[0].check()
+    await asyncio.to_thread(page.button[0].click().run)
     assert page.subheader
+
+
+async def test_a_result_is_not_shown_beside_another_study(bench: GatewayBench, open_page: OpenPage) -> None:
+    """From when its files are others than those that it is of, before they are sent; until then it stays."""
+    page = await segment(await open_page(bench.address), T1C)
+    await asyncio.to_thread(page.run)
+    assert page.subheader
+    page.file_uploader[0].set_value([T1C, T2F])
+    await asyncio.to_thread(page.run)
+    assert not page.subheader
     assert not (await segment(page)).subheader
+
+
+async def test_a_job_that_was_left_is_told(bench: GatewayBench, open_page: OpenPage) -> None:
+    """Until another study is sent: nothing else on the page would name it."""
+    page = await open_page(bench.address)
+    page.session_state["job"] = "0123"
+    await asyncio.to_thread(page.run)
+    assert "`brainmets fetch 0123`" in page.info[0].value
+    assert not (await segment(page, T1C)).info
 
 
 async def test_a_service_that_is_away_is_told(open_page: OpenPage) -> None:
     """With what to do."""
     (nobody,) = free_addresses()
     page = await open_page(nobody)
-    assert nobody in page.error[0].value
+    assert nobody in told(page)
     assert not page.exception
 
 

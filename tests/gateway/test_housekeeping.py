@@ -48,7 +48,14 @@ async def keeping_house(
 ) -> AsyncIterator["asyncio.Task[None]"]:
     """Keep house while the block runs; an artefact store of any kind that can delete a prefix will do."""
     measured = [] if depths is None else depths
-    house = asyncio.create_task(keep_house(jobs, artifacts, on_measured=lambda depth, _: measured.append(depth)))  # type: ignore[arg-type] # what it calls
+    house = asyncio.create_task(
+        keep_house(
+            jobs,
+            artifacts,  # type: ignore[arg-type] # what it calls
+            on_measured=lambda depth, _: measured.append(depth),
+            on_unmeasured=measured.clear,
+        )
+    )
     try:
         yield house
     finally:
@@ -259,7 +266,7 @@ async def test_a_redis_that_is_away_is_borne(
     client: redis.asyncio.Redis,
     depths: list[QueueDepth],
 ) -> None:
-    """Everything that was due stays due."""
+    """Everything that was due stays due, and what was measured is told to be out of date."""
     await until(depths, 1)
     with capture_logs() as told:
         redis_server.kill()
@@ -267,7 +274,8 @@ async def test_a_redis_that_is_away_is_borne(
             # What sweeps and what erases, twice.
             await until_told(told, "sweep_failed", 4)
             assert not house.done()
+            assert depths == []
         finally:
             redis_server.start()
-    await until(depths, len(depths) + 1)
+    await until(depths, 1)
     await client.ping()

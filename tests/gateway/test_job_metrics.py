@@ -30,6 +30,15 @@ def test_counters_are_not_told_before_they_were_read(registry: CollectorRegistry
     assert registry.get_sample_value("brainmets_gateway_jobs_accepted_total") == 3
 
 
+def test_nothing_is_told_while_redis_does_not_answer(registry: CollectorRegistry, metrics: JobMetrics) -> None:
+    """Rules take the largest of what several processes tell, and would believe what was so before, for ever."""
+    metrics.note(QueueDepth(queued=3, running=2, oldest_age_s=4.5), JobLedger(accepted=3))
+    metrics.forget()
+    assert list(registry.collect()) == []
+    metrics.note(IDLE, JobLedger(accepted=3))
+    assert registry.get_sample_value("brainmets_gateway_jobs_queued") == 0
+
+
 @pytest.mark.parametrize("reason", FailureReason)
 @pytest.mark.parametrize("phase", ["queued", "running"])
 def test_each_end_is_told_before_it_happens(

@@ -82,9 +82,10 @@ async def run_api(settings: ApiSettings, stopping: asyncio.Event) -> None:
         address = bind(server, settings.listen_address)
         stack.enter_context(serve_metrics(registry, settings.metrics_address))
         await stack.enter_async_context(serve_health(health, settings.health_address))
+        metrics = JobMetrics(registry, service="gateway")
         async with in_background(
             keep_parts_ready(API_PARTS, dependencies, health=health, registry=registry, service="gateway"),
-            keep_house(stores.jobs, stores.artifacts, on_measured=JobMetrics(registry, service="gateway").note),
+            keep_house(stores.jobs, stores.artifacts, on_measured=metrics.note, on_unmeasured=metrics.forget),
             _drain_when(stopping, desk),
         ):
             _log.info("api_serves", address=address)

@@ -75,9 +75,10 @@ async def run_worker(settings: WorkerSettings, stopping: asyncio.Event) -> None:
             triton_dependency(triton),
             preprocessing_dependency(preprocessing),
         )
+        metrics = JobMetrics(registry, service="worker")
         async with in_background(
             keep_parts_ready((WORKER_PART,), dependencies, health=health, registry=registry, service="worker"),
-            keep_house(stores.jobs, stores.artifacts, on_measured=JobMetrics(registry, service="worker").note),
+            keep_house(stores.jobs, stores.artifacts, on_measured=metrics.note, on_unmeasured=metrics.forget),
             crew.inference.watch(),
         ):
             _log.info("worker_works", worker=crew.name, build=build)

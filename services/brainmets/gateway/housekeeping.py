@@ -20,15 +20,19 @@ _log = structlog.get_logger(__name__)
 
 
 async def keep_house(
-    jobs: RedisJobStore, artifacts: ArtifactStore, *, on_measured: Callable[[QueueDepth, JobLedger], None]
+    jobs: RedisJobStore,
+    artifacts: ArtifactStore,
+    *,
+    on_measured: Callable[[QueueDepth, JobLedger], None],
+    on_unmeasured: Callable[[], None],
 ) -> None:
-    """Sweep, erase and search for ever, and tell how much work there is and was.
+    """Sweep, erase and search for ever, and tell how much work there is and was, or that Redis does not say.
 
     Any number of processes may do so at a time.
     """
     # Beside each other: jobs must end in time although the artefact store hangs.
     await asyncio.gather(
-        _repeat(lambda: _sweep(jobs, on_measured), SWEEP_INTERVAL_S),
+        _repeat(lambda: _sweep(jobs, on_measured, on_unmeasured), SWEEP_INTERVAL_S),
         _repeat(lambda: _erase_due(jobs, artifacts), SWEEP_INTERVAL_S),
         _repeat(lambda: _search_strays(jobs, artifacts), SEARCH_INTERVAL_S),
     )
@@ -44,8 +48,14 @@ async def _repeat(duty: Callable[[], Awaitable[None]], interval_s: float) -> Non
         await asyncio.sleep(interval_s)
 
 
-async def _sweep(jobs: RedisJobStore, on_measured: Callable[[QueueDepth, JobLedger], None]) -> None:
-    on_measured(await jobs.queue_depth(DEFAULT_TENANT), await jobs.ledger(DEFAULT_TENANT))
+async def _sweep(
+    jobs: RedisJobStore, on_measured: Callable[[QueueDepth, JobLedger], None], on_unmeasured: Callable[[], None]
+) -> None:
+    try:
+        on_measured(await jobs.queue_depth(DEFAULT_TENANT), await jobs.ledger(DEFAULT_TENANT))
+    except BrainmetsError:
+        on_unmeasured()
+        raise
     await jobs.sweep(DEFAULT_TENANT)
 
 

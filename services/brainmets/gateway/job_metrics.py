@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from brainmets.gateway.job_ledger import JobEnd, JobLedger, Turnarounds
@@ -35,37 +35,38 @@ _FINAL_STATES = tuple(state for state in JobState if state.is_final)
 class JobMetrics(Collector):
     """Tells how much work there is, and what has become of all jobs.
 
-    Counters come from Redis and outlive the process. Until they were read once they are not told: 0 would be a reset.
+    All of it comes from Redis and outlives the process. Until it was read, and while Redis does not answer, nothing is
+    told: a counter's 0 would be a reset, and the largest of what several processes tell would be the oldest.
     """
 
     def __init__(self, registry: CollectorRegistry, *, service: str) -> None:
         self._service = service
-        self._queued = JOBS_QUEUED.gauge(registry, service)
-        self._running = JOBS_RUNNING.gauge(registry, service)
-        self._outstanding = JOBS_OUTSTANDING.gauge(registry, service)
-        self._overdue = JOBS_OVERDUE.gauge(registry, service)
-        self._oldest_age = QUEUE_OLDEST_AGE.gauge(registry, service)
-        self._erasure_overdue = ERASURE_OLDEST_OVERDUE.gauge(registry, service)
-        self._uploads_open = UPLOADS_OPEN.gauge(registry, service)
-        self._ledger: JobLedger | None = None
+        self._known: tuple[QueueDepth, JobLedger] | None = None
         registry.register(self)
 
     def note(self, depth: QueueDepth, ledger: JobLedger) -> None:
         """Tell what Redis says now."""
-        self._queued.set(depth.queued)
-        self._running.set(depth.running)
-        self._outstanding.set(depth.queued + depth.running)
-        self._overdue.set(depth.overdue)
-        self._oldest_age.set(depth.oldest_age_s)
-        self._erasure_overdue.set(depth.erasure_overdue_s)
-        self._uploads_open.set(depth.uploads_open)
-        self._ledger = ledger
+        self._known = depth, ledger
+
+    def forget(self) -> None:
+        """Tell nothing until Redis was read again."""
+        self._known = None
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the counters of the ledger."""
-        ledger = self._ledger
-        if ledger is None:
+        """Yield the gauges of the queue and the counters of the ledger."""
+        if self._known is None:
             return
+        depth, ledger = self._known
+        for gauge, value in (
+            (JOBS_QUEUED, depth.queued),
+            (JOBS_RUNNING, depth.running),
+            (JOBS_OUTSTANDING, depth.queued + depth.running),
+            (JOBS_OVERDUE, depth.overdue),
+            (QUEUE_OLDEST_AGE, depth.oldest_age_s),
+            (ERASURE_OLDEST_OVERDUE, depth.erasure_overdue_s),
+            (UPLOADS_OPEN, depth.uploads_open),
+        ):
+            yield GaugeMetricFamily(gauge.family(self._service), gauge.text, value)
         yield CounterMetricFamily(JOBS_ACCEPTED.family(self._service), JOBS_ACCEPTED.text, ledger.accepted)
         ended = CounterMetricFamily(JOBS_ENDED.family(self._service), JOBS_ENDED.text, labels=JOBS_ENDED.labels)
         for end in dict.fromkeys((*_ENDS, *(end for end in ledger.ended if _is_known(end)))):

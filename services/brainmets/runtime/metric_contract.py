@@ -106,7 +106,8 @@ RPC_DURATION = Metric(
 )
 RPCS_ACTIVE = Metric("rpcs_active", Kind.GAUGE, "Calls under way.", _ALL, labels=("method",))
 
-# Jobs, as Redis says: the same from whichever process is asked, and combined by their maximum.
+# Jobs, as Redis says: the same from whichever process is asked, and combined by their maximum. A process that Redis
+# does not answer tells none of them.
 JOBS_QUEUED = Metric("jobs_queued", Kind.GAUGE, "Jobs that wait for a worker.", _GATEWAY)
 JOBS_RUNNING = Metric("jobs_running", Kind.GAUGE, "Jobs that a worker holds.", _GATEWAY)
 # One series to scale workers on: several conditions are combined by their maximum, not by their sum.

@@ -39,6 +39,15 @@ def test_files_keep_the_order_in_which_they_came() -> None:
         assert [file.sequence for file in received.files()] == ["t2f", "t1n", "t1c"]
 
 
+def test_loose_slices_are_one_archive_in_whatever_order_they_came() -> None:
+    """The same slices are the same bytes, whose result is known."""
+    with ReceivedStudy() as received:
+        for name in ("IM3", "IM1", "IM2"):
+            received.path_for(name).write_bytes(IMAGE)
+        (file,) = received.files()
+        assert [path.name for path in file.members] == ["IM1", "IM2", "IM3"]
+
+
 def test_two_patients_whose_names_are_no_ascii_are_two() -> None:
     """Though they are written under the same."""
     with ReceivedStudy() as received:

@@ -114,7 +114,8 @@ def join_study_files(names: Mapping[Path, str]) -> tuple[StudyFile, ...]:
     if len(names) == 1:
         ((path, name),) = names.items()
         return (_single_file(path, name),)
-    dicom = tuple(path for path in names if _is_dicom(path))
+    # In an order that does not change, as of a folder, for they are sent as one.
+    dicom = tuple(sorted(path for path in names if _is_dicom(path)))
     nifti = {path: name for path, name in names.items() if _is_nifti(name)}
     unread = [name for path, name in names.items() if path not in dicom and path not in nifti]
     if dicom:

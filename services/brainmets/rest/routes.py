@@ -66,7 +66,7 @@ async def submit_study(
     request_id: Annotated[
         str | None,
         Form(
-            description="Idempotency key, printable ASCII: the same key and files in the same order answer the same job.",
+            description="Idempotency key, printable ASCII: the same key and files, ordered alike, answer the same job.",
             max_length=_LONGEST_REQUEST_ID,
             pattern="^[ -~]*$",
         ),

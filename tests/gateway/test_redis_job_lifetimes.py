@@ -21,10 +21,13 @@ from brainmets.gateway.redis_job_store import JobStoreLimits, RedisJobStore
 from brainmets.gateway.redis_upload_store import RedisUploadStore
 from brainmets.imaging.errors import (
     DependencyUnavailableError,
+    InvalidJobStateError,
     JobCancelledError,
+    RequestIdReusedError,
     UnknownJobError,
     UnknownUploadError,
 )
+from brainmets.imaging.media_type import MediaType
 from brainmets.runtime.settings import LONGEST_LEASE_S, SettingsError, WorkerSettings, load_settings
 from job_cases import CACHE_KEY, claim_now, completion_of, expire_lease
 from redis_server import RedisServer
@@ -118,7 +121,7 @@ async def test_lifetimes_begin_at_the_end(
     await client.zadd("brainmets:{default}:inputs", {job.job_id: 1})
     await jobs.sweep(DEFAULT_TENANT)
     assert await client.zrange("brainmets:{default}:erasures", 0, -1) == [f"uploads/{job.upload_id}/".encode()]
-    assert await jobs.cached_result(DEFAULT_TENANT, CACHE_KEY) == job
+    assert await jobs.cached_result(DEFAULT_TENANT, CACHE_KEY) == dataclasses.replace(job, files=())
     await client.zadd("brainmets:{default}:results", {job.job_id: 1})
     await jobs.sweep(DEFAULT_TENANT)
     with pytest.raises(UnknownJobError):
@@ -127,6 +130,63 @@ async def test_lifetimes_begin_at_the_end(
         await uploads.read_upload(DEFAULT_TENANT, job.upload_id)
     assert await jobs.cached_result(DEFAULT_TENANT, CACHE_KEY) is None
     assert job.prefix.encode() in await client.zrange("brainmets:{default}:erasures", 0, -1)
+
+
+async def test_a_job_whose_input_is_erased_costs_the_same_however_many_files_it_had(
+    jobs: RedisJobStore, uploads: RedisUploadStore, client: redis.asyncio.Redis
+) -> None:
+    """A series is hundreds of files, and results live for a day."""
+
+    async def kept_bytes(files: int) -> int:
+        upload = await many_files(uploads, files)
+        job = await completed(jobs, NewJob(upload, upload.upload_id, b"options", 60))
+        await client.zadd("brainmets:{default}:inputs", {job.job_id: 1})
+        await jobs.sweep(DEFAULT_TENANT)
+        assert await uploads.read_upload(DEFAULT_TENANT, upload.upload_id) == dataclasses.replace(
+            upload, files=(), job_id=job.job_id
+        )
+        keys = (f"job:{job.job_id}", f"upload:{upload.upload_id}")
+        return sum([await client.memory_usage(f"brainmets:{{default}}:{key}") for key in keys])
+
+    assert await kept_bytes(100) <= 1.1 * await kept_bytes(1)
+
+
+async def many_files(uploads: RedisUploadStore, count: int) -> Upload:
+    """Return a complete upload of so many files."""
+    place = (DEFAULT_TENANT, (await uploads.create_upload(DEFAULT_TENANT)).upload_id)
+    for index in range(count):
+        await uploads.open_file(*place, file_index=index, media_type=MediaType.DICOM, sequence=None, offset_bytes=0)
+        part = f"uploads/{place[1]}/{index}/0-{index:08x}"
+        await uploads.advance_file(*place, file_index=index, offset_bytes=0, path=part, size_bytes=1)
+        await uploads.close_file(*place, file_index=index, last_part=part, sha256=b"a" * 32)
+    return await uploads.read_upload(*place)
+
+
+@pytest.mark.parametrize("request_id", ["same", "other"])
+async def test_a_request_is_the_same_after_its_input_was_erased(
+    request_id: str,
+    jobs: RedisJobStore,
+    uploads: RedisUploadStore,
+    new_job: MakeNewJob,
+    client: redis.asyncio.Redis,
+) -> None:
+    """By its upload and by its bytes; with other options, or under another name, it is another one."""
+    request = await new_job("same")
+    job = await completed(jobs, request)
+    await client.zadd("brainmets:{default}:inputs", {job.job_id: 1})
+    await jobs.sweep(DEFAULT_TENANT)
+    again = dataclasses.replace(
+        request, request_id=request_id, upload=await uploads.read_upload(DEFAULT_TENANT, job.upload_id)
+    )
+    if request_id == "other":
+        with pytest.raises(InvalidJobStateError):
+            await jobs.submit(again)
+        return
+    assert await jobs.submit(again) == await jobs.submit(await new_job("same")) == dataclasses.replace(job, files=())
+    with pytest.raises(RequestIdReusedError):
+        await jobs.submit(dataclasses.replace(again, options=b"other options"))
+    with pytest.raises(RequestIdReusedError):
+        await jobs.submit(await new_job("same", content=b"other voxels"))
 
 
 async def test_input_of_a_waiting_job_outlives_every_lifetime(client: redis.asyncio.Redis, new_job: MakeNewJob) -> None:

@@ -81,7 +81,7 @@ class UploadedFile:
 class Upload:
     """A study on its way in, or already submitted as `job_id` (empty before).
 
-    `revision` rises with every change; `files` are in order of file_index.
+    `revision` rises with every change; `files` are in order of file_index, and none once the job's input was erased.
     """
 
     tenant: str
@@ -198,7 +198,8 @@ class Job:
     """One accepted study, as it stood at `revision`, which rises with every change.
 
     `options` and `result` are serialised SegmentationOptions and SegmentationResult, `result` empty unless
-    SUCCEEDED. A listing leaves `result` and `files` empty. `attempt` counts the attempts begun and not given back.
+    SUCCEEDED. A listing leaves `result` and `files` empty, and `files` are none once they were erased. `attempt` counts
+    the attempts begun and not given back.
     """
 
     tenant: str

@@ -85,7 +85,7 @@ class RedisJobStore:
             OverloadedError: The queue is full.
         """
         upload = new_job.upload
-        if not upload.is_complete:
+        if not (upload.is_complete or upload.job_id):
             raise upload_incomplete("a file that is not complete")
         word, *rest = await self._scripts.run(
             "submit_job",

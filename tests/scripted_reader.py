@@ -15,6 +15,7 @@ from brainmets.formats.study_reader import ReadStudy, StudyFile, VolumeListener
 from brainmets.imaging.errors import UnusableSeriesError
 from brainmets.imaging.findings import Finding, FindingCode, Severity
 from brainmets.imaging.geometry import Geometry
+from brainmets.imaging.nifti_forms import NiftiForms
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.series import SeriesReason, SeriesSelection, SeriesUse
 from brainmets.imaging.volume import Volume, VoxelMemory
@@ -23,6 +24,7 @@ from brainmets.preprocessing.decoding_messages import ANSWER_PLACE, AnswerKind
 READER = f"{__name__}:read_study"
 SHAPE = (3, 4, 5)
 AFFINE = np.array([[0.1, 0, 3, 1 / 3], [0, 2, 0, -7], [-1, 0, 0.2, 1e-9], [0, 0, 0, 1]])
+FORMS = NiftiForms(4, 2, (-1.0, 0.1, 2.0, 1 / 3), (0.1, -0.2, 0.3), (-7.0, 1 / 3, 1e-9))
 FINDING = Finding(FindingCode.DIFFERENT_DAYS, "Days apart.", Sequence.T1N, Severity.SEVERE)
 SERIES = SeriesUse(0, 9, None, Sequence.T1C, SeriesReason.CHOSEN, "Taken.", SHAPE, (0.1, 2.0, 1 / 3))
 
@@ -46,7 +48,7 @@ def read_study(
     if len(files) > 1 and (deed := bytes(files[1].content)) in LATE_DEEDS:
         LATE_DEEDS[deed](on_volume, memory)
     indices = dict.fromkeys(sequences, files[0].file_index)
-    return ReadStudy(volumes, indices, (SERIES,) * len(selections), (FINDING,) * len(known))
+    return ReadStudy(volumes, indices, (SERIES,) * len(selections), (FINDING,) * len(known), FORMS)
 
 
 def _volume(value: float) -> Volume:

@@ -198,6 +198,65 @@ def test_a_mask_has_the_shape_and_affine_of_its_series(affine_ras: NDArray[np.fl
     np.testing.assert_array_equal(np.asarray(mask.dataobj), count_voxels() > 60)
 
 
+def placed_by(affine_ras: NDArray[np.float64], *, sform_code: int, qform_code: int) -> bytes:
+    """Return a file with a transform, told as sform, as qform, or as both."""
+    image = nibabel.Nifti1Image(count_voxels(), affine_ras)
+    image.set_qform(affine_ras, code=qform_code)
+    image.set_sform(affine_ras if sform_code else None, code=sform_code)
+    content: bytes = image.to_bytes()
+    return content
+
+
+HALF_TURN = np.eye(4)
+HALF_TURN[:3, :3] = Rotation.from_rotvec([1.2, 2.0, -2.07]).as_matrix() @ np.diag([0.7, 0.8, -3.0])
+
+
+@pytest.mark.parametrize(
+    "series",
+    [
+        placed_twice(shifted(2.0, 3.0, 6.0)),
+        placed_twice(TURNED, sform_code=4, qform_code=2),
+        placed_twice(TURNED, qform_code=0),
+        placed_by(HALF_TURN, sform_code=1, qform_code=1),
+        placed_by(HALF_TURN, sform_code=0, qform_code=2),
+        placed_by(HALF_TURN, sform_code=3, qform_code=0),
+        placed_by(LEANING, sform_code=1, qform_code=0),
+        # Nobody can go by these.
+        edited(lambda header: header.__setitem__("quatern_b", 2.0), placed_by(HALF_TURN, sform_code=1, qform_code=0)),
+    ],
+    ids=["apart", "template", "sform alone", "half turn", "qform alone", "template alone", "sheared", "no rotation"],
+)
+def test_a_mask_lies_on_its_series_whichever_form_a_viewer_goes_by(series: bytes) -> None:
+    """Codes and transforms of both are the series', and so is the spacing that is told beside them."""
+    attributes = read_nifti_attributes(series, file_index=0)
+    volume, image = read_nifti(series, file_index=0), nibabel.Nifti1Image.from_bytes(series)
+    mask = loaded(write_nifti(np.ones(volume.voxels.shape, np.uint8), volume.geometry, forms=attributes.nifti_forms))
+    np.testing.assert_array_equal(mask.affine, image.affine)
+    np.testing.assert_array_equal(mask.header["pixdim"][1:4], image.header["pixdim"][1:4])
+    for ours, theirs in (
+        (mask.get_sform(coded=True), image.get_sform(coded=True)),
+        (mask.get_qform(coded=True), image.get_qform(coded=True)),
+    ):
+        assert ours[1] == theirs[1]
+        np.testing.assert_array_equal(ours[0], theirs[0])
+
+
+def test_a_qform_that_is_none_is_not_told() -> None:
+    """Of a quaternion longer than 1 the series' viewers make nothing, or anything."""
+    series = edited(lambda header: header.__setitem__("quatern_b", 2.0), placed_twice(TURNED))
+    volume = read_nifti(series, file_index=0)
+    forms = read_nifti_attributes(series, file_index=0).nifti_forms
+    mask = loaded(write_nifti(np.ones(volume.voxels.shape, np.uint8), volume.geometry, forms=forms))
+    assert (int(mask.header["sform_code"]), int(mask.header["qform_code"])) == (1, 0)
+
+
+def test_sheared_axes_are_told_as_sform_alone() -> None:
+    """A qform cannot hold them, also where the series is no NIfTI."""
+    volume = read_nifti(nifti_file(affine_ras=LEANING), file_index=0)
+    mask = loaded(write_nifti(np.ones(volume.voxels.shape, np.uint8), volume.geometry))
+    assert (int(mask.header["sform_code"]), int(mask.header["qform_code"])) == (1, 0)
+
+
 @pytest.mark.parametrize("directions", [AXIAL, SAGITTAL, CORONAL, OBLIQUE])
 def test_sform_and_qform_of_what_is_written_agree(directions: NDArray[np.float64]) -> None:
     """Viewers that read either show the mask in one place."""

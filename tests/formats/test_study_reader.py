@@ -301,6 +301,20 @@ def test_nifti_and_dicom_agree() -> None:
     assert np.abs(read.geometry.corners_mm() - volume.geometry.corners_mm()).max() < 1e-4
 
 
+def test_a_study_tells_how_its_t1c_says_where_it_lies() -> None:
+    """Of a NIfTI, whichever file it is; DICOM says it in one way."""
+    volume = small_volume()
+    content = gzip.decompress(write_nifti(volume.voxels, volume.geometry))
+    files = (
+        StudyFile(0, MediaType.NIFTI, Sequence.T2F, content),
+        StudyFile(1, MediaType.NIFTI, Sequence.T1C, edited(lambda header: header.set_sform(None, 2), content)),
+    )
+    forms = read_study(files).t1c_forms
+    assert forms is not None
+    assert (forms.sform_code, forms.qform_code) == (2, 1)
+    assert read_study(study_files(*write_series(volume))).t1c_forms is None
+
+
 @pytest.mark.parametrize("modality", ["CT", "PT", "SR"])
 def test_a_study_without_mr_is_refused(modality: str) -> None:
     """Networks that were trained on MR say something of anything."""

@@ -31,6 +31,7 @@ from brainmets.gateway.page_tokens import token_from_sequence
 from brainmets.imaging.brain_mask import pack_brain
 from brainmets.imaging.findings import Finding, FindingCode
 from brainmets.imaging.midline import Midline
+from brainmets.imaging.nifti_forms import NiftiForms
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.tile_contract import TileContract
 from brainmets.imaging.tiling import crop_tile, plan_tiles
@@ -264,6 +265,7 @@ def _prepared_study() -> Iterator[bytes]:
         t1c_file_index=1,
         series=SERIES,
         brain=pack_brain(volume.brain),
+        t1c_forms=NiftiForms(1, 1, (1.0, 1.0, 1.0, 1.0)),
     )
     response = preprocessing_service_pb2.PrepareStudyResponse
     yield response(header=header_to_proto(header)).SerializeToString()

@@ -29,6 +29,7 @@ from brainmets.imaging.findings import Finding, FindingCode
 from brainmets.imaging.geometry import Box
 from brainmets.imaging.media_type import MediaType
 from brainmets.imaging.midline import Midline, Side
+from brainmets.imaging.nifti_forms import NiftiForms
 from brainmets.imaging.normalization import NormalizedVolume
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.tile_contract import TileContract
@@ -46,6 +47,8 @@ LESION = (slice(8, 16), slice(20, 30), slice(20, 26))
 FINDING = Finding(FindingCode.SEQUENCE_DROPPED, "It was left out.", Sequence.T2F)
 FILES = (StoredFile(0, MediaType.NIFTI, Sequence.T1C, ("uploads/a/0/0",), bytes(32), 1),)
 CHOICES = PreparationChoices(force=True)
+
+FORMS = NiftiForms(4, 2, (1.0, 1.0, 1.0, 1.0), (0.0, 0.0, 0.0), (5.0, -7.0, 9.0))
 
 
 def normalized(sequences: tuple[Sequence, ...] = (Sequence.T1C,)) -> NormalizedVolume:
@@ -95,6 +98,7 @@ class MemoryPreparer:
             grid=grid,
             midline=Midline((1.0, 0.0, 0.0), 0.0),
             t1c_file_index=files[0].file_index,
+            t1c_forms=FORMS,
         )
         try:
             yield PreparedStudy(header, self._cut(grid))
@@ -185,6 +189,18 @@ async def test_the_mask_is_the_lesion_on_the_acquired_grid(segment: Segment, art
     expected = np.zeros(ACQUIRED.shape)
     expected[HEAD.slices][LESION] = 1
     np.testing.assert_array_equal(await read_voxels(artifacts, ArtifactKind.MASK_NIFTI), expected)
+
+
+@pytest.mark.parametrize("kind", [ArtifactKind.MASK_NIFTI, ArtifactKind.PROBABILITY_NIFTI])
+async def test_files_say_where_they_lie_as_the_t1c_does(
+    segment: Segment, artifacts: ArtifactStore, kind: ArtifactKind
+) -> None:
+    """So that they lie on it in every viewer."""
+    await segment()
+    content = await artifacts.read(f"jobs/job/1/{FILE_NAMES[kind]}")
+    header = nibabel.Nifti1Image.from_bytes(gzip.decompress(content)).header
+    assert (int(header["sform_code"]), int(header["qform_code"])) == (FORMS.sform_code, FORMS.qform_code)
+    assert float(header["qoffset_y"]) == FORMS.offset_mm[1]
 
 
 async def test_the_probability_is_the_networks_mean(segment: Segment, artifacts: ArtifactStore) -> None:

@@ -400,6 +400,7 @@ def test_a_file_of_two_places_is_said(apart_mm: float, *, said: bool) -> None:
         (FindingCode.SFORM_QFORM_DISAGREE, Sequence.T2F, Severity.WARNING),
     ]
     assert all("7.2 mm apart; the sform was used" in finding.message for finding in found)
+    assert ["Mask and probabilities tell both" in finding.message for finding in found] == said * [True, False]
 
 
 @pytest.mark.parametrize("burned_in", [True, False, None])

@@ -34,7 +34,7 @@ from brainmets.preprocessing.decoding_messages import DecodingLimits, DecodingOr
 from brainmets.preprocessing.shared_memory import StudyBytes
 from brainmets.runtime.metrics import PreprocessingMetrics
 from brainmets.runtime.settings import PreprocessingSettings
-from scripted_reader import AFFINE, FINDING, NAP_S, READER, SERIES, SHAPE
+from scripted_reader import AFFINE, FINDING, FORMS, NAP_S, READER, SERIES, SHAPE
 
 SETTINGS = PreprocessingSettings(artifact_url="file:///nowhere")
 DEFAULT_LIMITS = DecodingLimits(SETTINGS.decoding_time_s, SETTINGS.decoding_memory_bytes)
@@ -124,9 +124,10 @@ def is_alive(process: psutil.Process) -> bool:
 
 
 async def test_what_was_read_arrives_as_it_was(pool: DecoderPool) -> None:
-    """Voxels, grid, findings and series are those of the reader, to the last bit."""
+    """Voxels, grid, forms, findings and series are those of the reader, to the last bit."""
     study = await read(pool, b"-2.5", b"", selections=(SeriesSelection(Sequence.T1C, 3),), known=(Sequence.T1C,))
     assert (study.series, study.findings) == ((SERIES,), (FINDING,))
+    assert study.t1c_forms == FORMS
     assert dict(study.file_indices) == {Sequence.T1C: 0}
     assert np.array_equal(study.volumes[Sequence.T1C].voxels, np.full(SHAPE, -2.5, np.float32))
     assert np.array_equal(study.volumes[Sequence.T1C].geometry.affine, AFFINE)

@@ -92,6 +92,7 @@ async def test_the_acquired_grid_is_the_files(bench: PreparationBench, head: Hea
     assert sorted(header.acquired.shape) == [48, 60, 64]
     affine = np.array(header.acquired.affine_lps).reshape(4, 4)
     assert np.isclose(abs(np.linalg.det(affine[:3, :3])), 1.75**3)
+    assert list(header.t1c_forms.pixdim[1:]) == [1.75] * 3
 
 
 async def test_a_file_in_parts_is_one_file(bench: PreparationBench, head: Head) -> None:

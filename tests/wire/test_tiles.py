@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+from google.protobuf import json_format
 
 from brainmets.imaging.brain_mask import UNKNOWN_BRAIN, pack_brain
 from brainmets.imaging.errors import InternalError, ModelContractError
 from brainmets.imaging.findings import Finding, FindingCode, Severity
 from brainmets.imaging.midline import Midline
+from brainmets.imaging.nifti_forms import NiftiForms
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.tile_contract import TileContract
 from brainmets.imaging.tiling import crop_tile, plan_tiles
@@ -38,6 +40,7 @@ HEADER = StudyHeader(
     t1c_file_index=5,
     series=SERIES,
     brain=pack_brain(VOLUME.voxels[0] > 0.5),
+    t1c_forms=NiftiForms(4, 2, (-1.0, 0.7, 0.9, 1.1), (0.1, -0.2, 1 / 3), (-7.5, 2.0, 1e-9)),
 )
 
 
@@ -65,6 +68,23 @@ def test_a_header_that_never_told_of_a_brain_says_so() -> None:
     message = sent(HEADER)
     message.ClearField("brain")
     assert header_from_proto(message).brain == UNKNOWN_BRAIN
+
+
+def test_a_header_without_forms_tells_of_none() -> None:
+    """Its T1c is DICOM, or preprocessing is older."""
+    message = sent(HEADER)
+    message.ClearField("t1c_forms")
+    assert header_from_proto(message).t1c_forms is None
+
+
+def test_forms_that_no_file_can_have_are_refused() -> None:
+    """They would break the result's files off."""
+    for change in ({"sform_code": 70_000}, {"qform_code": -1}, {"pixdim": [1.0, 1.0]}, {"quaternion": [np.nan] * 3}):
+        forms = json_format.MessageToDict(sent(HEADER).t1c_forms, preserving_proto_field_name=True) | change
+        message = sent(HEADER)
+        message.t1c_forms.CopyFrom(messages.NiftiForms(**forms))
+        with pytest.raises(InternalError):
+            header_from_proto(message)
 
 
 @pytest.mark.parametrize("field", ["acquired", "normalized", "tile_shapes", "origins", "midline"])

@@ -16,6 +16,7 @@ from brainmets.imaging.errors import (
     MalformedFileError,
 )
 from brainmets.imaging.geometry import Geometry
+from brainmets.imaging.nifti_forms import SCANNER_CODE, NiftiForms
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.series import SeriesAttributes
 from brainmets.imaging.volume import Volume, VoxelMemory, new_voxels
@@ -23,8 +24,6 @@ from brainmets.imaging.volume import Volume, VoxelMemory, new_voxels
 DESCRIPTION = b"brainmets. Research use only. Not for diagnosis."
 # A written header, and the four zero bytes that say that no extension follows.
 _OFFSET_BYTES = 352
-# Codes of NIfTI: coordinates of the scanner's patient.
-_SCANNER = 1
 # Both are their own inverse: RAS to LPS, and (column, row, slice) to (slice, row, column).
 _FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
 _REVERSED = [2, 1, 0, 3]
@@ -49,7 +48,9 @@ def read_nifti_attributes(
     except GzipStreamError as error:
         raise _malformed("a whole gzip stream", got=str(error), file_index=file_index) from error
     header = read_header(bytes(beginning[:LONGEST_HEADER_BYTES]), file_index=file_index)
-    return SeriesAttributes(file_index, _geometry(header), stated=stated, forms_apart_mm=header.forms_apart_mm)
+    return SeriesAttributes(
+        file_index, _geometry(header), stated=stated, forms_apart_mm=header.forms_apart_mm, nifti_forms=header.forms
+    )
 
 
 def read_nifti(content: bytes | memoryview, *, file_index: int, memory: VoxelMemory = new_voxels) -> Volume:
@@ -170,6 +171,7 @@ def write_nifti(
     geometry: Geometry,
     *,
     slope: float = 1.0,
+    forms: NiftiForms | None = None,
 ) -> bytes:
     """Write a volume as a compressed NIfTI-1 file with the shape and affine of the file its grid was read from.
 
@@ -177,6 +179,7 @@ def write_nifti(
         voxels: (D, H, W), on the grid.
         geometry: The grid.
         slope: What a stored value is to be multiplied by when it is read.
+        forms: How the file says where its voxels lie whose grid it is; None where that is no NIfTI.
 
     Raises:
         InternalError: The voxels do not fit the grid.
@@ -188,7 +191,7 @@ def write_nifti(
             got=str(voxels.shape),
             remedy="report it as a defect of brainmets",
         )
-    header = _written_header(voxels.dtype, geometry, slope=slope)
+    header = _written_header(voxels.dtype, geometry, slope=slope, forms=forms)
     content = np.zeros(_OFFSET_BYTES + voxels.nbytes, dtype=np.uint8)
     content[: len(header.binaryblock)] = np.frombuffer(header.binaryblock, dtype=np.uint8)
     # NIfTI's first axis is its fastest; in C order it is our last.
@@ -197,20 +200,29 @@ def write_nifti(
 
 
 def _written_header(
-    stored_type: np.dtype[Any], geometry: Geometry, *, slope: float
+    stored_type: np.dtype[Any], geometry: Geometry, *, slope: float, forms: NiftiForms | None
 ) -> Nifti1Header:  # Any: one of three
     header = Nifti1Header(endianness="<")
     header.set_data_dtype(stored_type)
     header.set_data_shape(geometry.shape[::-1])
     affine_ras = _FLIP @ geometry.affine[:, _REVERSED]
-    # Both, because viewers differ in which they read; a qform cannot hold shears and leaves them out.
-    header.set_qform(affine_ras, code=_SCANNER)
-    header.set_sform(affine_ras, code=_SCANNER)
+    # Both, because viewers differ in which they read; a qform cannot hold shears, and one without would contradict.
+    header.set_qform(affine_ras, code=0 if geometry.is_sheared else SCANNER_CODE)
+    header.set_sform(affine_ras, code=SCANNER_CODE)
+    if forms is not None:
+        _set_forms(header, forms)
     header.set_xyzt_units("mm")
     header.set_slope_inter(slope, 0.0)
     header["vox_offset"] = _OFFSET_BYTES
     header["descrip"] = DESCRIPTION
     return header
+
+
+def _set_forms(header: Nifti1Header, forms: NiftiForms) -> None:
+    header["sform_code"], header["qform_code"] = forms.sform_code, forms.qform_code
+    header["pixdim"][:4] = forms.pixdim
+    header["quatern_b"], header["quatern_c"], header["quatern_d"] = forms.quaternion
+    header["qoffset_x"], header["qoffset_y"], header["qoffset_z"] = forms.offset_mm
 
 
 def _malformed(expected: str, *, got: str, file_index: int) -> BrainmetsError:

@@ -23,6 +23,7 @@ from brainmets.imaging.errors import (
     UnsupportedFormatError,
 )
 from brainmets.imaging.geometry import MAX_VOXELS
+from brainmets.imaging.nifti_forms import MAX_CODE, NiftiForms
 
 # Bytes that tell everything: NIfTI-2's header, the longer one, and the flag of extensions behind it.
 LONGEST_HEADER_BYTES = 544
@@ -88,6 +89,7 @@ class NiftiHeader:
         affine_ras: 4 by 4 matrix from (column, row, slice, 1) to RAS millimetres, sform before qform.
         forms_apart_mm: How far apart sform and qform put a corner of the volume; 0 where one of them is not told, or
             the qform cannot be used.
+        forms: How the header places them, in its own words.
     """
 
     shape: tuple[int, int, int]
@@ -97,6 +99,7 @@ class NiftiHeader:
     intercept: float
     affine_ras: NDArray[np.float64]
     forms_apart_mm: float
+    forms: NiftiForms
 
     @property
     def voxel_count(self) -> int:
@@ -135,8 +138,12 @@ def read_header(beginning: bytes, *, file_index: int) -> NiftiHeader:
     offset_bytes = checks.offset(header, least=kind.size_bytes + 4)
     affine_ras = checks.affine(header, shape)
     slope, intercept = checks.scale(header)
-    forms_apart_mm = _measure_forms_apart(header, shape, affine_ras)
-    return NiftiHeader(shape, stored_type, offset_bytes, slope, intercept, affine_ras, forms_apart_mm)
+    qform = _read_qform(header)
+    forms_apart_mm = 0.0
+    if qform is not None and header["sform_code"] > 0:
+        forms_apart_mm = _measure_apart(qform, affine_ras, shape)
+    forms = _read_forms(header, qform_is_used=qform is not None)
+    return NiftiHeader(shape, stored_type, offset_bytes, slope, intercept, affine_ras, forms_apart_mm, forms)
 
 
 class _Checks:
@@ -362,20 +369,38 @@ class _Checks:
         return kind(message, expected=expected, got=got, remedy=remedy, file_index=self._file_index)
 
 
-def _measure_forms_apart(header: Nifti1Header, shape: tuple[int, int, int], affine_ras: NDArray[np.float64]) -> float:
-    """Return how far apart sform and qform put a corner of the volume, of a header that passed all checks."""
-    if header["sform_code"] <= 0 or header["qform_code"] <= 0:
-        return 0.0
+def _read_qform(header: Nifti1Header) -> NDArray[np.float64] | None:
+    """Return the qform of a header that passed all checks; None where it is not told, or cannot be used."""
+    if header["qform_code"] <= 0:
+        return None
     try:
         qform: NDArray[np.float64] = header.get_qform()
     except (ValueError, ArithmeticError, HeaderDataError):
-        return 0.0
+        return None
     # Written so that a NaN is left out too.
-    if not np.abs(qform).max() <= MAX_COORDINATE_MM:
-        return 0.0
+    return qform if np.abs(qform).max() <= MAX_COORDINATE_MM else None
+
+
+def _measure_apart(qform: NDArray[np.float64], affine_ras: NDArray[np.float64], shape: tuple[int, int, int]) -> float:
+    """Return how far apart two transforms put a corner of the volume."""
     slices, rows, columns = shape
     corners = np.array([*itertools.product((0, columns - 1), (0, rows - 1), (0, slices - 1), (1,))])
     return float(np.linalg.norm(corners @ (affine_ras - qform).T, axis=1).max())
+
+
+def _read_forms(header: Nifti1Header, *, qform_is_used: bool) -> NiftiForms:
+    """Return how a header that passed all checks places its voxels."""
+    sform_code, qform_code = (int(np.clip(header[name], 0, MAX_CODE)) for name in ("sform_code", "qform_code"))
+    columns_mm, rows_mm, slices_mm = np.abs(header["pixdim"][1:4]).tolist()
+    if not qform_is_used:
+        return NiftiForms(sform_code, 0, (1.0, columns_mm, rows_mm, slices_mm))
+    b, c, d, x_mm, y_mm, z_mm = (
+        float(header[name]) for name in ("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z")
+    )
+    handedness = float(header["pixdim"][0])
+    return NiftiForms(
+        sform_code, qform_code, (handedness, columns_mm, rows_mm, slices_mm), (b, c, d), (x_mm, y_mm, z_mm)
+    )
 
 
 def _times(sizes: tuple[int, ...] | list[int]) -> str:

@@ -14,6 +14,7 @@ from brainmets.formats.zip_archive import list_entries
 from brainmets.imaging.errors import BrainmetsError, UnsupportedFormatError
 from brainmets.imaging.findings import Finding
 from brainmets.imaging.media_type import MediaType
+from brainmets.imaging.nifti_forms import NiftiForms
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.sequence_choice import choose_sequences
 from brainmets.imaging.series import SeriesAttributes, SeriesSelection, SeriesUse
@@ -48,12 +49,14 @@ class ReadStudy:
         file_indices: The client's number of the first file of each.
         series: What became of every series.
         findings: What a reader of the result should know of the choice.
+        t1c_forms: How the T1c's file says where its voxels lie; None for DICOM.
     """
 
     volumes: Mapping[Sequence, Volume]
     file_indices: Mapping[Sequence, int]
     series: tuple[SeriesUse, ...]
     findings: tuple[Finding, ...]
+    t1c_forms: NiftiForms | None = None
 
 
 class VolumeReader(Protocol):
@@ -117,7 +120,8 @@ def read_study(
             volumes[sequence] = reading.result()
             on_volume(sequence, volumes[sequence])
     indices = {sequence: series.attributes.file_index for sequence, series in chosen.items()}
-    return ReadStudy(volumes, indices, choice.uses, choice.findings)
+    t1c_forms = chosen[Sequence.T1C].attributes.nifti_forms
+    return ReadStudy(volumes, indices, choice.uses, choice.findings, t1c_forms)
 
 
 def survey_study(files: tuple[StudyFile, ...]) -> tuple[SeriesAttributes, ...]:

@@ -10,6 +10,8 @@ from brainmets.formats.nifti import write_nifti
 from brainmets.formats.overlay import render_overlay
 from brainmets.gateway.decision import DecidedStudy
 from brainmets.gateway.jobs import ArtifactKind
+from brainmets.imaging.lesions import InstanceMap
+from brainmets.imaging.nifti_forms import NiftiForms
 from brainmets.imaging.probability_map import ProbabilityMap
 from brainmets.imaging.result import SegmentationResult
 from brainmets.imaging.volume import Volume
@@ -23,31 +25,39 @@ PROBABILITY_STEPS = 255
 _SLOPE = float(np.nextafter(np.float32(1.0 / PROBABILITY_STEPS), np.float32(0.0)))
 
 
-def result_writers(decided: DecidedStudy, t1c: Volume) -> Mapping[ArtifactKind, Callable[[], bytes]]:
+def result_writers(
+    decided: DecidedStudy, t1c: Volume, *, forms: NiftiForms | None = None
+) -> Mapping[ArtifactKind, Callable[[], bytes]]:
     """Return what writes each file of a result.
 
     Args:
         decided: The result, on the acquired grid.
         t1c: The T1c as the networks saw it, for the picture.
+        forms: How the T1c's file says where its voxels lie; None where that is no NIfTI.
     """
     result, instances = decided.result, decided.instances
     return {
-        ArtifactKind.MASK_NIFTI: lambda: write_nifti(instances.mask.voxels.view(np.uint8), instances.geometry),
-        ArtifactKind.PROBABILITY_NIFTI: lambda: write_probability(decided.probability),
+        ArtifactKind.MASK_NIFTI: lambda: write_mask(instances, forms=forms),
+        ArtifactKind.PROBABILITY_NIFTI: lambda: write_probability(decided.probability, forms=forms),
         ArtifactKind.REPORT_JSON: lambda: write_report(result),
         ArtifactKind.LESIONS_CSV: lambda: write_lesion_table(result.lesions),
         ArtifactKind.OVERLAY_PNG: lambda: render_overlay(t1c, instances, result),
     }
 
 
-def write_probability(probability: ProbabilityMap) -> bytes:
+def write_mask(instances: InstanceMap, *, forms: NiftiForms | None = None) -> bytes:
+    """Write lesions as NIfTI, 1 within them."""
+    return write_nifti(instances.mask.voxels.view(np.uint8), instances.geometry, forms=forms)
+
+
+def write_probability(probability: ProbabilityMap, *, forms: NiftiForms | None = None) -> bytes:
     """Write probabilities as NIfTI, in steps of 1/255."""
     steps = np.empty(probability.geometry.shape, dtype=np.uint8)
     # Slice by slice, which stays in the processor's cache.
     for plane, plane_steps in zip(probability.voxels, steps, strict=True):
         # Cut off after adding a half, which rounds; a rounding error outside of [0, 1] is cut off with it.
         plane_steps[...] = plane * np.float32(PROBABILITY_STEPS) + np.float32(0.5)
-    return write_nifti(steps, probability.geometry, slope=_SLOPE)
+    return write_nifti(steps, probability.geometry, slope=_SLOPE, forms=forms)
 
 
 def write_report(result: SegmentationResult) -> bytes:

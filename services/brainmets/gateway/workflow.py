@@ -92,5 +92,5 @@ async def segment_study(
     order.deadline.check()
 
     await report(Progress(Stage.WRITING, tiles, tiles))
-    artifacts = await output.write(result_writers(decided, blended.t1c))
+    artifacts = await output.write(result_writers(decided, blended.t1c, forms=prepared.header.t1c_forms))
     return SegmentedStudy(decided.result, artifacts, blended.t1c_ceiling, blended.agreement)

@@ -64,6 +64,8 @@ def _find_two_places(sequence: Sequence, candidate: Candidate) -> tuple[Finding,
         f"The file's sform and qform place its voxels up to {apart_mm:.1f} mm apart; the sform was used: programs that "
         "go by the qform show another place."
     )
+    if sequence is Sequence.T1C:
+        message += " Mask and probabilities tell both, as the T1c does."
     return (Finding(FindingCode.SFORM_QFORM_DISAGREE, message, sequence),)
 
 

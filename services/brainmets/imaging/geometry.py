@@ -115,6 +115,11 @@ class Geometry:
         return directions
 
     @cached_property
+    def is_sheared(self) -> bool:
+        """Whether its axes are not perpendicular."""
+        return bool(np.abs(self.directions.T @ self.directions - np.eye(3)).max() > MAX_SHEAR)
+
+    @cached_property
     def axial_axes(self) -> Index | None:
         """The array axes that run nearest to the patient's z, y and x.
 
@@ -123,9 +128,8 @@ class Geometry:
         """
         cosines = np.abs(self.directions)
         z, y, x = cosines.argmax(axis=1)[::-1].tolist()
-        sheared = np.abs(self.directions.T @ self.directions - np.eye(3)).max() > MAX_SHEAR
         leaning = cosines[[2, 1, 0], [z, y, x]].min() < np.cos(np.deg2rad(MAX_LEAN_DEG))
-        return None if sheared or leaning else (z, y, x)
+        return None if self.is_sheared or leaning else (z, y, x)
 
     @cached_property
     def angulation_deg(self) -> float:

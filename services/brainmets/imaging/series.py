@@ -10,6 +10,7 @@ from datetime import date
 from enum import StrEnum
 
 from brainmets.imaging.geometry import Geometry
+from brainmets.imaging.nifti_forms import NiftiForms
 from brainmets.imaging.sequence import Sequence
 
 
@@ -44,6 +45,7 @@ class SeriesAttributes:
         burned_in_text: BurnedInAnnotation (0028,0301).
         uneven_mm: Largest distance of a slice from its place in the evenly spaced grid; 0 where that is but rounding.
         forms_apart_mm: How far apart a NIfTI file's sform and qform put a corner of the volume; 0 without both.
+        nifti_forms: How a NIfTI file says where its voxels lie; None for DICOM.
     """
 
     file_index: int
@@ -68,6 +70,7 @@ class SeriesAttributes:
     burned_in_text: bool | None = None
     uneven_mm: float = 0.0
     forms_apart_mm: float = 0.0
+    nifti_forms: NiftiForms | None = None
 
 
 class SeriesReason(StrEnum):

@@ -177,6 +177,7 @@ class Decoder:
                     {sequence: answer.file_indices[sequence] for sequence in known},
                     answer.series,
                     answer.findings,
+                    answer.t1c_forms,
                 )
             sequence, volume = answer
             if sequence in volumes:

@@ -271,7 +271,7 @@ class Answers:
 
     def send_study(self, read: ReadStudy) -> None:
         """Tell that all volumes were read."""
-        study = DecodedStudy(dict(read.file_indices), read.series, read.findings)
+        study = DecodedStudy(dict(read.file_indices), read.series, read.findings, read.t1c_forms)
         self._send(AnswerKind.STUDY, DECODED_JSON.dump_json(study))
 
     def send_refusal(self, error: BrainmetsError) -> None:

@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 from brainmets.imaging.findings import Finding
 from brainmets.imaging.geometry import Index
 from brainmets.imaging.media_type import MediaType
+from brainmets.imaging.nifti_forms import NiftiForms
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.series import SeriesSelection, SeriesUse
 
@@ -80,11 +81,12 @@ class VolumeSpan:
 
 @dataclass(frozen=True, slots=True)
 class DecodedStudy:
-    """A study whose volumes were read: the first file of each, and what is to be told of the study."""
+    """A study whose volumes were read: the first file of each, what is to be told of it, and its T1c's NIfTI forms."""
 
     file_indices: dict[Sequence, int]
     series: tuple[SeriesUse, ...]
     findings: tuple[Finding, ...]
+    t1c_forms: NiftiForms | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,7 @@ async def prepare_study(order: StudyOrder, workshop: Workshop, *, max_study_byte
         t1c_file_index=read.file_indices[Sequence.T1C],
         series=leave_out(read.series, seen=normalized.sequences),
         brain=pack_brain(normalized.brain),
+        t1c_forms=read.t1c_forms,
     )
     return PreparedStudy(header, normalized)
 

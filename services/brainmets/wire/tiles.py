@@ -12,6 +12,7 @@ from brainmets.imaging.findings import Finding
 from brainmets.imaging.geometry import Box, Geometry
 from brainmets.imaging.half_precision import to_half
 from brainmets.imaging.midline import Midline
+from brainmets.imaging.nifti_forms import NiftiForms
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.series import SeriesUse
 from brainmets.imaging.tile_contract import TileContract
@@ -22,6 +23,7 @@ from brainmets.wire.brain import brain_mask_from_proto, brain_mask_to_proto
 from brainmets.wire.findings import finding_from_proto, finding_to_proto
 from brainmets.wire.geometry import geometry_from_proto, geometry_to_proto
 from brainmets.wire.names import sequence_from_proto, sequence_to_proto
+from brainmets.wire.nifti_forms import forms_from_proto, forms_to_proto
 from brainmets.wire.series import series_use_from_proto, series_use_to_proto
 
 # Half the bytes of float32. Normalised intensities are of the order of 1, so that it costs them 0.05 %.
@@ -45,6 +47,7 @@ class StudyHeader:
         t1c_file_index: The client's number of the file that the T1c was read from.
         series: Every series that was sent, and what became of it.
         brain: Where the brain is on the normalised grid.
+        t1c_forms: How the T1c's file says where its voxels lie; None where that is no NIfTI.
     """
 
     acquired: Geometry
@@ -56,6 +59,7 @@ class StudyHeader:
     t1c_file_index: int
     series: tuple[SeriesUse, ...] = ()
     brain: BrainMask = UNKNOWN_BRAIN
+    t1c_forms: NiftiForms | None = None
 
 
 def header_to_proto(header: StudyHeader) -> messages.StudyHeader:
@@ -72,6 +76,7 @@ def header_to_proto(header: StudyHeader) -> messages.StudyHeader:
         t1c_file_index=header.t1c_file_index,
         series=[series_use_to_proto(use) for use in header.series],
         brain=brain_mask_to_proto(header.brain),
+        t1c_forms=forms_to_proto(header.t1c_forms),
     )
 
 
@@ -94,6 +99,7 @@ def header_from_proto(message: messages.StudyHeader) -> StudyHeader:
             t1c_file_index=message.t1c_file_index,
             series=tuple(series_use_from_proto(use) for use in message.series),
             brain=brain_mask_from_proto(message.brain),
+            t1c_forms=forms_from_proto(message.t1c_forms) if message.HasField("t1c_forms") else None,
         )
     except (ValueError, KeyError) as error:
         raise _other_version("a complete header", got="another") from error

@@ -27,7 +27,7 @@ from brainmets.v1 import result_pb2 as brainmets_dot_v1_dot_result__pb2
 from brainmets.v1 import study_pb2 as brainmets_dot_v1_dot_study__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n1brainmets/internal/v1/preprocessing_service.proto\x12\x15\x62rainmets.internal.v1\x1a\x16\x62rainmets/v1/job.proto\x1a\x19\x62rainmets/v1/result.proto\x1a\x18\x62rainmets/v1/study.proto\"\xaa\x01\n\nStoredFile\x12\x12\n\nfile_index\x18\x01 \x01(\r\x12+\n\nmedia_type\x18\x02 \x01(\x0e\x32\x17.brainmets.v1.MediaType\x12(\n\x08sequence\x18\x03 \x01(\x0e\x32\x16.brainmets.v1.Sequence\x12\r\n\x05parts\x18\x04 \x03(\t\x12\x0e\n\x06sha256\x18\x05 \x01(\x0c\x12\x12\n\nsize_bytes\x18\x06 \x01(\x04\"\xa6\x01\n\x0cTileContract\x12)\n\tsequences\x18\x01 \x03(\x0e\x32\x16.brainmets.v1.Sequence\x12\x12\n\nspacing_mm\x18\x02 \x01(\x01\x12\r\n\x05\x64\x65pth\x18\x03 \x01(\r\x12\x0c\n\x04halo\x18\x04 \x01(\r\x12\x0e\n\x06stride\x18\x05 \x01(\r\x12\x10\n\x08max_size\x18\x06 \x01(\r\x12\x18\n\x10overlap_fraction\x18\x07 \x01(\x01\"\xcc\x01\n\x13PrepareStudyRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x30\n\x05\x66iles\x18\x02 \x03(\x0b\x32!.brainmets.internal.v1.StoredFile\x12\x35\n\x08\x63ontract\x18\x03 \x01(\x0b\x32#.brainmets.internal.v1.TileContract\x12\r\n\x05\x66orce\x18\x04 \x01(\x08\x12-\n\x06series\x18\x05 \x03(\x0b\x32\x1d.brainmets.v1.SeriesSelection\"\xee\x02\n\x0bStudyHeader\x12(\n\x08\x61\x63quired\x18\x01 \x01(\x0b\x32\x16.brainmets.v1.Geometry\x12*\n\nnormalized\x18\x02 \x01(\x0b\x32\x16.brainmets.v1.Geometry\x12)\n\tsequences\x18\x03 \x03(\x0e\x32\x16.brainmets.v1.Sequence\x12\'\n\x08\x66indings\x18\x04 \x03(\x0b\x32\x15.brainmets.v1.Finding\x12\x13\n\x0btile_shapes\x18\x05 \x03(\r\x12\x0c\n\x04halo\x18\x06 \x01(\r\x12\x0f\n\x07origins\x18\x07 \x03(\x05\x12\x0f\n\x07midline\x18\x08 \x03(\x01\x12\x16\n\x0et1c_file_index\x18\t \x01(\r\x12\'\n\x06series\x18\n \x03(\x0b\x32\x17.brainmets.v1.SeriesUse\x12/\n\x05\x62rain\x18\x0b \x01(\x0b\x32 .brainmets.internal.v1.BrainMask\"\'\n\tBrainMask\x12\x0c\n\x04step\x18\x01 \x01(\r\x12\x0c\n\x04\x62its\x18\x02 \x01(\x0c\"-\n\x0cPreparedTile\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0e\n\x06voxels\x18\x02 \x01(\x0c\"\x8c\x01\n\x14PrepareStudyResponse\x12\x34\n\x06header\x18\x01 \x01(\x0b\x32\".brainmets.internal.v1.StudyHeaderH\x00\x12\x33\n\x04tile\x18\x02 \x01(\x0b\x32#.brainmets.internal.v1.PreparedTileH\x00\x42\t\n\x07payload2\x81\x01\n\x14PreprocessingService\x12i\n\x0cPrepareStudy\x12*.brainmets.internal.v1.PrepareStudyRequest\x1a+.brainmets.internal.v1.PrepareStudyResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n1brainmets/internal/v1/preprocessing_service.proto\x12\x15\x62rainmets.internal.v1\x1a\x16\x62rainmets/v1/job.proto\x1a\x19\x62rainmets/v1/result.proto\x1a\x18\x62rainmets/v1/study.proto\"\xaa\x01\n\nStoredFile\x12\x12\n\nfile_index\x18\x01 \x01(\r\x12+\n\nmedia_type\x18\x02 \x01(\x0e\x32\x17.brainmets.v1.MediaType\x12(\n\x08sequence\x18\x03 \x01(\x0e\x32\x16.brainmets.v1.Sequence\x12\r\n\x05parts\x18\x04 \x03(\t\x12\x0e\n\x06sha256\x18\x05 \x01(\x0c\x12\x12\n\nsize_bytes\x18\x06 \x01(\x04\"\xa6\x01\n\x0cTileContract\x12)\n\tsequences\x18\x01 \x03(\x0e\x32\x16.brainmets.v1.Sequence\x12\x12\n\nspacing_mm\x18\x02 \x01(\x01\x12\r\n\x05\x64\x65pth\x18\x03 \x01(\r\x12\x0c\n\x04halo\x18\x04 \x01(\r\x12\x0e\n\x06stride\x18\x05 \x01(\r\x12\x10\n\x08max_size\x18\x06 \x01(\r\x12\x18\n\x10overlap_fraction\x18\x07 \x01(\x01\"\xcc\x01\n\x13PrepareStudyRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x30\n\x05\x66iles\x18\x02 \x03(\x0b\x32!.brainmets.internal.v1.StoredFile\x12\x35\n\x08\x63ontract\x18\x03 \x01(\x0b\x32#.brainmets.internal.v1.TileContract\x12\r\n\x05\x66orce\x18\x04 \x01(\x08\x12-\n\x06series\x18\x05 \x03(\x0b\x32\x1d.brainmets.v1.SeriesSelection\"\xa4\x03\n\x0bStudyHeader\x12(\n\x08\x61\x63quired\x18\x01 \x01(\x0b\x32\x16.brainmets.v1.Geometry\x12*\n\nnormalized\x18\x02 \x01(\x0b\x32\x16.brainmets.v1.Geometry\x12)\n\tsequences\x18\x03 \x03(\x0e\x32\x16.brainmets.v1.Sequence\x12\'\n\x08\x66indings\x18\x04 \x03(\x0b\x32\x15.brainmets.v1.Finding\x12\x13\n\x0btile_shapes\x18\x05 \x03(\r\x12\x0c\n\x04halo\x18\x06 \x01(\r\x12\x0f\n\x07origins\x18\x07 \x03(\x05\x12\x0f\n\x07midline\x18\x08 \x03(\x01\x12\x16\n\x0et1c_file_index\x18\t \x01(\r\x12\'\n\x06series\x18\n \x03(\x0b\x32\x17.brainmets.v1.SeriesUse\x12/\n\x05\x62rain\x18\x0b \x01(\x0b\x32 .brainmets.internal.v1.BrainMask\x12\x34\n\tt1c_forms\x18\x0c \x01(\x0b\x32!.brainmets.internal.v1.NiftiForms\"k\n\nNiftiForms\x12\x12\n\nsform_code\x18\x01 \x01(\x05\x12\x12\n\nqform_code\x18\x02 \x01(\x05\x12\x0e\n\x06pixdim\x18\x03 \x03(\x01\x12\x12\n\nquaternion\x18\x04 \x03(\x01\x12\x11\n\toffset_mm\x18\x05 \x03(\x01\"\'\n\tBrainMask\x12\x0c\n\x04step\x18\x01 \x01(\r\x12\x0c\n\x04\x62its\x18\x02 \x01(\x0c\"-\n\x0cPreparedTile\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0e\n\x06voxels\x18\x02 \x01(\x0c\"\x8c\x01\n\x14PrepareStudyResponse\x12\x34\n\x06header\x18\x01 \x01(\x0b\x32\".brainmets.internal.v1.StudyHeaderH\x00\x12\x33\n\x04tile\x18\x02 \x01(\x0b\x32#.brainmets.internal.v1.PreparedTileH\x00\x42\t\n\x07payload2\x81\x01\n\x14PreprocessingService\x12i\n\x0cPrepareStudy\x12*.brainmets.internal.v1.PrepareStudyRequest\x1a+.brainmets.internal.v1.PrepareStudyResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,13 +41,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PREPARESTUDYREQUEST']._serialized_start=496
   _globals['_PREPARESTUDYREQUEST']._serialized_end=700
   _globals['_STUDYHEADER']._serialized_start=703
-  _globals['_STUDYHEADER']._serialized_end=1069
-  _globals['_BRAINMASK']._serialized_start=1071
-  _globals['_BRAINMASK']._serialized_end=1110
-  _globals['_PREPAREDTILE']._serialized_start=1112
-  _globals['_PREPAREDTILE']._serialized_end=1157
-  _globals['_PREPARESTUDYRESPONSE']._serialized_start=1160
-  _globals['_PREPARESTUDYRESPONSE']._serialized_end=1300
-  _globals['_PREPROCESSINGSERVICE']._serialized_start=1303
-  _globals['_PREPROCESSINGSERVICE']._serialized_end=1432
+  _globals['_STUDYHEADER']._serialized_end=1123
+  _globals['_NIFTIFORMS']._serialized_start=1125
+  _globals['_NIFTIFORMS']._serialized_end=1232
+  _globals['_BRAINMASK']._serialized_start=1234
+  _globals['_BRAINMASK']._serialized_end=1273
+  _globals['_PREPAREDTILE']._serialized_start=1275
+  _globals['_PREPAREDTILE']._serialized_end=1320
+  _globals['_PREPARESTUDYRESPONSE']._serialized_start=1323
+  _globals['_PREPARESTUDYRESPONSE']._serialized_end=1463
+  _globals['_PREPROCESSINGSERVICE']._serialized_start=1466
+  _globals['_PREPROCESSINGSERVICE']._serialized_end=1595
 # @@protoc_insertion_point(module_scope)

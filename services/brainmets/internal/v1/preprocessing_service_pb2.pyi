@@ -174,6 +174,7 @@ class StudyHeader(_message.Message):
     T1C_FILE_INDEX_FIELD_NUMBER: _builtins.int
     SERIES_FIELD_NUMBER: _builtins.int
     BRAIN_FIELD_NUMBER: _builtins.int
+    T1C_FORMS_FIELD_NUMBER: _builtins.int
     halo: _builtins.int
     """Slices of context on either side."""
     t1c_file_index: _builtins.int
@@ -214,6 +215,10 @@ class StudyHeader(_message.Message):
     def brain(self) -> Global___BrainMask:
         """Where the brain is."""
 
+    @_builtins.property
+    def t1c_forms(self) -> Global___NiftiForms:
+        """How the T1C's file says where its voxels lie; unset where it is no NIfTI, or preprocessing is older."""
+
     def __init__(
         self,
         *,
@@ -228,14 +233,59 @@ class StudyHeader(_message.Message):
         t1c_file_index: _builtins.int = ...,
         series: _abc.Iterable[_result_pb2.SeriesUse] | None = ...,
         brain: Global___BrainMask | None = ...,
+        t1c_forms: Global___NiftiForms | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acquired", b"acquired", "brain", b"brain", "normalized", b"normalized"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acquired", b"acquired", "brain", b"brain", "normalized", b"normalized", "t1c_forms", b"t1c_forms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquired", b"acquired", "brain", b"brain", "findings", b"findings", "halo", b"halo", "midline", b"midline", "normalized", b"normalized", "origins", b"origins", "sequences", b"sequences", "series", b"series", "t1c_file_index", b"t1c_file_index", "tile_shapes", b"tile_shapes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquired", b"acquired", "brain", b"brain", "findings", b"findings", "halo", b"halo", "midline", b"midline", "normalized", b"normalized", "origins", b"origins", "sequences", b"sequences", "series", b"series", "t1c_file_index", b"t1c_file_index", "t1c_forms", b"t1c_forms", "tile_shapes", b"tile_shapes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StudyHeader: _TypeAlias = StudyHeader  # noqa: Y015
+
+@_typing.final
+class NiftiForms(_message.Message):
+    """The fields of a NIfTI header that place its voxels, but for the sform's numbers, which the acquired grid holds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SFORM_CODE_FIELD_NUMBER: _builtins.int
+    QFORM_CODE_FIELD_NUMBER: _builtins.int
+    PIXDIM_FIELD_NUMBER: _builtins.int
+    QUATERNION_FIELD_NUMBER: _builtins.int
+    OFFSET_MM_FIELD_NUMBER: _builtins.int
+    sform_code: _builtins.int
+    """What the sform's coordinates are, NIfTI's code; 0: it is not told."""
+    qform_code: _builtins.int
+    """What the qform's coordinates are, NIfTI's code; 0: it is not told."""
+    @_builtins.property
+    def pixdim(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Handedness (1 or -1), and the spacing of columns, rows and slices, mm."""
+
+    @_builtins.property
+    def quaternion(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """(b, c, d) of the qform's rotation."""
+
+    @_builtins.property
+    def offset_mm(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Where the qform puts the first voxel, RAS, mm."""
+
+    def __init__(
+        self,
+        *,
+        sform_code: _builtins.int = ...,
+        qform_code: _builtins.int = ...,
+        pixdim: _abc.Iterable[_builtins.float] | None = ...,
+        quaternion: _abc.Iterable[_builtins.float] | None = ...,
+        offset_mm: _abc.Iterable[_builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["offset_mm", b"offset_mm", "pixdim", b"pixdim", "qform_code", b"qform_code", "quaternion", b"quaternion", "sform_code", b"sform_code"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NiftiForms: _TypeAlias = NiftiForms  # noqa: Y015
 
 @_typing.final
 class BrainMask(_message.Message):

@@ -4,13 +4,14 @@ import dataclasses
 import math
 
 import pytest
+from scipy.spatial.transform import Rotation
 
 from brainmets.imaging.geometry import Box
 from brainmets.imaging.lesion import Lesion
 from brainmets.imaging.midline import Side
 from brainmets.imaging.result import ModelUse, SegmentationResult, equivalent_diameter_mm
 from brainmets.imaging.sequence import Sequence
-from imaging_cases import axial_geometry, make_geometry
+from imaging_cases import AXIAL, axial_geometry, make_geometry
 
 NOTHING_FOUND = SegmentationResult(
     lesions=(),
@@ -65,6 +66,18 @@ def test_probabilities_are_stated_as_they_decided(threshold: float, peak: float)
 def test_one_lesion_is_stated_in_the_singular() -> None:
     """One lesion is not "1 lesions"."""
     assert dataclasses.replace(NOTHING_FOUND, lesions=(LESION,)).statement.startswith("1 lesion found")
+
+
+@pytest.mark.parametrize(
+    ("angle_deg", "words"), [(4.0, "mm in the axial plane;"), (25.0, "mm in axial slices angled by 25 degrees;")]
+)
+def test_slices_that_cut_lesions_at_an_angle_are_stated(angle_deg: float, words: str) -> None:
+    """Diameters in them are not those of the patient's axial plane; by a few degrees they nearly are."""
+    directions = Rotation.from_euler("x", angle_deg, degrees=True).as_matrix() @ AXIAL
+    angled = dataclasses.replace(
+        NOTHING_FOUND, lesions=(LESION,), geometry=make_geometry((4, 4, 4), directions=directions)
+    )
+    assert words in angled.statement
 
 
 def test_nothing_smaller_than_a_voxel_is_promised() -> None:

@@ -1,8 +1,10 @@
 """A result's message says what the result says."""
 
+import numpy as np
 import pytest
 
 from brainmets.imaging.findings import FindingCode
+from brainmets.imaging.lesions import LesionMask
 from brainmets.imaging.midline import Side
 from brainmets.imaging.operating_point import OperatingPointName
 from brainmets.v1 import result_pb2, study_pb2
@@ -10,10 +12,11 @@ from brainmets.wire.findings import finding_from_proto, finding_to_proto
 from brainmets.wire.geometry import geometry_from_proto
 from brainmets.wire.names import finding_code_from_proto, finding_code_to_proto, operating_point_to_proto, side_to_proto
 from brainmets.wire.result import result_to_proto
-from imaging_cases import box_at, make_mask
+from imaging_cases import OBLIQUE, box_at, make_geometry, make_mask
 from result_cases import make_result
 
-RESULT = make_result(make_mask((20, 30, 40), box_at((2, 3, 4), (6, 7, 8))))
+STRAIGHT = make_mask((20, 30, 40), box_at((2, 3, 4), (6, 7, 8)))
+RESULT = make_result(LesionMask(STRAIGHT.voxels, make_geometry((20, 30, 40), directions=OBLIQUE)))
 MESSAGE = result_to_proto(RESULT)
 
 
@@ -43,6 +46,11 @@ def test_a_centroid_is_a_point_in_lps() -> None:
 def test_the_grid_reads_back_exactly() -> None:
     """A client can place the mask."""
     assert geometry_from_proto(MESSAGE.geometry) == RESULT.geometry
+
+
+def test_the_angle_of_the_slices_is_told() -> None:
+    """Diameters lie in them."""
+    assert MESSAGE.slice_angulation_deg == pytest.approx(np.rad2deg(np.arccos(OBLIQUE[2, 0])))
 
 
 def test_the_statement_and_its_limits_are_told() -> None:

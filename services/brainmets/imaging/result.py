@@ -10,6 +10,8 @@ from brainmets.imaging.operating_point import OperatingPointName
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.series import SeriesUse
 
+# Slices that lean by more cut a lesion so that its diameters are not those of the patient's axial plane.
+TOLD_ANGULATION_DEG = 5.0
 INTENDED_USE = "Research use only. Not for diagnosis."
 
 
@@ -85,10 +87,12 @@ class SegmentationResult:
         if not self.lesions:
             return f"No lesion: none found above {limit} {point}; this does not exclude metastases."
         longest_mm = max(lesion.longest_axial_diameter_mm for lesion in self.lesions)
+        angulation_deg = self.geometry.angulation_deg
+        leaning = angulation_deg > TOLD_ANGULATION_DEG
+        plane = f"axial slices angled by {angulation_deg:.0f} degrees" if leaning else "the axial plane"
         found = "1 lesion" if len(self.lesions) == 1 else f"{len(self.lesions)} lesions"
         return (
-            f"{found} found above {limit} {point}, up to {longest_mm:.1f} mm in the axial plane; "
-            "this does not exclude others."
+            f"{found} found above {limit} {point}, up to {longest_mm:.1f} mm in {plane}; this does not exclude others."
         )
 
 

@@ -542,6 +542,7 @@ class SegmentationResult(_message.Message):
     CANDIDATES_OUTSIDE_BRAIN_FIELD_NUMBER: _builtins.int
     OPERATING_POINT_FIELD_NUMBER: _builtins.int
     MIN_PEAK_PROBABILITY_FIELD_NUMBER: _builtins.int
+    SLICE_ANGULATION_DEG_FIELD_NUMBER: _builtins.int
     statement: _builtins.str
     """One sentence that sums the result up, with the size below which nothing is reported."""
     threshold: _builtins.float
@@ -562,6 +563,10 @@ class SegmentationResult(_message.Message):
     """Which of the offered operating points decided; unset when the client gave figures of its own."""
     min_peak_probability: _builtins.float
     """Components of which no voxel reached this probability were left out; up to the threshold it asks nothing."""
+    slice_angulation_deg: _builtins.float
+    """Angle between the normal of the slices that axial diameters lie in and the patient's long axis, degrees, 0 to 30; 0
+    also where they lie in the patient's own axial planes because the series was angled by more.
+    """
     @_builtins.property
     def lesions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Lesion]:
         """Lesions by falling volume; empty when none was found, which does not exclude metastases."""
@@ -605,10 +610,11 @@ class SegmentationResult(_message.Message):
         candidates_outside_brain: _builtins.int = ...,
         operating_point: Global___OperatingPoint.ValueType = ...,
         min_peak_probability: _builtins.float = ...,
+        slice_angulation_deg: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["geometry", b"geometry"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates_outside_brain", b"candidates_outside_brain", "findings", b"findings", "geometry", b"geometry", "input_sha256", b"input_sha256", "intended_use", b"intended_use", "lesions", b"lesions", "min_lesion_volume_mm3", b"min_lesion_volume_mm3", "min_peak_probability", b"min_peak_probability", "models", b"models", "operating_point", b"operating_point", "sequences_used", b"sequences_used", "series", b"series", "software_version", b"software_version", "statement", b"statement", "target", b"target", "threshold", b"threshold"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates_outside_brain", b"candidates_outside_brain", "findings", b"findings", "geometry", b"geometry", "input_sha256", b"input_sha256", "intended_use", b"intended_use", "lesions", b"lesions", "min_lesion_volume_mm3", b"min_lesion_volume_mm3", "min_peak_probability", b"min_peak_probability", "models", b"models", "operating_point", b"operating_point", "sequences_used", b"sequences_used", "series", b"series", "slice_angulation_deg", b"slice_angulation_deg", "software_version", b"software_version", "statement", b"statement", "target", b"target", "threshold", b"threshold"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

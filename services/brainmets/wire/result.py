@@ -28,6 +28,7 @@ def result_to_proto(result: SegmentationResult) -> result_pb2.SegmentationResult
         candidates_outside_brain=result.candidates_outside_brain,
         operating_point=operating_point_to_proto(result.operating_point),
         min_peak_probability=result.min_peak_probability,
+        slice_angulation_deg=result.geometry.angulation_deg,
     )
 
 

@@ -14,6 +14,7 @@ import yaml
 
 from brainmets.runtime.metric_contract import Service
 from brainmets.runtime.metrics_server import new_registry
+from brainmets.runtime.settings import ApiSettings
 from debian_tool import find_debian_tool
 from monitoring.metrics.registries import build_registry
 
@@ -221,6 +222,12 @@ def test_alerts_on_what_the_cluster_has_to_scrape_say_so() -> None:
         section = runbooks().partition(f"## {name}\n")[2].partition("\n- Look:")[0]
         assert "(kubernetes.md#what-prometheus-scrapes)" in section
         assert f"[{name}](runbooks.md#{name.lower()})" in cluster
+
+
+def test_open_uploads_are_told_before_they_are_refused() -> None:
+    """At four fifths of what the API takes unless it is told otherwise."""
+    limit = ApiSettings.model_fields["max_open_uploads"].default
+    assert ALERTS["UploadsNearLimit"]["expr"] == f"brainmets:uploads_open:max > {limit * 4 // 5}"
 
 
 def test_inhibition_and_routing_name_alerts_that_exist() -> None:

@@ -26,7 +26,7 @@ def _queue() -> list[Panel]:
             "Jobs",
             "short",
             {"queued": "brainmets:jobs_queued:max", "running": "brainmets:jobs_running:max"},
-            note="While Redis does not answer, these keep their last values.",
+            note="While Redis does not answer, nothing is told.",
         ),
         build_graph(
             "Oldest study that waits",
@@ -42,6 +42,18 @@ def _queue() -> list[Panel]:
                 "ended": "sum(increase(brainmets:jobs_ended:max[1h]))",
             },
             note="Each point counts the hour before it. Over a longer time both are alike, or jobs get lost.",
+        ),
+        build_graph(
+            "Uploads that are open",
+            "short",
+            {"open": "brainmets:uploads_open:max"},
+            note="No jobs yet, abandoned ones included. At BRAINMETS_MAX_OPEN_UPLOADS every study is refused.",
+        ),
+        build_graph(
+            "Erasure that is overdue",
+            "s",
+            {"for": "brainmets:erasure_oldest_overdue_seconds:max"},
+            note="Of the files that wait longest. More than an hour is a page.",
         ),
         build_graph(
             "Dependencies that answer",

@@ -181,6 +181,13 @@ def test_where_nothing_was_chosen_nothing_is_shown() -> None:
     assert "Series" in printed(segmentation(LOCALIZER))
 
 
+def test_sequences_that_no_header_tells_are_called_stated() -> None:
+    """A NIfTI file says nothing of its sequence: whoever named it decided."""
+    stated = result_pb2.SeriesUse(used=True, reason=result_pb2.SERIES_REASON_CHOSEN, message="Taken.")
+    assert "(as stated)" in printed(segmentation(stated))
+    assert "(as stated)" not in printed(segmentation(T1C))
+
+
 def test_candidates_outside_the_brain_are_counted() -> None:
     """And only where there were some."""
     assert "outside the brain: 3" in printed(segmentation(outside=3))

@@ -61,7 +61,7 @@ def test_what_a_name_leaves_open_is_told(tmp_path: Path) -> None:
 
 def test_a_sentence_lists_a_handful_of_names() -> None:
     """And none that could command a terminal."""
-    assert list_names(["a", "b\x1b[2J"]) == "a, b_[2J"
+    assert list_names(["a", "b\x1b[2J"]) == "a, b [2J"
     assert list_names("abcdefgh") == "a, b, c, d, e and 3 more"
 
 

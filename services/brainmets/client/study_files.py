@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from brainmets.client.errors import StudyPathError
 from brainmets.client.names import SEQUENCES
+from brainmets.client.printable import printable
 from brainmets.client.zip_stream import stream_zip, zip_size_bytes
 
 if TYPE_CHECKING:
@@ -150,9 +151,8 @@ def names_left_alone(study: Path, files: Iterable[StudyFile]) -> tuple[str, ...]
 def list_names(names: Iterable[str]) -> str:
     """Return names for a sentence, a handful at most, without what could command a terminal."""
     names = tuple(names)
-    shown = ("".join(each if each.isprintable() else "_" for each in name) for name in names[:_MOST_NAMES_LISTED])
     more = len(names) - _MOST_NAMES_LISTED
-    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(map(printable, names[:_MOST_NAMES_LISTED])) + (f" and {more} more" if more > 0 else "")
 
 
 def _single_file(path: Path, name: str) -> StudyFile:

@@ -296,8 +296,9 @@ def segmentation_report(segmentation: Segmentation) -> Group:
     numbered = [use for use in segmentation.series if use.number is not None]
     if len(numbered) > 1 or not all(use.used for use in segmentation.series):
         parts.append(series_table(segmentation.series))
+    stated = "" if numbered else " (as stated)"
     parts.append(
-        f"Sequences {', '.join(segmentation.sequences_used)} · models {', '.join(segmentation.models)} · "
+        f"Sequences {', '.join(segmentation.sequences_used)}{stated} · models {', '.join(segmentation.models)} · "
         f"{_point(segmentation)} · job {segmentation.job.job_id}"
     )
     return Group(*parts)

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from brainmets.client.printable import printable
+from brainmets.client.whole_table import WholeTable
 from brainmets.imaging.errors import BrainmetsError
 from brainmets.imaging.findings import Finding, Severity
 from brainmets.imaging.geometry import Geometry
@@ -58,7 +59,7 @@ def _rows(inspection: Inspection) -> Iterator[_Row]:
 
 
 def _series_table(inspection: Inspection, labels: Labels) -> Table:
-    table = Table(title="Series", title_justify="left", show_lines=True)
+    table = WholeTable(title="Series", title_justify="left", show_lines=True)
     table.add_column("No", justify="right", no_wrap=True)
     table.add_column("Series, and what becomes of it", ratio=1, overflow="fold")
     table.add_column("Geometry, mm", no_wrap=True)

@@ -71,13 +71,15 @@ def test_series_are_plain_values() -> None:
     )
 
 
-def test_a_lesion_has_its_box_and_a_result_its_smallest_volume() -> None:
+def test_a_lesion_has_its_box_and_a_result_its_smallest_volume_and_tilt() -> None:
     """As the contract tells them."""
     box = result_pb2.VoxelBox(start=(1, 2, 3), stop=(4, 6, 8))
-    result = result_pb2.SegmentationResult(lesions=[result_pb2.Lesion(bounding_box=box)], min_lesion_volume_mm3=14.0)
+    result = result_pb2.SegmentationResult(
+        lesions=[result_pb2.Lesion(bounding_box=box)], min_lesion_volume_mm3=14.0, slice_angulation_deg=12.5
+    )
     read = segmentation_from_proto(job_pb2.Job(state=job_pb2.JOB_STATE_SUCCEEDED, result=result), {})
     assert read.lesions[0].bounding_box == ((1, 2, 3), (4, 6, 8))
-    assert read.min_lesion_volume_mm3 == 14.0
+    assert (read.min_lesion_volume_mm3, read.slice_angulation_deg) == (14.0, 12.5)
 
 
 @contextmanager

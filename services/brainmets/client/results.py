@@ -96,6 +96,7 @@ class Segmentation:
         sequences_used: Sequences that the networks saw.
         series: Every series that was sent, chosen or not, and why.
         candidates_outside_brain: Candidates that were left out because they lie outside the brain.
+        slice_angulation_deg: Angle between the axial slices of the diameters and the patient's axial plane, degrees.
         threshold: Probability from which a voxel belongs to the mask.
         min_lesion_volume_mm3: Smaller ones were left out.
         min_peak_probability: Lesions of which no voxel reaches it were left out; up to the threshold it asks nothing.
@@ -111,6 +112,7 @@ class Segmentation:
     sequences_used: tuple[str, ...]
     series: tuple[SeriesUse, ...]
     candidates_outside_brain: int
+    slice_angulation_deg: float
     models: tuple[str, ...]
     threshold: float
     min_lesion_volume_mm3: float
@@ -199,6 +201,7 @@ def segmentation_from_proto(job: job_pb2.Job, files: dict[str, bytes]) -> Segmen
         sequences_used=tuple(sequence_name(sequence) for sequence in result.sequences_used),
         series=tuple(_series_use_from_proto(use) for use in result.series),
         candidates_outside_brain=result.candidates_outside_brain,
+        slice_angulation_deg=result.slice_angulation_deg,
         models=tuple(model.model_name for model in result.models),
         threshold=result.threshold,
         min_lesion_volume_mm3=result.min_lesion_volume_mm3,

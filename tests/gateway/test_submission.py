@@ -195,6 +195,21 @@ async def test_a_lost_reply_is_told_as_such(
     assert [listed.job_id for listed in (await jobs.list_jobs(DEFAULT_TENANT, 10))[0]] == [job.job_id]
 
 
+@pytest.mark.parametrize("drains", [False, True])
+async def test_a_process_that_stops_leaves_refused_studies_to_the_sweep(
+    desk: StudyDesk, artifacts: ArtifactStore, client: redis.asyncio.Redis, *, drains: bool
+) -> None:
+    """The store may be what it waits for, and it is killed when it takes long."""
+    if drains:
+        desk.drain()
+    with pytest.raises(DigestMismatchError):
+        await desk.accept(DEFAULT_TENANT, study(None, said=b"other"), ORDER)
+    stored = await artifacts.list_folders("uploads/")
+    assert len(stored) == drains
+    due = {prefix.decode() for prefix in await client.zrange(tenant_key(DEFAULT_TENANT, "erasures"), 0, -1)}
+    assert due >= set(stored)
+
+
 @pytest.mark.parametrize(("drains", "state"), [(False, JobState.CANCELLED), (True, JobState.QUEUED)])
 @pytest.mark.usefixtures("_short_grace")
 async def test_a_call_that_is_left_while_it_submits_leaves_no_job_to_run(

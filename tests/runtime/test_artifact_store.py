@@ -2,11 +2,14 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from brainmets.imaging.errors import DataLossError, DependencyUnavailableError
+from brainmets.runtime import artifact_store
 from brainmets.runtime.artifact_store import STREAM_CHUNK_BYTES, ArtifactStore
 
 PATTERN = bytes(range(256)) * 5000  # 1.28 MB: more than one piece of a stream
@@ -38,6 +41,12 @@ async def test_url_may_hold_escaped_characters(tmp_path: Path) -> None:
     assert (tmp_path / "two words" / "a").read_bytes() == b"x"
 
 
+S3_VARIABLES = {
+    "AWS_ACCESS_KEY_ID": "key",
+    "AWS_SECRET_ACCESS_KEY": "secret",
+    "AWS_REGION": "eu-central-1",
+    "AWS_ALLOW_HTTP": "true",
+}
 CLOUD_VARIABLES = ("AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_ACCOUNT_KEY", "GOOGLE_SERVICE_ACCOUNT")
 
 
@@ -183,3 +192,47 @@ async def test_folder_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(DependencyUnavailableError):
         ArtifactStore.open(f"file://{tmp_path}/file/store")
+
+
+Asked = list[asyncio.Task[None] | None]
+
+
+@asynccontextmanager
+async def cloud(monkeypatch: pytest.MonkeyPatch, *, answer: bytes) -> AsyncIterator[tuple[ArtifactStore, Asked]]:
+    """Yield a bucket of a cloud that answers everything so, with nothing: not at all; and what it was asked."""
+    asked: Asked = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(asyncio.current_task())
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        if not answer:
+            await reader.read()
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        for name, value in {**S3_VARIABLES, "AWS_ENDPOINT_URL": address}.items():
+            monkeypatch.setenv(name, value)
+        yield ArtifactStore.open("s3://studies/brainmets"), asked
+        await asyncio.wait_for(asyncio.gather(*filter(None, asked)), 10.0)
+
+
+async def test_a_cloud_that_never_answers_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An upload that waits for it would keep a process from stopping."""
+    monkeypatch.setattr(artifact_store, "PUT_TIMEOUT_S", 0.2)
+    async with cloud(monkeypatch, answer=b"") as (store, _):
+        with pytest.raises(DependencyUnavailableError):
+            await asyncio.wait_for(store.put("a", b"x"), 10.0)
+
+
+async def test_a_cloud_that_fails_is_not_asked_for_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waits for a file hears of it."""
+    monkeypatch.setattr(artifact_store, "RETRY_TIMEOUT_S", 0.0)
+    refusal = b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    async with cloud(monkeypatch, answer=refusal) as (store, asked):
+        with pytest.raises(DependencyUnavailableError):
+            await store.read("a")
+        assert len(asked) == 1

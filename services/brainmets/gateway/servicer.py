@@ -21,7 +21,7 @@ from brainmets.gateway.redis_job_store import RedisJobStore
 from brainmets.gateway.redis_upload_store import RedisUploadStore
 from brainmets.gateway.request_stream import heard_out
 from brainmets.gateway.store_refusals import invalid_argument
-from brainmets.gateway.study_upload import UploadPiece
+from brainmets.gateway.study_upload import MAX_STREAMS, UploadPiece, UploadPlaces
 from brainmets.gateway.submission import StudyDesk, SubmissionOrder, find_artifact
 from brainmets.imaging.errors import BrainmetsError, JobCancelledError
 from brainmets.runtime.grpc_errors import from_status
@@ -54,6 +54,7 @@ class SegmentationServicer(segmentation_service_pb2_grpc.SegmentationServiceServ
         self._uploads = uploads
         self._metrics = metrics
         self._job_deadline_s = job_deadline_s
+        self._upload_places = UploadPlaces(MAX_STREAMS)
 
     async def SegmentStudy(
         self, request_iterator: _SegmentRequests, context: _Context
@@ -74,7 +75,7 @@ class SegmentationServicer(segmentation_service_pb2_grpc.SegmentationServiceServ
 
     async def _accept(self, requests: _SegmentRequests) -> tuple[list[ArtifactKind], Job]:
         """Return what is to be sent back, and the job that a call's study has become."""
-        async with heard_out(requests):
+        async with heard_out(requests), self._upload_places.take():
             start = await _read_start(requests)
             kinds = [artifact_kind_from_proto(number) for number in start.artifacts]
             order = self._order(start.request_id, start.options)
@@ -100,7 +101,7 @@ class SegmentationServicer(segmentation_service_pb2_grpc.SegmentationServiceServ
 
     async def WriteUpload(self, request_iterator: _WriteRequests, context: _Context) -> messages.WriteUploadResponse:
         """Write files into an upload."""
-        async with heard_out(request_iterator):
+        async with heard_out(request_iterator), self._upload_places.take():
             upload_id = await _read_upload_id(request_iterator)
             upload = await self._desk.write(DEFAULT_TENANT, upload_id, self._pieces(request_iterator))
         return messages.WriteUploadResponse(upload=upload_to_proto(upload))

@@ -4,15 +4,17 @@ import asyncio
 import hashlib
 import uuid
 from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from brainmets.gateway.jobs import Upload
 from brainmets.gateway.redis_upload_store import RedisUploadStore
-from brainmets.gateway.store_refusals import invalid_argument
+from brainmets.gateway.store_refusals import RETRY_AFTER_S, invalid_argument
 from brainmets.imaging.errors import (
     BrainmetsError,
     DigestMismatchError,
     InvalidArgumentError,
+    OverloadedError,
     RequestError,
     StudyError,
 )
@@ -29,6 +31,9 @@ MAX_CHUNK_BYTES = 1024 * 1024
 PART_BYTES = 8 * 1024 * 1024
 # Four whole parts: beyond them all uploads at a time store smaller ones, down to a chunk each.
 MEMORY_BYTES = 4 * PART_BYTES
+# Calls that send files at a time. Each takes up to 5 MiB, and each other one of the 512 that the API has under way 1.6
+# while it is refused: with the buffers above and 95 at the start, 1.3 GiB at most (DECISIONS 81).
+MAX_STREAMS = 96
 # Files of one call that are closed while the next comes in. With 8 or 16, 200 small files took as long (by hand).
 MAX_CLOSINGS = 4
 
@@ -68,6 +73,35 @@ class UploadMemory:
     def is_short(self) -> bool:
         """Whether a writer should store what it has instead of waiting for a whole part."""
         return self.held_bytes > self._most_bytes
+
+
+class UploadPlaces:
+    """Lets a number of calls send files at a time, and refuses the rest."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._taken = 0
+
+    @asynccontextmanager
+    async def take(self) -> AsyncIterator[None]:
+        """Hold a place while the block runs.
+
+        Raises:
+            OverloadedError: None is free.
+        """
+        if self._taken >= self._count:
+            raise OverloadedError(
+                "Too many files are being received",
+                expected=f"fewer than {self._count} calls that send files",
+                got=str(self._taken),
+                remedy="retry later",
+                retry_after_s=RETRY_AFTER_S,
+            )
+        self._taken += 1
+        try:
+            yield
+        finally:
+            self._taken -= 1
 
 
 async def write_upload(

@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Self
 from urllib.parse import unquote, urlsplit
@@ -19,6 +20,11 @@ from brainmets.imaging.errors import BrainmetsError, DataLossError, DependencyUn
 
 # Largest piece `stream` yields: what one message of the published contract carries.
 STREAM_CHUNK_BYTES = 1024 * 1024
+# A cloud's store that takes a file and does not say so in this time is not there. An upload waits for it although its
+# call was ended, 20 s after the process was told to stop, and 45 s after that Kubernetes kills.
+PUT_TIMEOUT_S = 20.0
+# How long the library asks such a store again, which it would for three minutes. It waits 30 s for one answer.
+RETRY_TIMEOUT_S = 15.0
 # Identifiers and fixed names only. A dot cannot begin a segment, so there is no "..".
 _PATH = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*/?")
 
@@ -57,7 +63,8 @@ class ArtifactStore:
         """
         with _store_errors():
             # Multipart would split the file into parallel writes and more system calls; a part is some MiB.
-            await obstore.put_async(self._store, _checked(path), data, use_multipart=False)
+            async with asyncio.timeout(PUT_TIMEOUT_S if self._root is None else None):
+                await obstore.put_async(self._store, _checked(path), data, use_multipart=False)
             await self._sync(path)
 
     async def copy(self, source: str, target: str) -> None:
@@ -147,7 +154,7 @@ class ArtifactStore:
 
 def _open_cloud(url: str) -> ObjectStore:
     try:
-        return from_url(url)
+        return from_url(url, retry_config={"retry_timeout": timedelta(seconds=RETRY_TIMEOUT_S)})
     except (BaseError, OSError) as error:
         # Neither the URL nor the library's words: both may hold what is nobody's to read.
         raise DependencyUnavailableError(

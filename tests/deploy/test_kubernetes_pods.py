@@ -9,6 +9,7 @@ from brainmets.gateway import api, crew
 from brainmets.gateway.worker import SHUTDOWN_GRACE_S as WORKER_GRACE_S
 from brainmets.preprocessing.app import SHUTDOWN_GRACE_S as PREPROCESSING_GRACE_S
 from brainmets.preprocessing.servicer import SERVICE_NAME as PREPROCESSING
+from brainmets.runtime.artifact_store import PUT_TIMEOUT_S
 from installations import NEEDS_KUBECTL, PROCESSES, SETTINGS, selects
 from manifests import KUBERNETES, Installation, render
 
@@ -20,7 +21,8 @@ READINESS = {
     "preprocessing": PREPROCESSING,
 }
 GRACE_S = {
-    "api": api.SHUTDOWN_GRACE_S,
+    # An upload waits for the store, whatever becomes of its call.
+    "api": api.SHUTDOWN_GRACE_S + PUT_TIMEOUT_S,
     "worker": WORKER_GRACE_S,
     "preprocessing": PREPROCESSING_GRACE_S,
 }

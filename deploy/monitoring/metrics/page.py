@@ -20,7 +20,8 @@ them mean.
 - Every series is there from the start at 0, so that its first event is a step that `rate()` sees; of calls
   (`*_rpcs_total`), those with the code OK.
 - What a process tells of all jobs comes from Redis, and is the same from whichever process is asked: combine
-  processes by `max`, never by `sum`. Those counters live as long as Redis' data, not as long as a process.
+  processes by `max`, never by `sum`. Those counters live as long as Redis' data, not as long as a process. While Redis
+  does not answer a process tells none of them.
 """
 SECTIONS = {
     Service.GATEWAY: "The gateway's API",

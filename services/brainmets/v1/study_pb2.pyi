@@ -183,7 +183,7 @@ class Upload(_message.Message):
     """Identifier chosen by the service."""
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___UploadedFile]:
-        """Its files, in order of file_index."""
+        """Its files, in order of file_index; none once a job has ended and they are erased."""
 
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:

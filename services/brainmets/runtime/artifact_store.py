@@ -20,8 +20,8 @@ from brainmets.imaging.errors import BrainmetsError, DataLossError, DependencyUn
 
 # Largest piece `stream` yields: what one message of the published contract carries.
 STREAM_CHUNK_BYTES = 1024 * 1024
-# A cloud's store that takes a file and does not say so in this time is not there. An upload waits for it although its
-# call was ended, 20 s after the process was told to stop, and 45 s after that Kubernetes kills.
+# A cloud's store that takes a file and does not say so in this time is not there. A process that is told to stop gives
+# calls 20 s and then waits for their uploads so long; Kubernetes kills it after 60 s.
 PUT_TIMEOUT_S = 20.0
 # How long the library asks such a store again, which it would for three minutes. It waits 30 s for one answer.
 RETRY_TIMEOUT_S = 15.0

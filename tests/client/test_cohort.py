@@ -89,13 +89,19 @@ async def test_results_stay_until_a_changed_study_has_others(bench: GatewayBench
     assert {path: path.read_bytes() for path in (out / "first").iterdir()} == before
 
 
-async def test_the_table_tells_release_and_networks(bench: GatewayBench, cohort: Path, tmp_path: Path) -> None:
-    """Studies that were done before may be of others than the rest."""
+async def test_the_table_tells_what_decided_and_what_it_is_for(
+    bench: GatewayBench, cohort: Path, tmp_path: Path
+) -> None:
+    """Studies that were done before may be of another release or other networks than the rest."""
     for _ in range(2):
         await send(bench.address, cohort, tmp_path / "out")
         (row,) = read_summary(tmp_path / "out")
         assert row["software_version"] == __version__
         assert re.fullmatch(r"nested_unet@[0-9a-f]{12} attention_unet@[0-9a-f]{12}", row["networks"])
+        report = json.loads((tmp_path / "out" / "first" / "report.json").read_text())
+        figures = {"threshold", "min_peak_probability", "min_lesion_volume_mm3"}
+        assert {name: float(row[name]) for name in figures} == {name: report[json_name(name)] for name in figures}
+        assert row["intended_use"] == "Research use only. Not for diagnosis."
 
 
 @pytest.mark.parametrize("name", ["=HYPERLINK(1)", "+1", "-1", "@SUM(1)", "\t=1"])
@@ -204,6 +210,12 @@ async def test_a_cohort_waits_for_a_service_that_is_full(redis_url: str, study: 
         async with bench.working():
             assert (await sending)["first"].outcome is Outcome.SEGMENTED
     assert len(waits) == 1
+
+
+def json_name(field: str) -> str:
+    """Return what protobuf's JSON calls a field."""
+    first, *rest = field.split("_")
+    return first + "".join(part.capitalize() for part in rest)
 
 
 def read_summary(out: Path) -> list[dict[str, str]]:

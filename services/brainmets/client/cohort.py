@@ -62,8 +62,12 @@ class CohortLine:
         reason: The service's word for why it failed; STUDY_CHANGED where results of other files were replaced.
         message: The sentence that goes with it.
         operating_point: Which of the offered points decided; `unspecified` where the caller gave figures.
+        threshold: Probability from which a voxel belonged to the mask.
+        min_peak_probability: Lesions of which no voxel reached it were left out.
+        min_lesion_volume_mm3: Smaller ones were left out.
         software_version: The service's release that segmented it, perhaps an earlier one than the others'.
         networks: What it used, each as name@digest, by the beginning of its file's SHA-256.
+        intended_use: What the result is for, and what not.
     """
 
     study: str
@@ -73,8 +77,12 @@ class CohortLine:
     reason: str = ""
     message: str = ""
     operating_point: str = ""
+    threshold: float | None = None
+    min_peak_probability: float | None = None
+    min_lesion_volume_mm3: float | None = None
     software_version: str = ""
     networks: str = ""
+    intended_use: str = ""
 
 
 def find_studies(folder: Path, *, output: Path) -> tuple[Path, ...]:
@@ -234,6 +242,10 @@ def _describe(study: str, outcome: Outcome, report: result_pb2.SegmentationResul
         lesions=len(volumes_mm3),
         volume_mm3=round(sum(volumes_mm3), 1),
         operating_point=name_point(report),
+        threshold=report.threshold,
+        min_peak_probability=report.min_peak_probability,
+        min_lesion_volume_mm3=report.min_lesion_volume_mm3,
         software_version=report.software_version,
         networks=" ".join(f"{model.model_name}@{model.onnx_sha256[:_DIGEST_DIGITS]}" for model in report.models),
+        intended_use=report.intended_use,
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from brainmets.imaging.contrast import find_exchanged_contrast
 from brainmets.imaging.errors import QualityRefusedError
 from brainmets.imaging.findings import Finding, FindingCode, Severity
 from brainmets.imaging.geometry import Geometry
@@ -18,7 +19,7 @@ TOO_THICK_SLICE_MM = 7.5
 
 
 def assess_quality(aligned: AlignedStudy, normalized: NormalizedVolume) -> tuple[Finding, ...]:
-    """Return what a reader should know about the T1c's slices, field of view, signal and motion.
+    """Return what a reader should know about the T1c's slices, field of view, contrast, signal and motion.
 
     Args:
         aligned: The study on the networks' grid, in the intensities that were acquired.
@@ -30,6 +31,7 @@ def assess_quality(aligned: AlignedStudy, normalized: NormalizedVolume) -> tuple
         *_find_thick_slices(acquired),
         *find_no_head(foreground, grid, ends=find_ends(foreground, grid, acquired=acquired)),
         *find_cuts(find_ends(normalized.brain, grid, acquired=acquired)),
+        *find_exchanged_contrast(normalized),
         *find_signal_faults(aligned.volumes[Sequence.T1C], foreground, grid=grid, acquired=acquired),
     )
 

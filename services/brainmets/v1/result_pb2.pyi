@@ -63,7 +63,9 @@ class _FindingCodeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FindingCo
     FINDING_CODE_THICK_SLICES: _FindingCode.ValueType  # 3
     """The T1C's slices are thicker than 3 mm: small lesions may be missed and volumes are coarse."""
     FINDING_CODE_CONTRAST_NOT_ESTABLISHED: _FindingCode.ValueType  # 4
-    """Nothing in the input says that contrast medium was given before the T1C: without it metastases do not show."""
+    """Nothing in the input says that contrast medium was given before the T1C, or vessels stand out in the T1N in its place:
+    without it metastases do not show.
+    """
     FINDING_CODE_UNEVEN_SLICES: _FindingCode.ValueType  # 5
     """The T1C's slices are not evenly spaced, by less than what is refused."""
     FINDING_CODE_CUT_FIELD_OF_VIEW: _FindingCode.ValueType  # 6
@@ -97,7 +99,9 @@ FINDING_CODE_SEQUENCE_REGISTERED: FindingCode.ValueType  # 2
 FINDING_CODE_THICK_SLICES: FindingCode.ValueType  # 3
 """The T1C's slices are thicker than 3 mm: small lesions may be missed and volumes are coarse."""
 FINDING_CODE_CONTRAST_NOT_ESTABLISHED: FindingCode.ValueType  # 4
-"""Nothing in the input says that contrast medium was given before the T1C: without it metastases do not show."""
+"""Nothing in the input says that contrast medium was given before the T1C, or vessels stand out in the T1N in its place:
+without it metastases do not show.
+"""
 FINDING_CODE_UNEVEN_SLICES: FindingCode.ValueType  # 5
 """The T1C's slices are not evenly spaced, by less than what is refused."""
 FINDING_CODE_CUT_FIELD_OF_VIEW: FindingCode.ValueType  # 6

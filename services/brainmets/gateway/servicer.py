@@ -1,5 +1,6 @@
 """Answers the published SegmentationService: message in, one call, message out."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
@@ -21,7 +22,7 @@ from brainmets.gateway.redis_job_store import RedisJobStore
 from brainmets.gateway.redis_upload_store import RedisUploadStore
 from brainmets.gateway.request_stream import heard_out
 from brainmets.gateway.store_refusals import invalid_argument
-from brainmets.gateway.study_upload import MAX_STREAMS, UploadPiece, UploadPlaces
+from brainmets.gateway.study_upload import MAX_STREAMS, UploadPiece, stream_of
 from brainmets.gateway.submission import StudyDesk, SubmissionOrder, find_artifact
 from brainmets.imaging.errors import BrainmetsError, JobCancelledError
 from brainmets.runtime.grpc_errors import from_status
@@ -54,7 +55,7 @@ class SegmentationServicer(segmentation_service_pb2_grpc.SegmentationServiceServ
         self._uploads = uploads
         self._metrics = metrics
         self._job_deadline_s = job_deadline_s
-        self._upload_places = UploadPlaces(MAX_STREAMS)
+        self._streams = asyncio.Semaphore(MAX_STREAMS)
 
     async def SegmentStudy(
         self, request_iterator: _SegmentRequests, context: _Context
@@ -75,7 +76,7 @@ class SegmentationServicer(segmentation_service_pb2_grpc.SegmentationServiceServ
 
     async def _accept(self, requests: _SegmentRequests) -> tuple[list[ArtifactKind], Job]:
         """Return what is to be sent back, and the job that a call's study has become."""
-        async with heard_out(requests), self._upload_places.take():
+        async with heard_out(requests), stream_of(self._streams):
             start = await _read_start(requests)
             kinds = [artifact_kind_from_proto(number) for number in start.artifacts]
             order = self._order(start.request_id, start.options)
@@ -101,7 +102,7 @@ class SegmentationServicer(segmentation_service_pb2_grpc.SegmentationServiceServ
 
     async def WriteUpload(self, request_iterator: _WriteRequests, context: _Context) -> messages.WriteUploadResponse:
         """Write files into an upload."""
-        async with heard_out(request_iterator), self._upload_places.take():
+        async with heard_out(request_iterator), stream_of(self._streams):
             upload_id = await _read_upload_id(request_iterator)
             upload = await self._desk.write(DEFAULT_TENANT, upload_id, self._pieces(request_iterator))
         return messages.WriteUploadResponse(upload=upload_to_proto(upload))

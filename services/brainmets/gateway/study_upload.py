@@ -75,33 +75,23 @@ class UploadMemory:
         return self.held_bytes > self._most_bytes
 
 
-class UploadPlaces:
-    """Lets a number of calls send files at a time, and refuses the rest."""
+@asynccontextmanager
+async def stream_of(streams: asyncio.Semaphore) -> AsyncIterator[None]:
+    """Hold one of the `MAX_STREAMS` while the block runs.
 
-    def __init__(self, count: int) -> None:
-        self._count = count
-        self._taken = 0
-
-    @asynccontextmanager
-    async def take(self) -> AsyncIterator[None]:
-        """Hold a place while the block runs.
-
-        Raises:
-            OverloadedError: None is free.
-        """
-        if self._taken >= self._count:
-            raise OverloadedError(
-                "Too many files are being received",
-                expected=f"fewer than {self._count} calls that send files",
-                got=str(self._taken),
-                remedy="retry later",
-                retry_after_s=RETRY_AFTER_S,
-            )
-        self._taken += 1
-        try:
-            yield
-        finally:
-            self._taken -= 1
+    Raises:
+        OverloadedError: None is free.
+    """
+    if streams.locked():
+        raise OverloadedError(
+            "Too many files are being received",
+            expected=f"at most {MAX_STREAMS} calls that send files",
+            got="one more",
+            remedy="retry later",
+            retry_after_s=RETRY_AFTER_S,
+        )
+    async with streams:
+        yield
 
 
 async def write_upload(

@@ -99,8 +99,9 @@ async def test_the_table_tells_what_decided_and_what_it_is_for(
         assert row["software_version"] == __version__
         assert re.fullmatch(r"nested_unet@[0-9a-f]{12} attention_unet@[0-9a-f]{12}", row["networks"])
         report = json.loads((tmp_path / "out" / "first" / "report.json").read_text())
-        figures = {"threshold", "min_peak_probability", "min_lesion_volume_mm3"}
-        assert {name: float(row[name]) for name in figures} == {name: report[json_name(name)] for name in figures}
+        told = ("threshold", "minPeakProbability", "minLesionVolumeMm3")
+        figures = ("threshold", "min_peak_probability", "min_lesion_volume_mm3")
+        assert [float(row[name]) for name in figures] == [report[name] for name in told]
         assert row["intended_use"] == "Research use only. Not for diagnosis."
 
 
@@ -210,12 +211,6 @@ async def test_a_cohort_waits_for_a_service_that_is_full(redis_url: str, study: 
         async with bench.working():
             assert (await sending)["first"].outcome is Outcome.SEGMENTED
     assert len(waits) == 1
-
-
-def json_name(field: str) -> str:
-    """Return what protobuf's JSON calls a field."""
-    first, *rest = field.split("_")
-    return first + "".join(part.capitalize() for part in rest)
 
 
 def read_summary(out: Path) -> list[dict[str, str]]:

@@ -10,6 +10,7 @@ from typing import TypeVar
 import pytest
 
 from brainmets.client import AsyncClient, Client, JobState, ServiceError, aio
+from brainmets.client.conversation import Conversation
 from gateway_bench import GatewayBench
 
 Answer = TypeVar("Answer")
@@ -103,6 +104,14 @@ async def test_a_call_under_way_ends_with_its_client(
 ) -> None:
     """Whoever waits for it in another thread is told; the job ends with the call that began it, and no other does."""
     monkeypatch.setattr(aio, "GIVE_UP_TIMEOUT_S", 30.0)
+    give_up = AsyncClient._give_up  # noqa: SLF001 -- no line can be slowed between an answer and the client's end
+
+    async def give_up_slowly(self: AsyncClient, conversation: Conversation) -> str:
+        told = await give_up(self, conversation)
+        await asyncio.sleep(0.3)  # in which the service tells the call itself, too
+        return told
+
+    monkeypatch.setattr(AsyncClient, "_give_up", give_up_slowly)
     client = await asyncio.to_thread(Client, idle.address)
     subject = study if name == "segment" else (await asyncio.to_thread(client.submit, study)).job_id
     watched = asyncio.Event()

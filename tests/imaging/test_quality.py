@@ -69,6 +69,18 @@ def test_real_studies_pass(path: str, expected: set[FindingCode]) -> None:
     refuse_severe(findings, force=False)
 
 
+def test_exchanged_t1s_are_a_finding() -> None:
+    """Vessels stand out in the one that is called T1n."""
+    t1c = head_on(head_geometry(AXIAL, spacing_mm=(2.0, 2.0, 2.0), reach_mm=80.0), noise=5.0)
+    t1n = Volume(t1c.voxels.copy(), t1c.geometry)
+    t1n.voxels.reshape(-1)[::100] *= 3.0
+    for volumes, expected in (((t1c, t1n), {FindingCode.CONTRAST_NOT_ESTABLISHED}), ((t1n, t1c), set())):
+        aligned = align_study(Study(dict(zip((Sequence.T1C, Sequence.T1N), volumes, strict=True))), spacing_mm=2.0)
+        outline = outline_head(aligned.volumes[Sequence.T1C], load_brain_network())
+        found = {finding.code for finding in assess_quality(aligned, normalize_study(aligned, outline))}
+        assert found & {FindingCode.CONTRAST_NOT_ESTABLISHED} == expected
+
+
 def test_half_a_real_brain_is_refused() -> None:
     """The field of view ends in the middle of it."""
     if not DATA.is_dir():

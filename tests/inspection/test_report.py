@@ -58,7 +58,7 @@ def shown(inspection: Inspection, *, width: int = 80, labels: dict[int, str] | N
     return " ".join("".join(" " if letter in "│┃" else letter for letter in capture.get()).split())
 
 
-@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("width", [60, 80, 120])
 def test_a_series_tells_what_it_is_and_why_it_is_read(width: int) -> None:
     """Number, description, plane, matrix, spacing, times and contrast, in whole words."""
     text = shown(inspected(LOCALIZER, MPRAGE), width=width)

@@ -180,6 +180,7 @@ async def _open(address: str, tls: Tls | None) -> AsyncClient:
 
 async def _close(client: AsyncClient) -> None:
     """Cancel all calls, close the client, and see all end: a task that its loop leaves is told on the terminal."""
+    # Before the service can tell a call of its cancelled job: its caller shall hear that the client was closed.
     _cancel_others()
     # It cancels the jobs of these calls itself, so that none is lost where a call is cancelled for the second time.
     await client.close()

@@ -13,7 +13,9 @@ from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.series import SeriesReason, SeriesUse
 
 SERIES = (
-    SeriesUse(0, 3, 4, Sequence.T1C, SeriesReason.CHOSEN, "After contrast medium.", (20, 31, 46), (5, 1, 1)),
+    SeriesUse(
+        0, 3, 4, Sequence.T1C, SeriesReason.CHOSEN, "After contrast medium.", (20, 31, 46), (5, 1, 1), stated=True
+    ),
     SeriesUse(1, 9, None, None, SeriesReason.LOCALIZER, "It is a localizer.", None, None),
 )
 MIDLINE = Midline((1.0, 0.0, 0.0), 15.0)

@@ -184,10 +184,11 @@ def test_where_nothing_was_chosen_nothing_is_shown() -> None:
 
 
 def test_sequences_that_no_header_tells_are_called_stated() -> None:
-    """A NIfTI file says nothing of its sequence: whoever named it decided."""
-    stated = result_pb2.SeriesUse(used=True, reason=result_pb2.SERIES_REASON_CHOSEN, message="Taken.")
-    assert "(as stated)" in printed(segmentation(stated))
-    assert "(as stated)" not in printed(segmentation(T1C))
+    """Each by itself: of a study's files one may be named and another not."""
+    stated = result_pb2.SeriesUse(used=True, sequence=study_pb2.SEQUENCE_T1N, stated=True)
+    left = result_pb2.SeriesUse(used=False, sequence=study_pb2.SEQUENCE_T1C, stated=True)
+    shown = replace(segmentation(T1C, stated, left), sequences_used=("t1c", "t1n"))
+    assert "Sequences t1c, t1n (as stated) ·" in printed(shown)
 
 
 def test_candidates_outside_the_brain_are_counted() -> None:

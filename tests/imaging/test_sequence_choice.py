@@ -51,6 +51,15 @@ def nifti(stated: Sequence | None = None, *, file_index: int = 0) -> SeriesAttri
     return SeriesAttributes(file_index=file_index, geometry=volume_grid(), stated=stated)
 
 
+def test_who_says_what_a_series_is_is_told() -> None:
+    """The request, by a file or a SeriesNumber, or what the series holds, though it be the only one."""
+    files = (nifti(Sequence.T1C), nifti(Sequence.T2F, file_index=1))
+    assert [use.stated for use in choose_sequences(files).uses] == [True, True]
+    assert [use.stated for use in choose_sequences((nifti(),)).uses] == [False]
+    selected = choose_sequences(EXAMINATION, selections=(SeriesSelection(Sequence.T1C, 10),))
+    assert [use.series_number for use in selected.uses if use.stated] == [10]
+
+
 def test_a_whole_examination_is_sorted() -> None:
     """Each series of an ordinary examination gets the reason that a radiographer would give."""
     choice = choose_sequences(EXAMINATION)

@@ -79,8 +79,8 @@ async def test_a_result_says_what_it_is_of_and_what_decided(bench: GatewayBench,
     rows = page.dataframe[1].value
     assert list(rows["Series"]) == ["patient-t2f.nii.gz", "patient-t1c.nii.gz"]
     assert list(rows["Why"]) == [use.message for use in segmentation.series]
-    assert f"(threshold {segmentation.threshold:g}, " in page.caption[0].value
-    assert "Sequences: t1c, t2f (as their file names say)" in page.caption[0].value
+    assert f"balanced, threshold {segmentation.threshold:g}, " in page.caption[0].value
+    assert "Sequences: t1c (as stated), t2f (as stated)" in page.caption[0].value
 
 
 async def test_the_bar_goes_forward_to_its_end(bench: GatewayBench, tmp_path: Path) -> None:

@@ -72,6 +72,7 @@ class SeriesUse:
         message: Why, in a sentence.
         shape: Slices, rows, columns; empty where there is no volume.
         spacing_mm: Distance between voxels along them.
+        stated: Whether the request said its sequence, and not what it holds.
     """
 
     series_index: int
@@ -83,6 +84,7 @@ class SeriesUse:
     message: str
     shape: tuple[int, ...]
     spacing_mm: tuple[float, ...]
+    stated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +249,7 @@ def _series_use_from_proto(use: result_pb2.SeriesUse) -> SeriesUse:
         message=use.message,
         shape=tuple(use.shape),
         spacing_mm=tuple(use.spacing_mm),
+        stated=use.stated,
     )
 
 

@@ -296,15 +296,20 @@ def segmentation_report(segmentation: Segmentation) -> Group:
     numbered = [use for use in segmentation.series if use.number is not None]
     if len(numbered) > 1 or not all(use.used for use in segmentation.series):
         parts.append(series_table(segmentation.series))
-    stated = "" if numbered else " (as stated)"
     parts.append(
-        f"Sequences {', '.join(segmentation.sequences_used)}{stated} · models {', '.join(segmentation.models)} · "
-        f"{_point(segmentation)} · job {segmentation.job.job_id}"
+        f"Sequences {sequence_words(segmentation)} · models {', '.join(segmentation.models)} · "
+        f"{point_words(segmentation)} · job {segmentation.job.job_id}"
     )
     return Group(*parts)
 
 
-def _point(segmentation: Segmentation) -> str:
+def sequence_words(segmentation: Segmentation) -> str:
+    """Say what the networks saw, and of which sequences only the request says that they are these."""
+    stated = {use.sequence for use in segmentation.series if use.used and use.stated}
+    return ", ".join(f"{name} (as stated)" if name in stated else name for name in segmentation.sequences_used)
+
+
+def point_words(segmentation: Segmentation) -> str:
     """Say where was decided, by name where it was one of the points offered."""
     name = "" if segmentation.operating_point == "unspecified" else f"{segmentation.operating_point}, "
     asks_more = segmentation.min_peak_probability > segmentation.threshold

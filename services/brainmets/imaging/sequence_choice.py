@@ -115,6 +115,7 @@ def _use(candidate: Candidate, winners: dict[Sequence, Candidate], known: tuple[
         message=_sentence(candidate, reason, winners),
         shape=None if geometry is None else geometry.shape,
         spacing_mm=None if geometry is None else geometry.spacing_mm,
+        stated=candidate.claim is not Claim.INFERRED,
     )
 
 

@@ -105,6 +105,7 @@ class SeriesUse:
         message: The reason in one sentence, without patient data.
         shape: Slices, rows, columns; None where there is no volume.
         spacing_mm: Distance between voxels along them; None where there is no volume.
+        stated: Whether the request said its sequence, and not what it holds.
     """
 
     series_index: int
@@ -115,6 +116,7 @@ class SeriesUse:
     message: str
     shape: tuple[int, int, int] | None
     spacing_mm: tuple[float, float, float] | None
+    stated: bool = False
 
     @property
     def used(self) -> bool:

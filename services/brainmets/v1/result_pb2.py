@@ -25,37 +25,37 @@ _sym_db = _symbol_database.Default()
 from brainmets.v1 import study_pb2 as brainmets_dot_v1_dot_study__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x62rainmets/v1/result.proto\x12\x0c\x62rainmets.v1\x1a\x18\x62rainmets/v1/study.proto\"\xfb\x01\n\tSeriesUse\x12\x14\n\x0cseries_index\x18\x01 \x01(\r\x12\x1a\n\rseries_number\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x12\n\nfile_index\x18\x03 \x01(\r\x12(\n\x08sequence\x18\x04 \x01(\x0e\x32\x16.brainmets.v1.Sequence\x12\x0c\n\x04used\x18\x05 \x01(\x08\x12*\n\x06reason\x18\x06 \x01(\x0e\x32\x1a.brainmets.v1.SeriesReason\x12\x0f\n\x07message\x18\x07 \x01(\t\x12\r\n\x05shape\x18\x08 \x03(\r\x12\x12\n\nspacing_mm\x18\t \x03(\x01\x42\x10\n\x0e_series_number\"\x97\x01\n\x07\x46inding\x12\'\n\x04\x63ode\x18\x01 \x01(\x0e\x32\x19.brainmets.v1.FindingCode\x12\x0f\n\x07message\x18\x02 \x01(\t\x12(\n\x08sequence\x18\x03 \x01(\x0e\x32\x16.brainmets.v1.Sequence\x12(\n\x08severity\x18\x04 \x01(\x0e\x32\x16.brainmets.v1.Severity\"8\n\x0cPatientPoint\x12\x0c\n\x04x_mm\x18\x01 \x01(\x01\x12\x0c\n\x04y_mm\x18\x02 \x01(\x01\x12\x0c\n\x04z_mm\x18\x03 \x01(\x01\"-\n\x08Geometry\x12\r\n\x05shape\x18\x01 \x03(\r\x12\x12\n\naffine_lps\x18\x02 \x03(\x01\"\'\n\x08VoxelBox\x12\r\n\x05start\x18\x01 \x03(\r\x12\x0c\n\x04stop\x18\x02 \x03(\r\"\xc5\x02\n\x06Lesion\x12\r\n\x05label\x18\x01 \x01(\r\x12\x12\n\nvolume_mm3\x18\x02 \x01(\x01\x12!\n\x19longest_axial_diameter_mm\x18\x03 \x01(\x01\x12\'\n\x1fperpendicular_axial_diameter_mm\x18\x04 \x01(\x01\x12\x1b\n\x13longest_diameter_mm\x18\x05 \x01(\x01\x12,\n\x08\x63\x65ntroid\x18\x06 \x01(\x0b\x32\x1a.brainmets.v1.PatientPoint\x12 \n\x04side\x18\x07 \x01(\x0e\x32\x12.brainmets.v1.Side\x12,\n\x0c\x62ounding_box\x18\x08 \x01(\x0b\x32\x16.brainmets.v1.VoxelBox\x12\x18\n\x10mean_probability\x18\t \x01(\x01\x12\x17\n\x0fmax_probability\x18\n \x01(\x01\"J\n\x08ModelUse\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x13\n\x0bonnx_sha256\x18\x03 \x01(\t\"\xbf\x04\n\x12SegmentationResult\x12%\n\x07lesions\x18\x01 \x03(\x0b\x32\x14.brainmets.v1.Lesion\x12\x11\n\tstatement\x18\x02 \x01(\t\x12\'\n\x08\x66indings\x18\x03 \x03(\x0b\x32\x15.brainmets.v1.Finding\x12.\n\x0esequences_used\x18\x04 \x03(\x0e\x32\x16.brainmets.v1.Sequence\x12&\n\x06models\x18\x05 \x03(\x0b\x32\x16.brainmets.v1.ModelUse\x12\x11\n\tthreshold\x18\x06 \x01(\x01\x12\x1d\n\x15min_lesion_volume_mm3\x18\x07 \x01(\x01\x12(\n\x08geometry\x18\x08 \x01(\x0b\x32\x16.brainmets.v1.Geometry\x12\x14\n\x0cinput_sha256\x18\t \x01(\t\x12\x18\n\x10software_version\x18\n \x01(\t\x12\x0e\n\x06target\x18\x0b \x01(\t\x12\x14\n\x0cintended_use\x18\x0c \x01(\t\x12\'\n\x06series\x18\r \x03(\x0b\x32\x17.brainmets.v1.SeriesUse\x12 \n\x18\x63\x61ndidates_outside_brain\x18\x0e \x01(\r\x12\x35\n\x0foperating_point\x18\x0f \x01(\x0e\x32\x1c.brainmets.v1.OperatingPoint\x12\x1c\n\x14min_peak_probability\x18\x10 \x01(\x01\x12\x1c\n\x14slice_angulation_deg\x18\x11 \x01(\x01*M\n\x04Side\x12\x14\n\x10SIDE_UNSPECIFIED\x10\x00\x12\r\n\tSIDE_LEFT\x10\x01\x12\x0e\n\nSIDE_RIGHT\x10\x02\x12\x10\n\x0cSIDE_MIDLINE\x10\x03*\xdf\x03\n\x0b\x46indingCode\x12\x1c\n\x18\x46INDING_CODE_UNSPECIFIED\x10\x00\x12!\n\x1d\x46INDING_CODE_SEQUENCE_DROPPED\x10\x01\x12$\n FINDING_CODE_SEQUENCE_REGISTERED\x10\x02\x12\x1d\n\x19\x46INDING_CODE_THICK_SLICES\x10\x03\x12)\n%FINDING_CODE_CONTRAST_NOT_ESTABLISHED\x10\x04\x12\x1e\n\x1a\x46INDING_CODE_UNEVEN_SLICES\x10\x05\x12\"\n\x1e\x46INDING_CODE_CUT_FIELD_OF_VIEW\x10\x06\x12\x1b\n\x17\x46INDING_CODE_LOW_SIGNAL\x10\x07\x12\x17\n\x13\x46INDING_CODE_MOTION\x10\x08\x12\x1b\n\x17\x46INDING_CODE_NOT_A_HEAD\x10\t\x12\x1f\n\x1b\x46INDING_CODE_DIFFERENT_DAYS\x10\n\x12\x1f\n\x1b\x46INDING_CODE_DERIVED_SERIES\x10\x0b\x12\x1f\n\x1b\x46INDING_CODE_BURNED_IN_TEXT\x10\x0c\x12%\n!FINDING_CODE_SFORM_QFORM_DISAGREE\x10\r*O\n\x08Severity\x12\x18\n\x14SEVERITY_UNSPECIFIED\x10\x00\x12\x14\n\x10SEVERITY_WARNING\x10\x01\x12\x13\n\x0fSEVERITY_SEVERE\x10\x02*\xe8\x03\n\x0cSeriesReason\x12\x1d\n\x19SERIES_REASON_UNSPECIFIED\x10\x00\x12\x18\n\x14SERIES_REASON_CHOSEN\x10\x01\x12#\n\x1fSERIES_REASON_ANOTHER_PREFERRED\x10\x02\x12 \n\x1cSERIES_REASON_ANOTHER_STATED\x10\x03\x12\x1b\n\x17SERIES_REASON_LOCALIZER\x10\x04\x12\x19\n\x15SERIES_REASON_DERIVED\x10\x05\x12\x1d\n\x19SERIES_REASON_SUBTRACTION\x10\x06\x12 \n\x1cSERIES_REASON_OTHER_CONTRAST\x10\x07\x12\x1e\n\x1aSERIES_REASON_PRE_CONTRAST\x10\x08\x12\x1e\n\x1aSERIES_REASON_UNRECOGNIZED\x10\t\x12#\n\x1fSERIES_REASON_UNUSABLE_GEOMETRY\x10\n\x12!\n\x1dSERIES_REASON_OTHER_BODY_PART\x10\x0b\x12\x18\n\x14SERIES_REASON_NOT_MR\x10\x0c\x12!\n\x1dSERIES_REASON_UNUSED_SEQUENCE\x10\r\x12\x1a\n\x16SERIES_REASON_LEFT_OUT\x10\x0e*\x8c\x01\n\x0eOperatingPoint\x12\x1f\n\x1bOPERATING_POINT_UNSPECIFIED\x10\x00\x12\x1d\n\x19OPERATING_POINT_SENSITIVE\x10\x01\x12\x1c\n\x18OPERATING_POINT_BALANCED\x10\x02\x12\x1c\n\x18OPERATING_POINT_SPECIFIC\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x62rainmets/v1/result.proto\x12\x0c\x62rainmets.v1\x1a\x18\x62rainmets/v1/study.proto\"\x8b\x02\n\tSeriesUse\x12\x14\n\x0cseries_index\x18\x01 \x01(\r\x12\x1a\n\rseries_number\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x12\n\nfile_index\x18\x03 \x01(\r\x12(\n\x08sequence\x18\x04 \x01(\x0e\x32\x16.brainmets.v1.Sequence\x12\x0c\n\x04used\x18\x05 \x01(\x08\x12*\n\x06reason\x18\x06 \x01(\x0e\x32\x1a.brainmets.v1.SeriesReason\x12\x0f\n\x07message\x18\x07 \x01(\t\x12\r\n\x05shape\x18\x08 \x03(\r\x12\x12\n\nspacing_mm\x18\t \x03(\x01\x12\x0e\n\x06stated\x18\n \x01(\x08\x42\x10\n\x0e_series_number\"\x97\x01\n\x07\x46inding\x12\'\n\x04\x63ode\x18\x01 \x01(\x0e\x32\x19.brainmets.v1.FindingCode\x12\x0f\n\x07message\x18\x02 \x01(\t\x12(\n\x08sequence\x18\x03 \x01(\x0e\x32\x16.brainmets.v1.Sequence\x12(\n\x08severity\x18\x04 \x01(\x0e\x32\x16.brainmets.v1.Severity\"8\n\x0cPatientPoint\x12\x0c\n\x04x_mm\x18\x01 \x01(\x01\x12\x0c\n\x04y_mm\x18\x02 \x01(\x01\x12\x0c\n\x04z_mm\x18\x03 \x01(\x01\"-\n\x08Geometry\x12\r\n\x05shape\x18\x01 \x03(\r\x12\x12\n\naffine_lps\x18\x02 \x03(\x01\"\'\n\x08VoxelBox\x12\r\n\x05start\x18\x01 \x03(\r\x12\x0c\n\x04stop\x18\x02 \x03(\r\"\xc5\x02\n\x06Lesion\x12\r\n\x05label\x18\x01 \x01(\r\x12\x12\n\nvolume_mm3\x18\x02 \x01(\x01\x12!\n\x19longest_axial_diameter_mm\x18\x03 \x01(\x01\x12\'\n\x1fperpendicular_axial_diameter_mm\x18\x04 \x01(\x01\x12\x1b\n\x13longest_diameter_mm\x18\x05 \x01(\x01\x12,\n\x08\x63\x65ntroid\x18\x06 \x01(\x0b\x32\x1a.brainmets.v1.PatientPoint\x12 \n\x04side\x18\x07 \x01(\x0e\x32\x12.brainmets.v1.Side\x12,\n\x0c\x62ounding_box\x18\x08 \x01(\x0b\x32\x16.brainmets.v1.VoxelBox\x12\x18\n\x10mean_probability\x18\t \x01(\x01\x12\x17\n\x0fmax_probability\x18\n \x01(\x01\"J\n\x08ModelUse\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x13\n\x0bonnx_sha256\x18\x03 \x01(\t\"\xbf\x04\n\x12SegmentationResult\x12%\n\x07lesions\x18\x01 \x03(\x0b\x32\x14.brainmets.v1.Lesion\x12\x11\n\tstatement\x18\x02 \x01(\t\x12\'\n\x08\x66indings\x18\x03 \x03(\x0b\x32\x15.brainmets.v1.Finding\x12.\n\x0esequences_used\x18\x04 \x03(\x0e\x32\x16.brainmets.v1.Sequence\x12&\n\x06models\x18\x05 \x03(\x0b\x32\x16.brainmets.v1.ModelUse\x12\x11\n\tthreshold\x18\x06 \x01(\x01\x12\x1d\n\x15min_lesion_volume_mm3\x18\x07 \x01(\x01\x12(\n\x08geometry\x18\x08 \x01(\x0b\x32\x16.brainmets.v1.Geometry\x12\x14\n\x0cinput_sha256\x18\t \x01(\t\x12\x18\n\x10software_version\x18\n \x01(\t\x12\x0e\n\x06target\x18\x0b \x01(\t\x12\x14\n\x0cintended_use\x18\x0c \x01(\t\x12\'\n\x06series\x18\r \x03(\x0b\x32\x17.brainmets.v1.SeriesUse\x12 \n\x18\x63\x61ndidates_outside_brain\x18\x0e \x01(\r\x12\x35\n\x0foperating_point\x18\x0f \x01(\x0e\x32\x1c.brainmets.v1.OperatingPoint\x12\x1c\n\x14min_peak_probability\x18\x10 \x01(\x01\x12\x1c\n\x14slice_angulation_deg\x18\x11 \x01(\x01*M\n\x04Side\x12\x14\n\x10SIDE_UNSPECIFIED\x10\x00\x12\r\n\tSIDE_LEFT\x10\x01\x12\x0e\n\nSIDE_RIGHT\x10\x02\x12\x10\n\x0cSIDE_MIDLINE\x10\x03*\xdf\x03\n\x0b\x46indingCode\x12\x1c\n\x18\x46INDING_CODE_UNSPECIFIED\x10\x00\x12!\n\x1d\x46INDING_CODE_SEQUENCE_DROPPED\x10\x01\x12$\n FINDING_CODE_SEQUENCE_REGISTERED\x10\x02\x12\x1d\n\x19\x46INDING_CODE_THICK_SLICES\x10\x03\x12)\n%FINDING_CODE_CONTRAST_NOT_ESTABLISHED\x10\x04\x12\x1e\n\x1a\x46INDING_CODE_UNEVEN_SLICES\x10\x05\x12\"\n\x1e\x46INDING_CODE_CUT_FIELD_OF_VIEW\x10\x06\x12\x1b\n\x17\x46INDING_CODE_LOW_SIGNAL\x10\x07\x12\x17\n\x13\x46INDING_CODE_MOTION\x10\x08\x12\x1b\n\x17\x46INDING_CODE_NOT_A_HEAD\x10\t\x12\x1f\n\x1b\x46INDING_CODE_DIFFERENT_DAYS\x10\n\x12\x1f\n\x1b\x46INDING_CODE_DERIVED_SERIES\x10\x0b\x12\x1f\n\x1b\x46INDING_CODE_BURNED_IN_TEXT\x10\x0c\x12%\n!FINDING_CODE_SFORM_QFORM_DISAGREE\x10\r*O\n\x08Severity\x12\x18\n\x14SEVERITY_UNSPECIFIED\x10\x00\x12\x14\n\x10SEVERITY_WARNING\x10\x01\x12\x13\n\x0fSEVERITY_SEVERE\x10\x02*\xe8\x03\n\x0cSeriesReason\x12\x1d\n\x19SERIES_REASON_UNSPECIFIED\x10\x00\x12\x18\n\x14SERIES_REASON_CHOSEN\x10\x01\x12#\n\x1fSERIES_REASON_ANOTHER_PREFERRED\x10\x02\x12 \n\x1cSERIES_REASON_ANOTHER_STATED\x10\x03\x12\x1b\n\x17SERIES_REASON_LOCALIZER\x10\x04\x12\x19\n\x15SERIES_REASON_DERIVED\x10\x05\x12\x1d\n\x19SERIES_REASON_SUBTRACTION\x10\x06\x12 \n\x1cSERIES_REASON_OTHER_CONTRAST\x10\x07\x12\x1e\n\x1aSERIES_REASON_PRE_CONTRAST\x10\x08\x12\x1e\n\x1aSERIES_REASON_UNRECOGNIZED\x10\t\x12#\n\x1fSERIES_REASON_UNUSABLE_GEOMETRY\x10\n\x12!\n\x1dSERIES_REASON_OTHER_BODY_PART\x10\x0b\x12\x18\n\x14SERIES_REASON_NOT_MR\x10\x0c\x12!\n\x1dSERIES_REASON_UNUSED_SEQUENCE\x10\r\x12\x1a\n\x16SERIES_REASON_LEFT_OUT\x10\x0e*\x8c\x01\n\x0eOperatingPoint\x12\x1f\n\x1bOPERATING_POINT_UNSPECIFIED\x10\x00\x12\x1d\n\x19OPERATING_POINT_SENSITIVE\x10\x01\x12\x1c\n\x18OPERATING_POINT_BALANCED\x10\x02\x12\x1c\n\x18OPERATING_POINT_SPECIFIC\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'brainmets.v1.result_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SIDE']._serialized_start=1605
-  _globals['_SIDE']._serialized_end=1682
-  _globals['_FINDINGCODE']._serialized_start=1685
-  _globals['_FINDINGCODE']._serialized_end=2164
-  _globals['_SEVERITY']._serialized_start=2166
-  _globals['_SEVERITY']._serialized_end=2245
-  _globals['_SERIESREASON']._serialized_start=2248
-  _globals['_SERIESREASON']._serialized_end=2736
-  _globals['_OPERATINGPOINT']._serialized_start=2739
-  _globals['_OPERATINGPOINT']._serialized_end=2879
+  _globals['_SIDE']._serialized_start=1621
+  _globals['_SIDE']._serialized_end=1698
+  _globals['_FINDINGCODE']._serialized_start=1701
+  _globals['_FINDINGCODE']._serialized_end=2180
+  _globals['_SEVERITY']._serialized_start=2182
+  _globals['_SEVERITY']._serialized_end=2261
+  _globals['_SERIESREASON']._serialized_start=2264
+  _globals['_SERIESREASON']._serialized_end=2752
+  _globals['_OPERATINGPOINT']._serialized_start=2755
+  _globals['_OPERATINGPOINT']._serialized_end=2895
   _globals['_SERIESUSE']._serialized_start=70
-  _globals['_SERIESUSE']._serialized_end=321
-  _globals['_FINDING']._serialized_start=324
-  _globals['_FINDING']._serialized_end=475
-  _globals['_PATIENTPOINT']._serialized_start=477
-  _globals['_PATIENTPOINT']._serialized_end=533
-  _globals['_GEOMETRY']._serialized_start=535
-  _globals['_GEOMETRY']._serialized_end=580
-  _globals['_VOXELBOX']._serialized_start=582
-  _globals['_VOXELBOX']._serialized_end=621
-  _globals['_LESION']._serialized_start=624
-  _globals['_LESION']._serialized_end=949
-  _globals['_MODELUSE']._serialized_start=951
-  _globals['_MODELUSE']._serialized_end=1025
-  _globals['_SEGMENTATIONRESULT']._serialized_start=1028
-  _globals['_SEGMENTATIONRESULT']._serialized_end=1603
+  _globals['_SERIESUSE']._serialized_end=337
+  _globals['_FINDING']._serialized_start=340
+  _globals['_FINDING']._serialized_end=491
+  _globals['_PATIENTPOINT']._serialized_start=493
+  _globals['_PATIENTPOINT']._serialized_end=549
+  _globals['_GEOMETRY']._serialized_start=551
+  _globals['_GEOMETRY']._serialized_end=596
+  _globals['_VOXELBOX']._serialized_start=598
+  _globals['_VOXELBOX']._serialized_end=637
+  _globals['_LESION']._serialized_start=640
+  _globals['_LESION']._serialized_end=965
+  _globals['_MODELUSE']._serialized_start=967
+  _globals['_MODELUSE']._serialized_end=1041
+  _globals['_SEGMENTATIONRESULT']._serialized_start=1044
+  _globals['_SEGMENTATIONRESULT']._serialized_end=1619
 # @@protoc_insertion_point(module_scope)

@@ -263,6 +263,7 @@ class SeriesUse(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     SHAPE_FIELD_NUMBER: _builtins.int
     SPACING_MM_FIELD_NUMBER: _builtins.int
+    STATED_FIELD_NUMBER: _builtins.int
     series_index: _builtins.int
     """Its place in the study, from 0, by SeriesNumber and then by the order in which it was sent."""
     series_number: _builtins.int
@@ -277,6 +278,8 @@ class SeriesUse(_message.Message):
     """Why."""
     message: _builtins.str
     """The reason in one sentence, without patient data."""
+    stated: _builtins.bool
+    """Whether the request said its sequence, by its file or its SeriesNumber, and not what it holds."""
     @_builtins.property
     def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Slices, rows, columns; empty where there is no volume."""
@@ -297,10 +300,11 @@ class SeriesUse(_message.Message):
         message: _builtins.str = ...,
         shape: _abc.Iterable[_builtins.int] | None = ...,
         spacing_mm: _abc.Iterable[_builtins.float] | None = ...,
+        stated: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_series_number", b"_series_number", "series_number", b"series_number"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_series_number", b"_series_number", "file_index", b"file_index", "message", b"message", "reason", b"reason", "sequence", b"sequence", "series_index", b"series_index", "series_number", b"series_number", "shape", b"shape", "spacing_mm", b"spacing_mm", "used", b"used"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_series_number", b"_series_number", "file_index", b"file_index", "message", b"message", "reason", b"reason", "sequence", b"sequence", "series_index", b"series_index", "series_number", b"series_number", "shape", b"shape", "spacing_mm", b"spacing_mm", "stated", b"stated", "used", b"used"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__series_number: _TypeAlias = _typing.Literal["series_number"]  # noqa: Y015
     _WhichOneofArgType__series_number: _TypeAlias = _typing.Literal["_series_number", b"_series_number"]  # noqa: Y015

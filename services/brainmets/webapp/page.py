@@ -29,7 +29,7 @@ from brainmets.client.options import MODEL_CHOICES
 from brainmets.client.received_study import ReceivedStudy
 from brainmets.client.service_options import Service
 from brainmets.client.study_files import list_names
-from brainmets.client.terminal import files_by_name, progress_words
+from brainmets.client.terminal import files_by_name, point_words, progress_words, sequence_words
 
 OVERLAY_NAME = "overlay.png"
 _STUDY_WORDS = (
@@ -186,7 +186,7 @@ def _show_result(result: Result) -> None:
         st.dataframe([_row(lesion) for lesion in segmentation.lesions], hide_index=True)
     st.text(f"Candidates left out because outside the brain: {segmentation.candidates_outside_brain}")
     st.dataframe([_series_row(use, result.files) for use in segmentation.series], hide_index=True)
-    st.caption(_origin(result))
+    st.caption(_origin(segmentation))
     picture, files = st.columns([4, 1])
     with picture:
         st.image(segmentation.files[OVERLAY_NAME])
@@ -195,16 +195,11 @@ def _show_result(result: Result) -> None:
             st.download_button(file_name, content, file_name, on_click="ignore", icon=":material/download:")
 
 
-def _origin(result: Result) -> str:
+def _origin(segmentation: Segmentation) -> str:
     """Return what decided, and upon what."""
-    segmentation = result.segmentation
-    asks_more = segmentation.min_peak_probability > segmentation.threshold
-    peak = f", peak {segmentation.min_peak_probability:g}" if asks_more else ""
-    stated = " (as their file names say)" if any(file.sequence for file in result.files) else ""
     return (
-        f"Networks: {', '.join(segmentation.models)}. Operating point: {segmentation.operating_point} "
-        f"(threshold {segmentation.threshold:g}{peak}, smallest lesion {segmentation.min_lesion_volume_mm3:g} mm³). "
-        f"Sequences: {', '.join(segmentation.sequences_used)}{stated}. {RESEARCH_USE_ONLY}"
+        f"Networks: {', '.join(segmentation.models)}. Operating point: {point_words(segmentation)}, smallest lesion "
+        f"{segmentation.min_lesion_volume_mm3:g} mm³. Sequences: {sequence_words(segmentation)}. {RESEARCH_USE_ONLY}"
     )
 
 

@@ -21,6 +21,7 @@ def series_use_to_proto(use: SeriesUse) -> result_pb2.SeriesUse:
         message=use.message,
         shape=use.shape or (),
         spacing_mm=use.spacing_mm or (),
+        stated=use.stated,
     )
 
 
@@ -40,6 +41,7 @@ def series_use_from_proto(message: result_pb2.SeriesUse) -> SeriesUse:
         message=message.message,
         shape=_three(tuple(message.shape)),
         spacing_mm=_three(tuple(message.spacing_mm)),
+        stated=message.stated,
     )
 
 

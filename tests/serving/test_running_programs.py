@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import sys
+from collections.abc import Iterator
 
 import psutil
 import pytest
@@ -81,6 +82,15 @@ async def test_only_what_outlives_its_grace_is_killed(monkeypatch: pytest.Monkey
     assert told.stopped == [f"stubborn stopped (rc={-signal.SIGKILL})", "busy stopped (rc=0)"]
 
 
+@pytest.fixture
+def hangup_heard() -> Iterator[None]:
+    """A terminal's end that is not ignored, as it is where the tests themselves run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("hangup_heard")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 async def test_a_signal_stops_them_and_a_second_one_kills(number: signal.Signals) -> None:
     """Also the one of a terminal that is closed, which would leave them running."""

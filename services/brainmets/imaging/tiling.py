@@ -19,6 +19,7 @@ from brainmets.imaging.geometry import Box
 from brainmets.imaging.half_precision import to_single
 from brainmets.imaging.normalization import NormalizedVolume
 from brainmets.imaging.sequence import Sequence
+from brainmets.imaging.slabs import plan_slabs
 from brainmets.imaging.tile_contract import TileContract
 
 Index = tuple[int, int, int]
@@ -73,8 +74,6 @@ class Tile:
 def plan_tiles(shape: Index, contract: TileContract, *, occupied: NDArray[np.bool_] | None = None) -> TileGrid:
     """Return the tiles that cover the occupied voxels, without those that hold none of them.
 
-    The number of slabs is even when there are several, because several servers of a network share them.
-
     Args:
         shape: (D, H, W) of the volume.
         contract: How the network wants its tiles.
@@ -83,23 +82,11 @@ def plan_tiles(shape: Index, contract: TileContract, *, occupied: NDArray[np.boo
     wanted = np.ones(shape, dtype=np.bool_) if occupied is None else occupied
     boxes = tuple(
         box
-        for start, stop in _plan_slabs(wanted, contract=contract)
+        for start, stop in plan_slabs(wanted, contract)
         for box in _plan_slab(start, stop, wanted[start:stop], contract=contract)
         if wanted[box.slices].any()
     )
     return TileGrid(shape, contract.halo, boxes)
-
-
-def _plan_slabs(wanted: NDArray[np.bool_], *, contract: TileContract) -> Iterator[tuple[int, int]]:
-    """Yield the slabs' first slices and ends, of one depth but for the last, which may be thinner."""
-    box = find_bounding_box(wanted)
-    if box is None:
-        return
-    slices = box.shape[0]
-    count = 1 if slices <= contract.depth else 2 * math.ceil(slices / contract.depth / 2)
-    depth = math.ceil(slices / count)
-    for start in range(box.start[0], box.stop[0], depth):
-        yield start, min(start + depth, box.stop[0])
 
 
 def _plan_slab(start: int, stop: int, wanted: NDArray[np.bool_], *, contract: TileContract) -> Iterator[Box]:

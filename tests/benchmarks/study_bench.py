@@ -232,10 +232,12 @@ def compute_ways(names: tuple[str, ...], tiles: list[np.ndarray], kind: EngineKi
         engines = [[open_engine(kind, path, threads=cores // lanes) for path in paths] for _ in range(lanes)]
 
         def work(engines: list = engines, lanes: int = lanes) -> None:
+            # Whoever is free takes the next one: tiles differ, and a core without one would count as the networks' own.
+            waiting = iter([(tile, place) for tile in tiles for place in range(len(paths))])
+
             def run_lane(lane: int) -> None:
-                for tile in tiles[lane::lanes]:
-                    for engine in engines[lane]:
-                        infer_in_pieces(engine, tile, halo=CONTRACT.halo)
+                for tile, place in waiting:
+                    infer_in_pieces(engines[lane][place], tile, halo=CONTRACT.halo)
 
             with ThreadPoolExecutor(lanes) as pool:
                 list(pool.map(run_lane, range(lanes)))

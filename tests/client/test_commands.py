@@ -484,7 +484,7 @@ async def test_files_that_are_left_alone_are_told(
         (study / name).write_bytes(study_bytes())
     words = [word.format(out=tmp_path / "out") for word in command]
     result = await run(*words, str(study), "--json", "--address", bench.address)
-    told = "Left alone, their names say no sequence: patient-flair.nii, patient-seg.nii.gz\n"
+    told = "Left alone, not named as NIfTI files of a sequence: patient-flair.nii, patient-seg.nii.gz\n"
     assert told in result.stderr
     assert json.loads(result.stdout)
 

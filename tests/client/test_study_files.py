@@ -52,9 +52,9 @@ def test_files_of_two_examinations_are_no_study(tmp_path: Path, names: tuple[str
 
 
 def test_what_a_name_leaves_open_is_told(tmp_path: Path) -> None:
-    """Images alone, and of a folder; a single file is sent whatever it is called."""
-    folder = folder_of(tmp_path, "a-t1c.nii.gz", "a-seg.nii.gz", "flair.nii", "notes.txt")
-    assert names_left_alone(folder, find_study_files(folder)) == ("a-seg.nii.gz", "flair.nii")
+    """Images alone, of other formats too, and of a folder; a single file is sent whatever it is called."""
+    folder = folder_of(tmp_path, "a-t1c.nii.gz", "a-seg.nii.gz", "a-t2f.MGZ", "flair.nii", "notes.txt")
+    assert names_left_alone(folder, find_study_files(folder)) == ("a-seg.nii.gz", "a-t2f.MGZ", "flair.nii")
     lone = folder / "flair.nii"
     assert names_left_alone(lone, find_study_files(lone)) == ()
 

@@ -62,7 +62,7 @@ def test_files_that_are_left_alone_are_told(head: Path) -> None:
     """As `segment` tells them, and beside what a script reads."""
     head.with_name("head-t1c.nii.gz").write_bytes(study_bytes())
     result = run(str(head.parent), "--json")
-    assert "Left alone, their names say no sequence: head.nii.gz\n" in result.stderr
+    assert "Left alone, not named as NIfTI files of a sequence: head.nii.gz\n" in result.stderr
     assert len(json.loads(result.stdout)["series"]) == 1
 
 

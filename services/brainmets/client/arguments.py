@@ -169,7 +169,7 @@ def read_study(study: Path, console: Console) -> tuple[StudyFile, ...]:
     """
     files = find_study_files(study)
     if names := names_left_alone(study, files):
-        text = f"Left alone, their names say no sequence: {list_names(names)}"
+        text = f"Left alone, not named as NIfTI files of a sequence: {list_names(names)}"
         console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
     return files
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 # many uploads wait (docs/performance.md).
 CHUNK_BYTES = 512 << 10
 _NIFTI_SUFFIXES = (".nii", ".nii.gz")
+# Of formats that are not sent: NRRD, MetaImage, FreeSurfer, MINC, and pairs of NIfTI or Analyze.
+_OTHER_IMAGE_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh", ".mnc", ".hdr", ".img", ".img.gz")
 _SEQUENCE_IN_NAME = re.compile(r"(?:^|[-_.])(t1c|t1n|t2w|t2f)\.nii(\.gz)?$", re.IGNORECASE)
 # PS3.10 section 7.1: a preamble of 128 bytes, then four letters.
 _DICOM_MARK, _DICOM_MARK_AT = b"DICM", 128
@@ -141,11 +143,12 @@ def join_study_files(names: Mapping[Path, str]) -> tuple[StudyFile, ...]:
 
 
 def names_left_alone(study: Path, files: Iterable[StudyFile]) -> tuple[str, ...]:
-    """Return the NIfTI files of a study's folder that are not of the study, because their names say no sequence."""
+    """Return the images of a study's folder that are not sent: their names say no sequence, or they are no NIfTI."""
     if not study.is_dir():
         return ()
     sent = {file.path for file in files}
-    return tuple(path.name for path in _nifti_of_folder(study) if path not in sent)
+    images = _files_named(study, (*_NIFTI_SUFFIXES, *_OTHER_IMAGE_SUFFIXES))
+    return tuple(path.name for path in images if path not in sent)
 
 
 def list_names(names: Iterable[str]) -> str:
@@ -176,7 +179,7 @@ def _single_file(path: Path, name: str) -> StudyFile:
 
 def _files_of_folder(folder: Path) -> tuple[StudyFile, ...]:
     dicom = tuple(path for path in _walk(folder) if _is_dicom(path))
-    nifti = _nifti_of_folder(folder)
+    nifti = _files_named(folder, _NIFTI_SUFFIXES)
     if dicom and nifti:
         raise _two_kinds(str(folder), nifti=len(nifti), dicom=len(dicom), remedy="move one kind away")
     if dicom:
@@ -187,8 +190,8 @@ def _files_of_folder(folder: Path) -> tuple[StudyFile, ...]:
     return tuple(by_sequence[sequence] for sequence in SEQUENCES if sequence in by_sequence)
 
 
-def _nifti_of_folder(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_file() and _is_nifti(path.name))
+def _files_named(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_file() and path.name.lower().endswith(suffixes))
 
 
 def _two_kinds(place: str, *, nifti: int, dicom: int, remedy: str) -> StudyPathError:

@@ -27,7 +27,7 @@ MIN_DICE = {EngineKind.OPENVINO_BF16: 0.998, EngineKind.OPENVINO_INT8: 0.99}
 # Every third tile of the study: enough lesions, and some seconds of float32.
 TILE_STEP = 3
 CONTRACT = TileContract(
-    sequences=tuple(Sequence), spacing_mm=1.0, depth=16, halo=2, stride=16, max_size=256, overlap=0.125
+    sequences=tuple(Sequence), spacing_mm=1.0, depth=24, halo=6, stride=16, max_size=256, overlap=0.125
 )
 
 

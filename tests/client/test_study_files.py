@@ -59,6 +59,13 @@ def test_what_a_name_leaves_open_is_told(tmp_path: Path) -> None:
     assert names_left_alone(lone, find_study_files(lone)) == ()
 
 
+def test_a_dicom_file_is_sent_whatever_it_is_called(tmp_path: Path) -> None:
+    """Scanners call theirs `.img`, too."""
+    (tmp_path / "IM_0001.IMG").write_bytes(bytes(128) + b"DICM")
+    (tmp_path / "scout.mha").touch()
+    assert names_left_alone(tmp_path, find_study_files(tmp_path)) == ("scout.mha",)
+
+
 def test_a_sentence_lists_a_handful_of_names() -> None:
     """And none that could command a terminal."""
     assert list_names(["a", "b\x1b[2J"]) == "a, b [2J"

@@ -146,7 +146,7 @@ def names_left_alone(study: Path, files: Iterable[StudyFile]) -> tuple[str, ...]
     """Return the images of a study's folder that are not sent: their names say no sequence, or they are no NIfTI."""
     if not study.is_dir():
         return ()
-    sent = {file.path for file in files}
+    sent = {path for file in files for path in (file.path, *file.members)}
     images = _files_named(study, (*_NIFTI_SUFFIXES, *_OTHER_IMAGE_SUFFIXES))
     return tuple(path.name for path in images if path not in sent)
 

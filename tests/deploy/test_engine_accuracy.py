@@ -12,10 +12,10 @@ from brainmets.imaging.head_outline import outline_head
 from brainmets.imaging.normalization import normalize_study
 from brainmets.imaging.sequence import Sequence
 from brainmets.imaging.study import Study, align_study
-from brainmets.imaging.tile_contract import TileContract
 from brainmets.imaging.tiling import crop_tile, plan_tiles, spread_tile
 from brainmets.runtime.brain_weights import load_brain_network
 from brainmets.runtime.network_version import find_graph
+from brainmets.training.served_contract import TILES
 from local.demonstration import Demonstration
 from local.engine import open_engine
 from local.engine_kind import EngineKind
@@ -26,19 +26,16 @@ MODELS = ("nested_unet", "attention_unet")
 MIN_DICE = {EngineKind.OPENVINO_BF16: 0.998, EngineKind.OPENVINO_INT8: 0.99}
 # Every third tile of the study: enough lesions, and some seconds of float32.
 TILE_STEP = 3
-CONTRACT = TileContract(
-    sequences=tuple(Sequence), spacing_mm=1.0, depth=24, halo=6, stride=16, max_size=256, overlap=0.125
-)
 
 
 @pytest.fixture(scope="module")
 def tiles(demonstration: Demonstration) -> list[NDArray[np.float32]]:
     """Tiles (1, C, D + 2 halo, H, W) of the demonstration study, as the networks get them."""
     volume = read_nifti(demonstration.study.read_bytes(), file_index=0)
-    aligned = align_study(Study({Sequence.T1C: volume}), spacing_mm=CONTRACT.spacing_mm)
+    aligned = align_study(Study({Sequence.T1C: volume}), spacing_mm=TILES.spacing_mm)
     normalized = normalize_study(aligned, outline_head(aligned.volumes[Sequence.T1C], load_brain_network()))
-    grid = plan_tiles(normalized.geometry.shape, CONTRACT, occupied=normalized.brain)
-    present, wanted = normalized.sequences, CONTRACT.sequences
+    grid = plan_tiles(normalized.geometry.shape, TILES, occupied=normalized.brain)
+    present, wanted = normalized.sequences, TILES.sequences
     cut = (crop_tile(normalized, grid, index=index) for index in range(1, len(grid.boxes), TILE_STEP))
     return [spread_tile(tile, grid, present=present, wanted=wanted)[np.newaxis] for tile in cut]
 

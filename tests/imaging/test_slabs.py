@@ -18,6 +18,8 @@ CONTRACT = TileContract(
     sequences=(Sequence.T1C,), spacing_mm=1.0, depth=4, halo=2, stride=4, max_size=64, overlap=0.125
 )
 
+BRAIN_CONTRACT = dataclasses.replace(CONTRACT, depth=24, halo=6, stride=16, max_size=256)
+
 
 def cost(wanted: np.ndarray, contract: TileContract) -> float:
     """Return what the tile of a slab (D, H, W) costs, told apart from the code's own way to find it."""
@@ -71,20 +73,26 @@ def test_no_other_cut_costs_less(
     assert own == pytest.approx(least)
 
 
+def two_planes(shape: tuple[int, int]) -> np.ndarray:
+    """Return 12 slices of 160 x 256 wanted voxels and 8 more of a smaller plane."""
+    wanted = np.zeros((20, 160, 256), dtype=np.bool_)
+    wanted[:12] = True
+    wanted[12:, : shape[0], : shape[1]] = True
+    return wanted
+
+
 def test_a_head_is_cut_where_its_plane_changes() -> None:
     """The narrow top is not decided in the plane of the wide middle, though both would fit one slab."""
-    wanted = np.zeros((20, 160, 160), dtype=np.bool_)
-    wanted[:12] = True
-    wanted[12:, :64, :64] = True
-    assert plan_slabs(wanted, dataclasses.replace(CONTRACT, depth=24, halo=6, stride=16, max_size=256)) == [
-        (0, 12),
-        (12, 20),
-    ]
+    assert plan_slabs(two_planes((64, 64)), BRAIN_CONTRACT) == [(0, 12), (12, 20)]
 
 
 def test_a_tile_more_must_be_worth_it() -> None:
-    """A plane that is little smaller shares the slab."""
-    wanted = np.zeros((20, 160, 160), dtype=np.bool_)
-    wanted[:12] = True
-    wanted[12:, :144] = True
-    assert plan_slabs(wanted, dataclasses.replace(CONTRACT, depth=24, halo=6, stride=16, max_size=256)) == [(0, 20)]
+    """Here it would save 20,480 voxels, less than a tile costs beside its context."""
+    assert plan_slabs(two_planes((160, 240)), dataclasses.replace(BRAIN_CONTRACT, halo=0)) == [(0, 20)]
+
+
+def test_context_weighs_too() -> None:
+    """A slab of its own saves 65,536 voxels, twice what a tile costs; but its context comes on top."""
+    wanted = two_planes((128, 256))
+    assert plan_slabs(wanted, dataclasses.replace(BRAIN_CONTRACT, halo=0)) == [(0, 12), (12, 20)]
+    assert plan_slabs(wanted, BRAIN_CONTRACT) == [(0, 20)]

@@ -66,7 +66,7 @@ DONE = CohortLine("first", Outcome.DONE_BEFORE, 1, 20.0, software_version="0.1",
 # The first two of the demonstration study, as `make run` finds them.
 LESIONS = (
     Lesion(1, 7564.0, 25.7, 24.0, 27.0, (-36.0, 52.0, -6.0), "right", 0.93, 0.99),
-    Lesion(2, 3802.0, 20.4, 19.4, 21.5, (25.0, 53.0, 33.0), "left", 0.94, 0.99),
+    Lesion(2, 3802.0, 20.4, 19.4, 21.7, (25.0, 53.0, 33.0), "left", 0.94, 0.99),
 )
 
 

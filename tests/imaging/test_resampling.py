@@ -22,6 +22,19 @@ ORIENTATIONS = [
 ]
 
 
+CORNER_MM = (-30.0, 7.0, 11.0)
+
+
+def store(directions: NDArray[np.float64]) -> Geometry:
+    """Return the grid of 6 x 5 x 4 voxels of 1 mm from `CORNER_MM` on whose array axes run along `directions`."""
+    # The world axes that they run along.
+    order = np.abs(directions).argmax(axis=0)
+    shape = tuple(np.array((6, 5, 4))[order].tolist())
+    elsewhere = make_geometry(shape, directions=directions)
+    origin_mm = np.array(CORNER_MM) - elsewhere.corners_mm().min(axis=0)
+    return make_geometry(shape, directions=directions, origin_mm=tuple(origin_mm.tolist()))
+
+
 def ramp_on(geometry: Geometry) -> Volume:
     """Return a volume whose intensity is a linear function of the place in the patient."""
     indices = np.stack(np.meshgrid(*(np.arange(size) for size in geometry.shape), indexing="ij"), axis=-1)
@@ -40,16 +53,24 @@ def test_a_grid_of_more_voxels_than_any_head_has_is_refused() -> None:
 @pytest.mark.parametrize("directions", ORIENTATIONS)
 def test_every_orientation_comes_to_the_same_axial_voxels(directions: np.ndarray) -> None:
     """All 48 ways to store a volume lead to the same canonical one, without interpolation."""
-    canonical = ramp_on(make_geometry((4, 5, 6), directions=AXIAL, origin_mm=(-30.0, 7.0, 11.0)))
-    # The world axes that this orientation's array axes run along, and how often.
-    order = np.abs(directions).argmax(axis=0)
-    shape = tuple(np.array((6, 5, 4))[order].tolist())
-    stored = make_geometry(shape, directions=directions)
-    origin_mm = np.array((-30.0, 7.0, 11.0)) - stored.corners_mm().min(axis=0)
-    stored = make_geometry(shape, directions=directions, origin_mm=tuple(origin_mm.tolist()))
+    canonical = ramp_on(make_geometry((4, 5, 6), directions=AXIAL, origin_mm=CORNER_MM))
+    stored = store(directions)
     grid = axial_grid(stored, spacing_mm=1.0)
     assert grid.matches(canonical.geometry)
     np.testing.assert_allclose(resample_volume(ramp_on(stored), grid).voxels, canonical.voxels, rtol=1e-6)
+
+
+@pytest.mark.parametrize("directions", ORIENTATIONS)
+@pytest.mark.parametrize("spacing_mm", [(0.7, 0.8, 0.9), (1.0, 0.8, 1.0)], ids=["all", "one"])
+def test_every_orientation_is_interpolated_alike(
+    directions: np.ndarray, spacing_mm: tuple[float, float, float]
+) -> None:
+    """All 48 ways to store a volume lead to the same values between its voxels, on some axes or all."""
+    corner_mm = np.array(CORNER_MM) + 1.0
+    grid = make_geometry((3, 4, 4), spacing_mm=spacing_mm, directions=AXIAL, origin_mm=tuple(corner_mm.tolist()))
+    np.testing.assert_allclose(
+        resample_volume(ramp_on(store(directions)), grid).voxels, ramp_on(grid).voxels, rtol=1e-6
+    )
 
 
 def test_an_angled_head_keeps_its_voxels() -> None:

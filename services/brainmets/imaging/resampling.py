@@ -1,7 +1,7 @@
 """Owns the way from one grid to another: intensities onto the networks' grid, probabilities back.
 
-Between grids whose axes are parallel, which most are, each axis is resampled on its own as a matrix product; between
-others SimpleITK interpolates linearly.
+Between grids whose axes are parallel, which most are, each axis is resampled on its own; between others SimpleITK
+interpolates linearly.
 """
 
 import math
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from brainmets.imaging.errors import StudyTooLargeError
 from brainmets.imaging.geometry import MAX_VOXELS, Geometry, Index
@@ -88,22 +89,18 @@ def _resample(voxels: NDArray[np.float32], source: Geometry, target: Geometry, *
     axes = _parallel_axes(source, target)
     if axes is None:
         return _interpolate_oblique(voxels, source, target)
-    resampled = voxels.transpose(axes)
-    starts = []
-    for axis, source_axis in enumerate(axes):
-        line = _Line(
+    lines = [
+        _Line(
             step=float(to_source[source_axis, axis]),
             start=float(to_source[source_axis, 3]),
-            size=voxels.shape[source_axis],
+            source_size=voxels.shape[source_axis],
+            size=target.shape[axis],
         )
-        resampled, start = line.apply(resampled, axis=axis, size=target.shape[axis], average=average)
-        starts.append(start)
-    if resampled.shape == target.shape:
-        return resampled
-    # Once for all axes: each time the whole array is copied. New zeros are not written, as `np.pad` does.
-    padded = np.zeros(target.shape, dtype=np.float32)
-    padded[tuple(slice(start, start + size) for start, size in zip(starts, resampled.shape, strict=True))] = resampled
-    return padded
+        for axis, source_axis in enumerate(axes)
+    ]
+    if all(line.meets_voxels for line in lines):
+        return _pick(voxels.transpose(axes), lines)
+    return _weigh(voxels.transpose(axes), lines, average=average)
 
 
 def _parallel_axes(source: Geometry, target: Geometry) -> Index | None:
@@ -119,50 +116,67 @@ def _parallel_axes(source: Geometry, target: Geometry) -> Index | None:
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """One axis of the source: target index i lies at source index `start` + i · `step`, of `size` source voxels."""
+    """One axis: its target index i, of `size`, lies at source index `start` + i · `step`, of `source_size`."""
 
     step: float
     start: float
+    source_size: int
     size: int
 
-    def apply(
-        self, voxels: NDArray[np.float32], *, axis: int, size: int, average: bool
-    ) -> tuple[NDArray[np.float32], int]:
-        """Return voxels resampled on one axis, and which of the target's `size` the first of them is."""
-        if self._meets_voxels(size):
-            return self._pick(voxels, axis=axis, size=size)
-        weights = self._weights(size, reach=max(1.0, abs(self.step)) if average else 1.0)
-        # As one matrix product: (size, source) times (source, everything else).
-        moved = np.moveaxis(voxels, axis, 0)
-        product = weights @ moved.reshape(len(moved), -1)
-        return np.moveaxis(product.reshape(size, *moved.shape[1:]), 0, axis), 0
-
-    def _meets_voxels(self, size: int) -> bool:
-        drift = abs(abs(self.step) - 1.0) * size
+    @property
+    def meets_voxels(self) -> bool:
+        """Whether the target's voxels are the source's own, or lie beyond them."""
+        drift = abs(abs(self.step) - 1.0) * self.size
         return max(drift, abs(self.start - round(self.start))) <= SAME_VOXEL_FRACTION
 
-    def _pick(self, voxels: NDArray[np.float32], *, axis: int, size: int) -> tuple[NDArray[np.float32], int]:
-        """Return a view of the voxels that the target's own lie on, and how far the target reaches before them."""
-        sense = round(self.step)
-        flipped = voxels if sense > 0 else np.flip(voxels, axis)
-        first = round(self.start) if sense > 0 else self.size - 1 - round(self.start)
-        inside = slice(max(0, first), max(0, min(self.size, first + size)))
-        return flipped[(slice(None),) * axis + (inside,)], max(0, -first)
+    def weights(self, *, average: bool) -> csr_array:
+        """Return (size, source_size): a triangle around each target's place, of sum 1, and nothing beyond the source.
 
-    def _weights(self, size: int, *, reach: float) -> NDArray[np.float32]:
-        """Return (size, source): a triangle of half width `reach` voxels around each target's place, of sum 1.
-
-        At the source's ends the outermost voxel reaches half a voxel outwards, as a voxel does; where voxels are
-        averaged, half of a coarser one, which may hold no more than its centre.
+        It reaches a voxel to either side, or a target's where finer voxels are averaged. At the source's ends the
+        outermost voxel reaches half a voxel outwards, as a voxel does; where voxels are averaged, half of a coarser
+        one, which may hold no more than its centre.
         """
-        places = self.start + self.step * np.arange(size)
-        outwards = max(1.0, reach) / 2 + SAME_VOXEL_FRACTION
-        inside = (places >= -outwards) & (places <= self.size - 1 + outwards)
-        places = places.clip(0, self.size - 1)
-        triangle = np.maximum(0.0, 1.0 - np.abs(places[:, np.newaxis] - np.arange(self.size)) / reach)
+        reach = max(1.0, abs(self.step)) if average else 1.0
+        places = self.start + self.step * np.arange(self.size)
+        if self.meets_voxels:
+            places = places.round()
+        outwards = reach / 2 + SAME_VOXEL_FRACTION
+        inside = (places >= -outwards) & (places <= self.source_size - 1 + outwards)
+        places = places.clip(0, self.source_size - 1)
+        triangle = np.maximum(0.0, 1.0 - np.abs(places[:, np.newaxis] - np.arange(self.source_size)) / reach)
         weights = triangle / triangle.sum(axis=1, keepdims=True) * inside[:, np.newaxis]
-        rounded: NDArray[np.float32] = weights.astype(np.float32)
-        return rounded
+        return csr_array(weights.astype(np.float32))
+
+
+def _pick(voxels: NDArray[np.float32], lines: list[_Line]) -> NDArray[np.float32]:
+    """Return the source's own voxels that the target's lie on, a view of them where none lies beyond."""
+    flipped = voxels[tuple(slice(None, None, round(line.step)) for line in lines)]
+    # The target index of the first of them, by which the target reaches beyond the source, or the source's before it.
+    firsts = [round(line.start if line.step > 0 else line.source_size - 1 - line.start) for line in lines]
+    inside = tuple(
+        slice(max(0, first), max(0, min(line.source_size, first + line.size)))
+        for first, line in zip(firsts, lines, strict=True)
+    )
+    picked = flipped[inside]
+    if picked.shape == tuple(line.size for line in lines):
+        return picked
+    # New zeros are not written, as `np.pad` does.
+    padded = np.zeros([line.size for line in lines], dtype=np.float32)
+    places = (slice(max(0, -first), max(0, -first) + size) for first, size in zip(firsts, picked.shape, strict=True))
+    padded[tuple(places)] = picked
+    return padded
+
+
+def _weigh(voxels: NDArray[np.float32], lines: list[_Line], *, average: bool) -> NDArray[np.float32]:
+    """Return weighted means of the source's voxels, one slice after the other, which a processor's cache holds."""
+    slices, rows, columns = (line.weights(average=average) for line in lines)
+    resampled = np.zeros([line.size for line in lines], dtype=np.float32)
+    for plane, first, stop in zip(resampled, slices.indptr, slices.indptr[1:], strict=False):
+        if first < stop:
+            sources = zip(slices.data[first:stop], slices.indices[first:stop], strict=True)
+            between = sum(weight * voxels[index] for weight, index in sources)
+            plane.T[:] = columns @ (rows @ between).T
+    return resampled
 
 
 def _interpolate_oblique(voxels: NDArray[np.float32], source: Geometry, target: Geometry) -> NDArray[np.float32]:

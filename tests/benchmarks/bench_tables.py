@@ -19,7 +19,7 @@ STAGES = ("sending", "queued", "preparing", "inferring", "measuring", "writing",
 
 
 def render_tables(report: Report) -> Iterator[str]:
-    """Yield the Markdown tables of a report: the path, its stages and CPU time, MONAI, and many studies at once."""
+    """Yield a report's Markdown tables: the path, its stages and CPU time, MONAI, other heads, many studies at once."""
     networks = report["networks"]
     yield _table(
         ("networks", "compute s", "whole path s", "rest s", "ratio"),
@@ -51,6 +51,17 @@ def render_tables(report: Report) -> Iterator[str]:
             )
             for name, row in networks.items()
             if "monai" in row
+        ),
+    )
+    heads = report["other_heads"]
+    yield _table(
+        ("heads of other sizes", "first time s", "again s", "services' CPU s", *(f"{name}, MiB" for name in PROCESSES)),
+        (
+            (
+                str(heads["heads"]),
+                *_seconds(heads, "first_s", "again_s", "services_cpu_s"),
+                *_by_process(heads["peak_mib"], digits=0),
+            ),
         ),
     )
     yield _table(

@@ -1,8 +1,8 @@
 """Measures one study: the whole path through every service, beside the networks' own compute on the same tiles.
 
-MONAI's sliding window runs the same weights over the same voxels in the same run, and then the stack is given 1, 8 and
-64 studies at once. `python tests/benchmarks/study_bench.py --study PATH` against a running stack (`make up`); `make
-bench` does both. It prints a table and writes build/bench.json; it asserts nothing.
+MONAI's sliding window runs the same weights over the same voxels in the same run, and then the stack is given heads of
+other sizes, and 1, 8 and 64 studies at once. `python tests/benchmarks/study_bench.py --study PATH` against a running
+stack (`make up`); `make bench` does both. It prints a table and writes build/bench.json; it asserts nothing.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 from monai_windows import compare_windows
+from other_heads import measure_other_heads
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -41,7 +42,7 @@ from brainmets.runtime.network_version import find_graph
 from brainmets.training.model_card import CARD_NAME, load_facts
 from brainmets.training.served_contract import TILES
 from brainmets.wire.tiles import tile_to_proto
-from load import cpu_seconds, find_supervisor, measure_load, uncached_options
+from load import NETWORKS, cpu_seconds, find_supervisor, measure_load, uncached_options
 from local.engine import choose_kind, infer_in_pieces, open_engine
 from local.engine_kind import EngineKind
 
@@ -113,12 +114,15 @@ def main() -> None:
     }
     if not arguments.only_path:
         console = Console(stderr=True)
+        supervisor = find_supervisor(arguments.address)
+        with console.status("Heads of other sizes"):
+            report["other_heads"] = measure_other_heads(arguments.study, arguments.address, supervisor)
         with console.status("1, 8 and 64 studies at once"):
             compute = fastest_compute("mean", prepared, kind)
             report["load"] = measure_load(
                 arguments.study,
                 arguments.address,
-                find_supervisor(arguments.address),
+                supervisor,
                 compute_s=lambda: statistics.median(durations_s(compute, COMPUTES_A_ROW)),
             )
     target = ROOT / "build" / "bench.json"
@@ -309,6 +313,7 @@ def show(report: dict) -> None:
         )
     console.print(table)
     show_monai(report, console)
+    show_other_heads(report, console)
     show_load(report, console)
     for name, row in report["networks"].items():
         console.print(f"{name}: " + ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in row["stages_s"].items()))
@@ -346,6 +351,18 @@ def show_monai(report: dict, console: Console) -> None:
         )
     if rows:
         console.print(table)
+
+
+def show_other_heads(report: dict, console: Console) -> None:
+    """Print what heads of other sizes take."""
+    if "other_heads" not in report:
+        return
+    heads = report["other_heads"]
+    console.print(
+        f"{heads['heads']} heads of other sizes, mean of both networks: {heads['first_s']:.2f} s for the first time, "
+        f"{heads['again_s']:.2f} s again, the services' CPU time {heads['services_cpu_s']:.2f} s a study, Triton's "
+        f"backends {heads['peak_mib'][NETWORKS]} MiB"
+    )
 
 
 def show_load(report: dict, console: Console) -> None:

@@ -6,7 +6,9 @@ interpolates linearly.
 
 import math
 from dataclasses import dataclass
+from functools import reduce
 
+import cv2
 import numpy as np
 import SimpleITK
 from numpy.typing import NDArray
@@ -15,7 +17,7 @@ from scipy.sparse import csr_array
 from brainmets.imaging.errors import StudyTooLargeError
 from brainmets.imaging.geometry import MAX_VOXELS, Geometry, Index
 from brainmets.imaging.probability_map import ProbabilityMap
-from brainmets.imaging.volume import Volume
+from brainmets.imaging.volume import Volume, store_by_rows
 
 # Axes that lean by less than this are taken for parallel: 0.1 mm over a head.
 PARALLEL_TOLERANCE_RAD = 5e-4
@@ -170,12 +172,14 @@ def _pick(voxels: NDArray[np.float32], lines: list[_Line]) -> NDArray[np.float32
 def _weigh(voxels: NDArray[np.float32], lines: list[_Line], *, average: bool) -> NDArray[np.float32]:
     """Return weighted means of the source's voxels, one slice after the other, which a processor's cache holds."""
     slices, rows, columns = (line.weights(average=average) for line in lines)
+    voxels = store_by_rows(voxels)
     resampled = np.zeros([line.size for line in lines], dtype=np.float32)
     for plane, first, stop in zip(resampled, slices.indptr, slices.indptr[1:], strict=False):
         if first < stop:
             sources = zip(slices.data[first:stop], slices.indices[first:stop], strict=True)
-            between = sum(weight * voxels[index] for weight, index in sources)
-            plane.T[:] = columns @ (rows @ between).T
+            between = reduce(np.add, (weight * voxels[index] for weight, index in sources))
+            # OpenCV's transposition takes a fifth of the time that NumPy's copy of a transposed view takes.
+            cv2.transpose(columns @ cv2.transpose(rows @ between), dst=plane)
     return resampled
 
 

@@ -66,9 +66,9 @@ check: ## ruff, mypy, import contracts, buf
 	@$(BIN)/buf lint
 	@$(BIN)/buf format --diff --exit-code
 
-bench: ## measure STUDY=path, by default the demonstration study, and print; asserts nothing about speed
+bench: ## measure STUDY=path, by default the demonstration study, and print; ARGS="--without monai load" for less
 	@$(SETUP) test
-	@$(LOCAL) bench $(if $(STUDY),--study "$(STUDY)")
+	@$(LOCAL) bench $(if $(STUDY),--study "$(STUDY)") $(if $(ARGS),--options="$(ARGS)")
 
 bench-record: ## add the last bench to the history in docs/figures, draw it, and print the tables of docs/performance.md
 	@$(SETUP) test

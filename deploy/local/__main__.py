@@ -68,7 +68,7 @@ def down() -> int:
     return 0
 
 
-def bench(study: Path | None) -> int:
+def bench(study: Path | None, options: list[str]) -> int:
     """Measure a study, by default the demonstration's."""
     _check_models()
     _check_study(study)
@@ -77,7 +77,7 @@ def bench(study: Path | None) -> int:
             from local.demonstration import load_demonstration
 
             study = load_demonstration().study
-        return _call(stack, ROOT / "tests/benchmarks/study_bench.py", "--study", study)
+        return _call(stack, ROOT / "tests/benchmarks/study_bench.py", "--study", study, *options)
 
 
 def load(options: list[str]) -> int:
@@ -166,7 +166,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("action", choices=("run", "up", "down", "bench", "load"))
     parser.add_argument("--study", type=Path)
     parser.add_argument("--output", type=Path, default=DEFAULT_OUTPUT)
-    parser.add_argument("--options", type=shlex.split, default=[], help="for load: one word, as '--per-minute 20'")
+    parser.add_argument("--options", type=shlex.split, default=[], help="of bench or load, one word: '--per-minute 20'")
     return parser.parse_args()
 
 
@@ -180,7 +180,7 @@ def main() -> int:
         "run": lambda: run(arguments.study, arguments.output),
         "up": up,
         "down": down,
-        "bench": lambda: bench(arguments.study),
+        "bench": lambda: bench(arguments.study, arguments.options),
         "load": lambda: load(arguments.options),
     }
     try:

@@ -86,7 +86,7 @@ def main() -> None:
     parser.add_argument("--study", type=Path, required=True)
     parser.add_argument("--address", default="127.0.0.1:8500")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--only-path", action="store_true", help="leave MONAI and the queued studies out")
+    parser.add_argument("--without", nargs="+", choices=("monai", "load"), default=(), help="what is left out")
     arguments = parser.parse_args()
     prepared, preparation_s = prepare_repeatedly(arguments.study, arguments.repeats)
     kind = choose_kind(os.environ, find_graph(ROOT / "model_repository" / "nested_unet"))
@@ -94,7 +94,7 @@ def main() -> None:
         name: measure(name, prepared, kind, study=arguments.study, address=arguments.address, repeats=arguments.repeats)
         for name in track(MODELS, description="Measuring", console=Console(stderr=True))
     }
-    if not arguments.only_path:
+    if "monai" not in arguments.without:
         for name in track(("nested_unet", "attention_unet"), description="MONAI", console=Console(stderr=True)):
             compare_with_monai(name, measured[name], prepared, kind, study=arguments.study, address=arguments.address)
     report = {
@@ -112,7 +112,7 @@ def main() -> None:
         "preparation_alone_s": preparation_s,
         "networks": measured,
     }
-    if not arguments.only_path:
+    if "load" not in arguments.without:
         console = Console(stderr=True)
         supervisor = find_supervisor(arguments.address)
         with console.status("Heads of other sizes"):

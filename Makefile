@@ -73,7 +73,7 @@ bench: ## measure STUDY=path, by default the demonstration study, and print; ARG
 bench-record: ## add the last bench to the history in docs/figures, draw it, and print the tables of docs/performance.md
 	@$(SETUP) test
 	@PYTHONPATH=tests $(BIN)/python -m benchmarks.bench_history build/bench.json
-	@PYTHONPATH=tests $(BIN)/python -m benchmarks.bench_tables docs/figures/bench.json
+	@PYTHONPATH=tests $(BIN)/python -m benchmarks.bench_tables docs/figures/bench.json docs/figures/engines/*.json
 
 bench-engines: ## compare the engines that can run the networks on a tile of STUDY=folder of NIfTI files
 	@$(SETUP) test

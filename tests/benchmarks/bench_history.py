@@ -15,7 +15,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from benchmarks.bench_tables import NAMES
+from benchmarks.bench_tables import MOST_QUEUED, NAMES
 
 ROOT = Path(__file__).resolve().parents[2]
 FIGURES = ROOT / "docs" / "figures"
@@ -24,7 +24,6 @@ KEPT = (
     "compute_s", "end_to_end_s", "overhead_s", "end_to_end_over_compute", "speedup_over_monai_usual",
     "speedup_over_monai_best",
 )  # fmt: skip
-MOST_QUEUED = 64
 # Lines from one run's first network to the next one's.
 GAP = 4.2
 # Okabe and Ito 2008: told apart by every eye.

@@ -1,4 +1,7 @@
-"""Owns the tables of docs/performance.md, made from what `make bench` wrote: `make bench-record` prints them."""
+"""Owns the tables of docs/performance.md, made from what `make bench` wrote: `make bench-record` prints them.
+
+The first file is the latest run's, with the engine that this machine chooses; others are of runs with other engines.
+"""
 
 import json
 import sys
@@ -15,6 +18,7 @@ PROCESSES = {
     "Triton with its backends": ("tritonserver", "triton_python_backend_stub"),
     "Redis": ("redis-server",),
 }
+MOST_QUEUED = 64
 STAGES = ("sending", "queued", "preparing", "inferring", "measuring", "writing", "fetching")
 
 
@@ -93,6 +97,24 @@ def render_tables(report: Report) -> Iterator[str]:
     )
 
 
+def render_engines(reports: Iterable[Report]) -> str:
+    """Return the Markdown table of reports of one study with several engines: what of it is the networks' own."""
+    return _table(
+        ("engine", "networks", "compute s", "whole path s", "rest s", "ratio", f"{MOST_QUEUED} queued, of compute"),
+        (
+            (
+                report["engine"],
+                NAMES[name],
+                *_seconds(row, "compute_s", "end_to_end_s", "overhead_s", "end_to_end_over_compute"),
+                # Many studies at once are decided by both networks.
+                f"{report['load'][-1]['of_what_compute_allows']:.2f}" if name == "mean" else "",
+            )
+            for report in reports
+            for name, row in report["networks"].items()
+        ),
+    )
+
+
 def _seconds(row: Mapping[str, float], *keys: str) -> Iterator[str]:
     return (f"{row[key]:.2f}" for key in keys)
 
@@ -108,4 +130,5 @@ def _table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write("\n\n".join(render_tables(json.loads(Path(sys.argv[1]).read_text()))) + "\n")
+    latest, *others = (json.loads(Path(name).read_text()) for name in sys.argv[1:])
+    sys.stdout.write("\n\n".join([*render_tables(latest), render_engines([latest, *others])]) + "\n")

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from benchmarks.bench_history import DRAWING, HISTORY, LATEST, draw, shorten
-from benchmarks.bench_tables import render_tables
+from benchmarks.bench_tables import render_engines, render_tables
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "performance.md"
 
@@ -14,6 +14,12 @@ def test_the_page_has_the_tables_of_the_latest_run() -> None:
     page = PAGE.read_text()
     missing = [table for table in render_tables(json.loads(LATEST.read_text())) if table not in page]
     assert not missing
+
+
+def test_the_page_has_the_table_of_the_engines() -> None:
+    """The latest run's, and those that were measured beside it."""
+    files = [LATEST, *sorted(LATEST.parent.glob("engines/*.json"))]
+    assert render_engines(json.loads(file.read_text()) for file in files) in PAGE.read_text()
 
 
 def test_the_drawing_is_that_of_the_history() -> None:

@@ -153,7 +153,7 @@ class _Line:
 def _pick(voxels: NDArray[np.float32], lines: list[_Line]) -> NDArray[np.float32]:
     """Return the source's own voxels that the target's lie on, a view of them where none lies beyond."""
     flipped = voxels[tuple(slice(None, None, round(line.step)) for line in lines)]
-    # The target index of the first of them, by which the target reaches beyond the source, or the source's before it.
+    # Which of them the target's first voxel is; below zero where the target begins before the source.
     firsts = [round(line.start if line.step > 0 else line.source_size - 1 - line.start) for line in lines]
     inside = tuple(
         slice(max(0, first), max(0, min(line.source_size, first + line.size)))

@@ -76,9 +76,12 @@ def _title(run: Run) -> str:
 
 def main(report: Path) -> None:
     """Add a run and draw."""
+    run = json.loads(report.read_text())
+    if not run.keys() >= {"other_heads", "load"} or not any("monai" in row for row in run["networks"].values()):
+        sys.exit(f"{report} is of a run that left parts out; expected one of `make bench STUDY=path` without ARGS.")
     commit = subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, text=True).strip()  # noqa: S607 -- whichever git there is
     history = json.loads(HISTORY.read_text()) if HISTORY.exists() else []
-    history.append(shorten(json.loads(report.read_text()), commit=commit))
+    history.append(shorten(run, commit=commit))
     HISTORY.write_text(json.dumps(history, indent=1) + "\n")
     DRAWING.write_text(draw(history))
     shutil.copyfile(report, LATEST)

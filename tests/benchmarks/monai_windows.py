@@ -2,7 +2,6 @@
 
 import itertools
 import statistics
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from monai.inferers import sliding_window_inference
 from numpy.typing import NDArray
 from onnx import numpy_helper
+from stopwatch import seconds_of
 from torch.nn import functional
 
 from brainmets.imaging.evaluation import overlap
@@ -72,15 +72,16 @@ def compare_windows(
     network = load_served_weights(model)
     slices = _stack_context(voxels)
     temperature = float(load_facts(model / CARD_NAME)["temperature"])
-    run(network, slices[:4], USUAL)  # what is done once only
-    timed = {setting: _seconds(lambda setting=setting: run(network, slices, setting)) for setting in SETTINGS}
+    # Before the first that counts: some things are done once only.
+    logits = run(network, slices, USUAL)
+    timed = {setting: seconds_of(lambda setting=setting: run(network, slices, setting)) for setting in SETTINGS}
     best = min(timed, key=timed.__getitem__)
     # In turns: a machine's speed wanders.
     works = (beside, lambda: run(network, slices, USUAL), lambda: run(network, slices, best))
-    turns = [[_seconds(work) for work in works] for _ in range(ROUNDS)]
+    turns = [[seconds_of(work) for work in works] for _ in range(ROUNDS)]
     beside_s, usual_s, best_s = (round(statistics.median(each), 3) for each in zip(*turns, strict=True))
     height, width = ours.shape[1:]
-    theirs = torch.sigmoid(run(network, slices, USUAL) / temperature)[:, 0, :height, :width].numpy()
+    theirs = torch.sigmoid(logits / temperature)[:, 0, :height, :width].numpy()
     return {
         "beside_s": beside_s,
         "usual_s": usual_s,
@@ -88,12 +89,6 @@ def compare_windows(
         "best_setting": asdict(best),
         "agreement_dice": round(overlap(ours >= threshold, theirs >= threshold), 5),
     }
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    start_s = time.perf_counter()
-    work()
-    return time.perf_counter() - start_s
 
 
 def load_served_weights(model: Path) -> SegmentationNetwork:

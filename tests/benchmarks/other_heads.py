@@ -6,13 +6,13 @@ What scanners send has neither.
 
 import statistics
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import psutil
+from stopwatch import seconds_of
 
 from brainmets.client import Client, find_study_files
 from load import NETWORKS, MemoryWatch, cpu_seconds, uncached_options
@@ -31,9 +31,7 @@ def measure_other_heads(study: Path, address: str, supervisor: psutil.Process) -
     with tempfile.TemporaryDirectory() as folder, Client(address) as client, MemoryWatch(supervisor) as watch:
 
         def segment(head: Path) -> float:
-            start_s = time.perf_counter()
-            client.segment(head, next(options))
-            return time.perf_counter() - start_s
+            return seconds_of(lambda: client.segment(head, next(options)))
 
         # Whoever stood idle before does not count.
         segment(study)
@@ -64,5 +62,5 @@ def _write_heads(study: Path, folder: Path) -> Iterator[Path]:
         for file in find_study_files(study):
             image = nibabel.load(file.path)
             scaled = nibabel.Nifti1Image(np.asarray(image.dataobj), image.affine @ scaling)
-            nibabel.save(scaled, head / file.path.name)
+            nibabel.save(scaled, head / f"{file.sequence or 't1c'}.nii.gz")
         yield head

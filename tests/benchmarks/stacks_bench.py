@@ -6,7 +6,6 @@ machine's speed wanders, and that should be idle: the stack that is not asked wa
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+from stopwatch import seconds_of
 from study_bench import MODELS, WARM_UPS, describe_machine
 
 from brainmets.client import Client
@@ -64,13 +64,7 @@ def compare(model: str, addresses: list[str], *, study: Path, rounds: int) -> li
 def _whole_path(client: Client, model: str, study: Path) -> Callable[[], float]:
     """Return what sends a study, waits for its files, and returns how long that took, seconds."""
     options = uncached_options(model)
-
-    def ask() -> float:
-        start_s = time.perf_counter()
-        client.segment(study, next(options))
-        return time.perf_counter() - start_s
-
-    return ask
+    return lambda: seconds_of(lambda: client.segment(study, next(options)))
 
 
 if __name__ == "__main__":

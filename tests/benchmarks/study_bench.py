@@ -25,6 +25,7 @@ from other_heads import measure_other_heads
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+from stopwatch import median_seconds, seconds_of
 
 from brainmets.client import Client, Job, find_study_files
 from brainmets.formats.study_reader import StudyFile, read_study
@@ -123,7 +124,7 @@ def main() -> None:
                 arguments.study,
                 arguments.address,
                 supervisor,
-                compute_s=lambda: statistics.median(durations_s(compute, COMPUTES_A_ROW)),
+                compute_s=lambda: median_seconds(compute, COMPUTES_A_ROW),
             )
     target = ROOT / "build" / "bench.json"
     target.write_text(json.dumps(report, indent=1) + "\n")
@@ -192,7 +193,7 @@ def measure(
         stages.clear()
         before_s = cpu_seconds(supervisor)
         # In turns: a machine's speed wanders.
-        turns = [(durations_s(compute, 1)[0], durations_s(whole_path, 1)[0]) for _ in range(repeats)]
+        turns = [(seconds_of(compute), seconds_of(whole_path)) for _ in range(repeats)]
         compute_s, end_to_end_s = (statistics.median(each) for each in zip(*turns, strict=True))
         cpu_s = {name: (spent_s - before_s[name]) / len(stages) for name, spent_s in cpu_seconds(supervisor).items()}
     return {
@@ -231,7 +232,9 @@ def compare_with_monai(
 def fastest_compute(name: str, prepared: PreparedTiles, kind: EngineKind) -> Callable[[], None]:
     """Return the faster way to keep all cores busy with the networks' own compute."""
     ways = list(compute_ways(MODELS[name], prepared.tiles, kind))
-    took_s = [statistics.median(seconds_of(way, COMPUTES_A_ROW)) for way in ways]
+    for way in ways:
+        way()  # what is done once only
+    took_s = [median_seconds(way, COMPUTES_A_ROW) for way in ways]
     return ways[took_s.index(min(took_s))]
 
 
@@ -254,22 +257,6 @@ def compute_ways(names: tuple[str, ...], tiles: list[np.ndarray], kind: EngineKi
                 list(pool.map(run_lane, range(lanes)))
 
         yield work
-
-
-def seconds_of(work: Callable[[], None], repeats: int) -> list[float]:
-    """Return how long each of some runs took, after one that warms up."""
-    work()
-    return durations_s(work, repeats)
-
-
-def durations_s(work: Callable[[], None], repeats: int) -> list[float]:
-    """Return how long each of some runs took."""
-    durations = []
-    for _ in range(repeats):
-        started_s = time.perf_counter()
-        work()
-        durations.append(time.perf_counter() - started_s)
-    return durations
 
 
 class StageClock:
